@@ -10,10 +10,9 @@ import (
 	"database/sql"
 )
 
-const addClient = `-- name: AddClient :one
+const addClient = `-- name: AddClient :execlastid
 INSERT INTO clients (external_client_id, client_phone)
 VALUES (?1, ?2)
-RETURNING id
 `
 
 type AddClientParams struct {
@@ -22,48 +21,37 @@ type AddClientParams struct {
 }
 
 func (q *Queries) AddClient(ctx context.Context, arg AddClientParams) (int64, error) {
-	row := q.db.QueryRowContext(ctx, addClient, arg.ExternalClientID, arg.ClientPhone)
-	var id int64
-	err := row.Scan(&id)
-	return id, err
+	result, err := q.db.ExecContext(ctx, addClient, arg.ExternalClientID, arg.ClientPhone)
+	if err != nil {
+		return 0, err
+	}
+	return result.LastInsertId()
 }
 
-const addMessage = `-- name: AddMessage :one
+const addMessage = `-- name: AddMessage :execresult
 INSERT INTO messages (client, dialog, message_id, text, received_at)
-SELECT c.id, d.id, ?1, ?2, ?3
-FROM clients c JOIN dialogs d ON d.client = c.id AND d.active = 1
-WHERE c.external_client_id = ?4 AND c.client_phone = ?5
+VALUES (?1, ?2, ?3, ?4, ?5)
 ON CONFLICT (message_id, dialog) DO NOTHING
-RETURNING id, client, dialog
 `
 
 type AddMessageParams struct {
-	MessageID        string
-	Text             string
-	ReceivedAt       int64
-	ExternalClientID string
-	ClientPhone      string
+	Client     int64
+	Dialog     int64
+	MessageID  string
+	Text       string
+	ReceivedAt int64
 }
 
-type AddMessageRow struct {
-	ID     int64
-	Client int64
-	Dialog int64
-}
-
-// The whole of the common case in one statement: the client and its active dialog
-// are there, the message is not. No row: one of the three is otherwise.
-func (q *Queries) AddMessage(ctx context.Context, arg AddMessageParams) (AddMessageRow, error) {
-	row := q.db.QueryRowContext(ctx, addMessage,
+// No row affected: the message is there already. The id is the last inserted one;
+// RETURNING costs half as much again.
+func (q *Queries) AddMessage(ctx context.Context, arg AddMessageParams) (sql.Result, error) {
+	return q.db.ExecContext(ctx, addMessage,
+		arg.Client,
+		arg.Dialog,
 		arg.MessageID,
 		arg.Text,
 		arg.ReceivedAt,
-		arg.ExternalClientID,
-		arg.ClientPhone,
 	)
-	var i AddMessageRow
-	err := row.Scan(&i.ID, &i.Client, &i.Dialog)
-	return i, err
 }
 
 const closeDialog = `-- name: CloseDialog :one
@@ -128,10 +116,9 @@ func (q *Queries) FindMessage(ctx context.Context, arg FindMessageParams) (int64
 	return id, err
 }
 
-const openDialog = `-- name: OpenDialog :one
+const openDialog = `-- name: OpenDialog :execlastid
 INSERT INTO dialogs (client, active, opened_at)
 VALUES (?1, 1, ?2)
-RETURNING id
 `
 
 type OpenDialogParams struct {
@@ -140,8 +127,9 @@ type OpenDialogParams struct {
 }
 
 func (q *Queries) OpenDialog(ctx context.Context, arg OpenDialogParams) (int64, error) {
-	row := q.db.QueryRowContext(ctx, openDialog, arg.Client, arg.OpenedAt)
-	var id int64
-	err := row.Scan(&id)
-	return id, err
+	result, err := q.db.ExecContext(ctx, openDialog, arg.Client, arg.OpenedAt)
+	if err != nil {
+		return 0, err
+	}
+	return result.LastInsertId()
 }
