@@ -1,0 +1,103 @@
+package db
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"os"
+	"strings"
+
+	sqlite3 "modernc.org/sqlite/lib"
+
+	"inturn/db/internal/q"
+)
+
+const (
+	codeCorrupt = sqlite3.SQLITE_CORRUPT
+	codeNotADB  = sqlite3.SQLITE_NOTADB
+)
+
+// The settings of connections, and why:
+//
+//	journal_mode WAL     readers never wait for the writer, nor it for them
+//	synchronous FULL     one fsync of the WAL a commit: an answer means durable.
+//	                     (NORMAL has none, and loses the last commits with the power)
+//	foreign_keys         functions' tables use them
+//	busy_timeout         another program may hold the write lock for a moment; the
+//	                     committer's own loop waits longer than that
+//	cache_size           64 MiB: with the default of 2 MB the writer reads the file
+//	                     all the time
+//	wal_autocheckpoint   16 MiB of WAL: the hot pages of many groups are then copied
+//	                     into the file once instead of many times
+//	journal_size_limit   a WAL that a long reader made big is cut when it is reset
+//	trusted_schema OFF   a file from elsewhere can't run functions by its schema
+//	query_only           readers can't write
+//
+// https://www.sqlite.org/pragma.html
+func writeDSN(path string) string {
+	return fileDSN(path, url.Values{
+		"_journal_mode": {"WAL"},
+		"_synchronous":  {"FULL"},
+		"_busy_timeout": {"250"},
+		"_foreign_keys": {"1"},
+		"_pragma":       {"cache_size(-65536)", "wal_autocheckpoint(4096)", "journal_size_limit(67108864)", "trusted_schema(OFF)"},
+	})
+}
+
+func memoryDSN() string {
+	return "file::memory:?" + url.Values{"_foreign_keys": {"1"}, "_pragma": {"trusted_schema(OFF)"}}.Encode()
+}
+
+func readDSN(path string) string {
+	return fileDSN(path, url.Values{
+		"mode":          {"ro"},
+		"_query_only":   {"1"},
+		"_busy_timeout": {"5000"},
+		"_pragma":       {"cache_size(-8192)", "trusted_schema(OFF)"},
+	})
+}
+
+// fileDSN escapes what would otherwise end the path. https://www.sqlite.org/uri.html
+func fileDSN(path string, params url.Values) string {
+	r := strings.NewReplacer("%", "%25", "?", "%3f", "#", "%23")
+	return "file:" + r.Replace(path) + "?" + params.Encode()
+}
+
+// maxReaders bounds the read connections, and with them memory.
+const maxReaders = 8
+
+func (d *DB) openReaders() error {
+	pool, err := sql.Open("sqlite", readDSN(d.path))
+	if err != nil {
+		return err
+	}
+	pool.SetMaxOpenConns(maxReaders)
+	pool.SetMaxIdleConns(maxReaders)
+	d.readers = pool
+	d.reads, err = q.Prepare(context.Background(), pool)
+	return err
+}
+
+// OpenReadOnly opens the file at path for reading, also while a server has it. No
+// write gets through.
+func OpenReadOnly(ctx context.Context, path string) (*sql.DB, error) {
+	if _, err := os.Stat(path); err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil, fmt.Errorf("open %s: %w", path, fs.ErrNotExist)
+		}
+		return nil, err
+	}
+	pool, err := sql.Open("sqlite", readDSN(path))
+	if err != nil {
+		return nil, fmt.Errorf("open %s: %w", path, err)
+	}
+	pool.SetMaxOpenConns(1)
+	var n int
+	if err := pool.QueryRowContext(ctx, "SELECT count(*) FROM sqlite_schema").Scan(&n); err != nil {
+		return nil, errors.Join(fmt.Errorf("open %s: %w", path, hintCorrupt(err)), pool.Close())
+	}
+	return pool, nil
+}

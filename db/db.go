@@ -1,0 +1,315 @@
+// Package db keeps events durable in one SQLite file, and is the only package that
+// knows that the file is one.
+//
+// The life of an event in the file:
+//
+//	Append   outbox  + pending            accepted: the answer leaves after the fsync
+//	Hold     accounts                     an attempt failed: the event keeps its place
+//	Settle   pending - , effect, results  done or dead, in one transaction
+//
+// One goroutine, the committer, owns the only write connection. Every write is an
+// operation that waits in its queue; what waits together is committed together,
+// with one fsync. Before each group the committer reads who owns the file, so a
+// process that has lost it writes nothing.
+package db
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"inturn/db/internal/q"
+)
+
+// Options of Open.
+type Options struct {
+	Path   string   // of the file; its folders are made. ":memory:" for tests
+	Schema string   // the text of schema.sql
+	Tables []Tables // of the functions, for each in order of version
+	Check  Check    // of what effects emit; nil checks nothing
+	// Bounds of the backlog, in events; 0 is no bound.
+	MaxPending        int
+	MaxAccountPending int
+	Log               *slog.Logger // nil: none
+}
+
+// DB is an open database that this process owns.
+type DB struct {
+	path      string // "" in memory
+	log       *slog.Logger
+	lock      *lock // nil in memory
+	pool      *sql.DB
+	readers   *sql.DB // pool in memory
+	reads     *q.Queries
+	guard     sync.Locker // around reads, where they share the write connection
+	committer *committer
+	waiters   waiters
+	backlog   []Backlog
+	unclean   bool
+	onAppend  atomic.Pointer[func([]Event)]
+	closeOnce sync.Once
+	closeErr  error
+}
+
+// Open takes the file and makes it ready: lock, ownership, migration, recovery,
+// checkpoint, in this order. It waits while another process has the file, until
+// ctx ends.
+func Open(ctx context.Context, o Options) (*DB, error) {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	d := &DB{log: o.Log, guard: noLock{}}
+	if err := d.open(ctx, o); err != nil {
+		d.abandon()
+		return nil, fmt.Errorf("open %s: %w", o.Path, err)
+	}
+	return d, nil
+}
+
+func (d *DB) open(ctx context.Context, o Options) error {
+	name := ownerName()
+	dsn := memoryDSN()
+	sp := &space{}
+	d.committer = newCommitter(o.Log, sp, d.committed)
+	if o.Path != ":memory:" {
+		path, err := filepath.Abs(o.Path)
+		if err != nil {
+			return err
+		}
+		d.path, sp.dir, dsn = path, filepath.Dir(path), writeDSN(path)
+		if err := makeDirs(sp.dir); err != nil {
+			return fmt.Errorf("make folder: %w", err)
+		}
+		if d.lock, err = acquire(ctx, path, name, o.Log, d.lost); err != nil {
+			return err
+		}
+		if err := createFile(path); err != nil {
+			return fmt.Errorf("create file: %w", err)
+		}
+	}
+	w, err := d.connect(dsn, o)
+	if err != nil {
+		return err
+	}
+	d.committer.w, d.committer.guard = w, d.guard
+	version, clean, err := d.own(ctx, w, o.Schema, name)
+	if err != nil {
+		return hintCorrupt(err)
+	}
+	d.unclean = !clean
+	if err := w.migrate(d.path, version, migrations); err != nil {
+		return hintCorrupt(err)
+	}
+	if err := w.migrateTables(o.Tables); err != nil {
+		return hintCorrupt(err)
+	}
+	if w.q, err = q.Prepare(background, w.conn); err != nil {
+		return hintCorrupt(fmt.Errorf("prepare: %w", err))
+	}
+	d.reads = w.q
+	if d.path != "" {
+		if err := w.sql("PRAGMA wal_checkpoint(TRUNCATE)"); err != nil {
+			return hintCorrupt(fmt.Errorf("checkpoint: %w", err))
+		}
+		if err := d.openReaders(); err != nil {
+			return fmt.Errorf("open readers: %w", err)
+		}
+	}
+	if err := d.recover(ctx, w); err != nil {
+		return hintCorrupt(fmt.Errorf("recover: %w", err))
+	}
+	go d.committer.run()
+	return nil
+}
+
+// connect opens the write connection.
+func (d *DB) connect(dsn string, o Options) (*writer, error) {
+	var err error
+	if d.pool, err = sql.Open("sqlite", dsn); err != nil {
+		return nil, err
+	}
+	d.pool.SetMaxOpenConns(1)
+	d.readers = d.pool
+	if d.path == "" {
+		d.guard = &sync.Mutex{}
+	}
+	conn, err := d.pool.Conn(background)
+	if err != nil {
+		return nil, hintCorrupt(err)
+	}
+	w := &writer{
+		conn: conn, log: o.Log, check: o.Check,
+		limits:      limits{pending: o.MaxPending, accountPending: o.MaxAccountPending},
+		mirror:      mirror{backlog: map[string]int{}, known: map[string]struct{}{}},
+		effectStmts: map[string]*sql.Stmt{},
+		effects:     newEffectLoop(),
+		effectTimer: time.NewTimer(time.Hour),
+	}
+	w.effectTimer.Stop()
+	if w.handle, err = newHandle(conn); err != nil {
+		return nil, errors.Join(err, w.close())
+	}
+	return w, nil
+}
+
+// own takes ownership, waiting for whoever is writing.
+func (d *DB) own(ctx context.Context, w *writer, schema, name string) (version int, clean bool, err error) {
+	for said := false; ; said = true {
+		version, clean, err = w.takeOwnership(schema, name)
+		if err == nil || w.handle.classify(err) != classBusy {
+			return version, clean, err
+		}
+		if !said {
+			d.log.Warn("another connection holds the database's write lock; waiting for it")
+		}
+		if ctx.Err() != nil {
+			return 0, false, fmt.Errorf("%w: %w", err, ctx.Err())
+		}
+	}
+}
+
+// recover finds what is to run. It is the one pass over pending.
+func (d *DB) recover(ctx context.Context, w *writer) error {
+	held := map[string]q.HeldRow{}
+	rows, err := d.reads.Held(ctx)
+	if err != nil {
+		return err
+	}
+	for _, r := range rows {
+		held[r.ClientID] = r
+	}
+	backlogs, err := d.reads.Backlogs(ctx)
+	if err != nil {
+		return err
+	}
+	for _, b := range backlogs {
+		h := held[b.ClientID]
+		a := Backlog{ClientID: b.ClientID, Events: int(b.Events), HeadSeq: h.HeadSeq.Int64, Attempts: int(h.Attempts), Parked: h.Parked == 1}
+		if h.NextAt.Valid {
+			a.NextAt = time.UnixMicro(h.NextAt.Int64)
+		}
+		d.backlog = append(d.backlog, a)
+		w.addBacklog(b.ClientID, a.Events)
+	}
+	return nil
+}
+
+// Backlog returns the accounts that had pending events when the file was opened,
+// and whether the last owner ended without closing it.
+func (d *DB) Backlog() (accounts []Backlog, unclean bool) { return d.backlog, d.unclean }
+
+// OnAppend sets the function that hears of every new event after its commit, in
+// the order of commits. It is called from the committer's goroutine, must not
+// block, and must not keep the slice.
+func (d *DB) OnAppend(fn func([]Event)) { d.onAppend.Store(&fn) }
+
+// committed runs after each commit, before the callers are answered.
+func (d *DB) committed(published []Event, settled []int64) {
+	if fn := d.onAppend.Load(); fn != nil && len(published) > 0 {
+		(*fn)(published)
+	}
+	d.waiters.settled(settled)
+}
+
+// Failed is closed once the storage has failed in a way that must end the process;
+// Err then says how.
+func (d *DB) Failed() <-chan struct{} { return d.committer.failed }
+
+// Err returns why the process must end, or nil.
+func (d *DB) Err() error {
+	d.committer.mu.Lock()
+	defer d.committer.mu.Unlock()
+	return d.committer.failure
+}
+
+// Ready returns nil if events are taken, else why not.
+func (d *DB) Ready() error {
+	if err := d.committer.space.low(); err != nil {
+		return err
+	}
+	d.committer.mu.Lock()
+	defer d.committer.mu.Unlock()
+	if err := d.committer.refusal(); err != nil {
+		return err
+	}
+	if time.Now().Before(d.committer.fullUntil) {
+		return ErrStorageFull
+	}
+	return nil
+}
+
+// lost is called when another process has taken the lock's place.
+func (d *DB) lost() { d.committer.end(ErrFenced) }
+
+// Close takes nothing more, commits and answers what was taken, marks the file as
+// closed in order and frees it. It returns the failure that ended the committer,
+// if there was one.
+func (d *DB) Close() error {
+	d.closeOnce.Do(func() {
+		err := d.committer.close()
+		d.waiters.close()
+		if w := d.committer.w; err == nil {
+			err = w.fenced(func() error { return w.q0().LeaveOwnership(background) })
+			if err == nil && d.path != "" {
+				err = w.sql("PRAGMA wal_checkpoint(TRUNCATE)")
+			}
+		}
+		if err != nil {
+			err = fmt.Errorf("close %s: %w", d.path, err)
+		}
+		d.closeErr = errors.Join(err, d.abandon())
+	})
+	return d.closeErr
+}
+
+// abandon frees everything, whatever the state.
+func (d *DB) abandon() error {
+	var err error
+	if d.readers != nil && d.readers != d.pool {
+		err = d.readers.Close()
+	}
+	if d.committer.w != nil {
+		err = errors.Join(err, d.committer.w.close())
+	}
+	if d.pool != nil {
+		err = errors.Join(err, d.pool.Close())
+	}
+	if d.lock != nil {
+		d.lock.release()
+	}
+	return err
+}
+
+// close frees the connection and what hangs from it.
+func (w *writer) close() error {
+	close(w.effects.calls)
+	for _, s := range w.effectStmts {
+		s.Close()
+	}
+	var err error
+	if w.q != nil {
+		err = w.q.Close()
+	}
+	if w.handle != nil {
+		w.handle.close()
+	}
+	return errors.Join(err, w.conn.Close())
+}
+
+func hintCorrupt(err error) error {
+	if c := code(err) & 0xff; c == codeCorrupt || c == codeNotADB {
+		return fmt.Errorf("%w: %w", ErrCorrupt, err)
+	}
+	return err
+}
+
+type noLock struct{}
+
+func (noLock) Lock()   {}
+func (noLock) Unlock() {}

@@ -1,0 +1,153 @@
+package db
+
+import (
+	"context"
+	"encoding/json"
+	"time"
+)
+
+// Event is what a client sends and what a function gets. ClientID and MessageID
+// are its identity, Type names its function, Payload is JSON.
+//
+// Whoever appends fills in the first block; the second is the engine's and is
+// empty until the event is accepted; the third is set while the event runs.
+type Event struct {
+	ClientID  string // the account, 1 to 256 bytes
+	MessageID string // unique within the account, 1 to 256 bytes
+	Type      string
+	Payload   json.RawMessage // compact JSON
+	RequestID string          // of the request that brought it
+	Attrs     json.RawMessage // JSON object of what else came with it, or nil
+
+	Seq        int64     // place in the outbox, from 1, never reused
+	ReceivedAt time.Time // when it was accepted, to the microsecond
+
+	Turn    int64 // place in the account's order
+	Run     int64 // 1, or more when a person asked for another run
+	Attempt int   // 1 for the first attempt of this run
+}
+
+// Effect is the second phase of a function: it writes what the function wants
+// written, in the transaction that settles the event, and returns the event's
+// result (marshalled as JSON, at most MaxOutput bytes; nil for none).
+//
+// An effect is a pure function of its Tx. It may be called again when a group is
+// re-run, but only one call's writes ever commit: so no clock, random numbers,
+// I/O or Go state in it. It runs on the only write connection, where everyone
+// waits for it: over SlowEffect it is logged, over MaxEffect it is interrupted
+// and the attempt has failed.
+type Effect func(*Tx) (any, error)
+
+// Check validates and completes an event that an effect emits.
+type Check func(Event) (Event, error)
+
+// Limits of an effect.
+const (
+	SlowEffect = 5 * time.Millisecond
+	MaxEffect  = time.Second
+	MaxOutput  = 256 << 10 // bytes of a result
+	MaxEmit    = 1000      // events of one effect
+)
+
+// State is where an event is.
+type State string
+
+// The states of an event. Only Done and Dead are final.
+const (
+	Pending State = "pending"
+	Done    State = "done"
+	Dead    State = "dead" // set aside
+)
+
+// Receipt is the answer to an append: the event is committed and fsynced.
+type Receipt struct {
+	ClientID  string
+	MessageID string
+	Seq       int64
+	Duplicate bool // this identity was accepted before; Seq, State and Result are the first one's
+	State     State
+	Result    *Result // nil while State is Pending
+}
+
+// Result is how an event ended.
+type Result struct {
+	Status     State // Done or Dead
+	Run        int64
+	Attempts   int
+	StartedAt  time.Time
+	FinishedAt time.Time
+	Output     json.RawMessage // what the effect returned, or nil
+	Error      string          // why it is dead
+}
+
+// Stored is an event with its state, as it is in the file.
+type Stored struct {
+	Event
+	State  State
+	Result *Result // nil while State is Pending
+}
+
+// Filter selects events for DB.Events. Zero fields select everything.
+type Filter struct {
+	ClientID string
+	State    State
+	After    int64 // only events with a greater seq
+	Limit    int   // 1 to 1000
+}
+
+// Settlement ends one run of an event.
+type Settlement struct {
+	Event     Event  // ClientID, Turn, Seq, Run and Attempt are used
+	Status    State  // Done or Dead
+	Effect    Effect // for Done; nil writes nothing
+	Error     string // for Dead: the reason
+	StartedAt time.Time
+	Held      bool // the account's retry columns are set and must be cleared
+}
+
+// Hold keeps an event at the head of its account after an attempt that did not
+// settle it, or before one that might end the process.
+type Hold struct {
+	Event    Event // ClientID, Turn and Seq are used
+	Attempts int   // begun so far
+	NextAt   time.Time
+	Park     bool // wait for a person instead of NextAt
+	Error    string
+}
+
+// Backlog is one account's share of pending, as recovery finds it.
+type Backlog struct {
+	ClientID string
+	Events   int
+	HeadSeq  int64 // of the held head, 0 if nothing is held
+	Attempts int
+	NextAt   time.Time
+	Parked   bool
+}
+
+// Store is the contract of the engine's storage, as the runner and the API use
+// it. It is documentation that compiles: they declare the parts they need.
+type Store interface {
+	// Append makes ev durable. It returns once ev's row is committed and fsynced,
+	// also for a repeat. Errors: *IDReusedError, ErrOverloaded, ErrBacklogFull,
+	// ErrAccountFull, ErrStorageFull, ErrOutcomeUnknown, ErrUnavailable, ErrClosed,
+	// or ctx's error (the event may then be durable or not: resend the same id).
+	Append(ctx context.Context, ev Event) (Receipt, error)
+	// Settle ends runs in one transaction, in order. It returns how many were
+	// settled, and for the first that was not, why. It has no context: what a
+	// function finished is recorded, also while stopping. While the disk is full it
+	// blocks and tries again each second.
+	Settle(items []Settlement) (int, error)
+	// Hold records attempts.
+	Hold(h Hold) error
+	// PendingAfter reads up to limit events of an account with turn > after, in turn.
+	PendingAfter(ctx context.Context, clientID string, after int64, limit int) ([]Event, error)
+	// Find returns the event with this identity, or ErrNotFound.
+	Find(ctx context.Context, clientID, messageID string) (Stored, error)
+	// Events lists events in seq order.
+	Events(ctx context.Context, f Filter) ([]Stored, error)
+	// Wait returns nil once the event is settled, else ctx's error or ErrClosed.
+	Wait(ctx context.Context, seq int64) error
+	// Ready returns nil if events are taken, else the reason why not.
+	Ready() error
+}

@@ -1,0 +1,206 @@
+package db
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"inturn/db/internal/q"
+)
+
+// operation is one caller's write. Only the committer's goroutine calls it, and a
+// caller reads its outcome after finish.
+type operation interface {
+	// exec does the writes inside the group's transaction. It may be called again
+	// when the group is re-run, and starts afresh each time. What concerns only the
+	// operation itself is kept in it; an error concerns the group (*groupError).
+	exec(w *writer) error
+	// exclude leaves out, from now on, what exec was doing when the group ended;
+	// err is its outcome.
+	exclude(err error)
+	// finish tells the caller: nil after the commit, else why nothing was written.
+	finish(err error)
+	// patient operations survive a full disk: they are kept and tried again.
+	patient() bool
+	// since is when it began to wait.
+	since() time.Time
+	// size is about what the operation adds to the file, in bytes.
+	size() int
+}
+
+// caller is who waits for an operation.
+type caller struct {
+	err      error // its own outcome
+	excluded error // why it is left out of the group
+	began    time.Time
+	done     chan struct{}
+}
+
+func newCaller() caller { return caller{began: time.Now(), done: make(chan struct{})} }
+
+func (c *caller) since() time.Time { return c.began }
+
+func (c *caller) exclude(err error) { c.excluded = err }
+
+func (c *caller) finish(err error) {
+	if err != nil {
+		c.err = err
+	}
+	close(c.done)
+}
+
+// writer is the only write connection and what belongs to it. Only the
+// committer's goroutine uses it; effects do through Tx while that goroutine waits.
+type writer struct {
+	conn   *sql.Conn
+	handle *handle
+	q      *q.Queries
+	epoch  int64
+	log    *slog.Logger
+	limits limits
+	check  Check
+
+	mirror
+	effectStmts map[string]*sql.Stmt
+	effects     *effectLoop
+	effectTimer *time.Timer
+
+	careful bool  // savepoints stand around what may fail
+	now     int64 // Unix microseconds, of this group
+}
+
+type limits struct {
+	pending, accountPending int // 0: none
+}
+
+// background is the committer's context. It is never cancelled: cancelling a
+// statement inside a transaction would roll the whole group back.
+var background = context.Background()
+
+// maxGroupTime bounds how long a group executes before it commits, so that those
+// who wait for its fsync don't wait for everyone else's work.
+const maxGroupTime = 10 * time.Millisecond
+
+// transaction runs ops as one transaction with one commit, and returns how many of
+// them it took. On an error nothing is written, and at is the operation in which
+// it happened, or -1 where it was none of them.
+func (w *writer) transaction(ops []operation, careful bool) (done, at int, err error) {
+	w.careful = careful
+	w.mirror.begin()
+	start := w.mirror.mark()
+	defer func() {
+		if err != nil {
+			w.mirror.restore(start)
+			if w.handle.inTransaction() {
+				if rerr := w.sql("ROLLBACK"); rerr != nil && w.handle.inTransaction() {
+					err = &groupError{classIO, fmt.Errorf("roll back: %w (after: %w)", rerr, err)}
+				}
+			}
+		}
+	}()
+	if err := w.sql("BEGIN IMMEDIATE"); err != nil {
+		return 0, -1, w.groupErr("begin", err)
+	}
+	epoch, err := w.q.Epoch(background)
+	if err != nil {
+		return 0, -1, w.groupErr("read owner", err)
+	}
+	if epoch != w.epoch {
+		return 0, -1, &groupError{classFenced, fmt.Errorf("%w (epoch %d, ours is %d)", ErrFenced, epoch, w.epoch)}
+	}
+	began := time.Now()
+	w.now = began.UnixMicro()
+	for done < len(ops) {
+		if err := ops[done].exec(w); err != nil {
+			return 0, done, err
+		}
+		if done++; time.Since(began) > maxGroupTime {
+			break
+		}
+	}
+	if w.nextSeq != start.nextSeq || w.nextSettled != start.nextSettled {
+		err := w.q.SaveCounters(background, q.SaveCountersParams{NextSeq: w.nextSeq, NextSettled: w.nextSettled})
+		if err != nil {
+			return 0, -1, w.groupErr("save counters", err)
+		}
+	}
+	if err := w.sql("COMMIT"); err != nil {
+		ge := w.groupErr("commit", err)
+		if ge.class == classIO {
+			// Frames may have reached the disk although the sync failed.
+			ge.err = fmt.Errorf("%w: %w", ErrOutcomeUnknown, ge.err)
+		}
+		return 0, -1, ge
+	}
+	return done, -1, nil
+}
+
+func (w *writer) sql(text string) error {
+	_, err := w.conn.ExecContext(background, text)
+	return err
+}
+
+func (w *writer) groupErr(what string, err error) *groupError {
+	return &groupError{w.handle.classify(err), fmt.Errorf("%s: %w", what, err)}
+}
+
+// refusal is an operation's own error that came before it wrote anything, so that
+// nothing need be undone.
+type refusal struct{ error }
+
+func (r refusal) Unwrap() error { return r.error }
+
+// try runs fn so that its failure leaves no trace and no neighbour is concerned.
+// own is fn's own error, after its writes were undone. group means that the group
+// can't go on; without savepoints every failure does that, and the group is then
+// run again with them.
+func (w *writer) try(fn func() error) (own, group error) {
+	if !w.careful {
+		err := fn()
+		if r, ok := err.(refusal); ok || err == nil {
+			return r.error, nil
+		}
+		return nil, w.concerns(err, classCarefully)
+	}
+	k := w.mirror.mark()
+	if err := w.sql("SAVEPOINT op"); err != nil {
+		return nil, w.groupErr("savepoint", err)
+	}
+	err := fn()
+	if r, ok := err.(refusal); ok || err == nil {
+		if err := w.sql("RELEASE op"); err != nil {
+			return nil, w.groupErr("release", err)
+		}
+		return r.error, nil
+	}
+	if ge := w.concerns(err, classOwn); ge.class != classOwn {
+		return nil, ge
+	}
+	w.mirror.restore(k)
+	// Nothing may run before this has worked: in a transaction that is gone the next
+	// statement would commit alone.
+	if rerr := w.sql("ROLLBACK TO op"); rerr != nil {
+		return nil, &groupError{classGone, err}
+	}
+	if rerr := w.sql("RELEASE op"); rerr != nil {
+		return nil, w.groupErr("release", rerr)
+	}
+	return err, nil
+}
+
+// concerns sorts fn's error; one that is fn's own gets class own.
+func (w *writer) concerns(err error, own class) *groupError {
+	if ge, ok := errors.AsType[*groupError](err); ok {
+		return ge
+	}
+	class := w.handle.classify(err)
+	if class == classOwn {
+		if class = own; !w.handle.inTransaction() {
+			class = classGone
+		}
+	}
+	return &groupError{class, err}
+}

@@ -1,0 +1,70 @@
+package db
+
+import (
+	"database/sql"
+	"errors"
+	"fmt"
+	"reflect"
+
+	"modernc.org/libc"
+	"modernc.org/sqlite"
+	sqlite3 "modernc.org/sqlite/lib"
+)
+
+// handle reaches three functions of SQLite that the driver keeps to itself and
+// that the committer's rules rest on: whether the transaction still stands, the
+// system's error number, and the interruption of a running statement. (The
+// driver's own way to interrupt, a context, costs a goroutine for every statement.)
+type handle struct {
+	db  uintptr // *sqlite3
+	tls *libc.TLS
+}
+
+// newHandle fails if the driver has changed its shape; the pinned version has it.
+func newHandle(conn *sql.Conn) (*handle, error) {
+	h := &handle{}
+	err := conn.Raw(func(dc any) error {
+		v := reflect.ValueOf(dc)
+		if v.Kind() != reflect.Pointer || v.Elem().Kind() != reflect.Struct {
+			return fmt.Errorf("unexpected driver connection %T", dc)
+		}
+		f := v.Elem().FieldByName("db")
+		if !f.IsValid() || f.Kind() != reflect.Uintptr || f.Uint() == 0 {
+			return fmt.Errorf("unexpected driver connection %T", dc)
+		}
+		h.db = uintptr(f.Uint())
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	h.tls = libc.NewTLS()
+	return h, nil
+}
+
+func (h *handle) close() { h.tls.Close() }
+
+// inTransaction: https://www.sqlite.org/c3ref/get_autocommit.html
+func (h *handle) inTransaction() bool {
+	return sqlite3.Xsqlite3_get_autocommit(h.tls, h.db) == 0
+}
+
+// systemErrno: https://www.sqlite.org/c3ref/system_errno.html
+func (h *handle) systemErrno() int { return int(sqlite3.Xsqlite3_system_errno(h.tls, h.db)) }
+
+// interrupt ends the statement that runs now, if any. It is the one function here
+// that may be called from another goroutine than the connection's.
+// https://www.sqlite.org/c3ref/interrupt.html
+func (h *handle) interrupt() {
+	tls := libc.NewTLS()
+	defer tls.Close()
+	sqlite3.Xsqlite3_interrupt(tls, h.db)
+}
+
+// code returns the extended result code of a driver's error, 0 if it is none.
+func code(err error) int {
+	if e, ok := errors.AsType[*sqlite.Error](err); ok {
+		return e.Code()
+	}
+	return 0
+}

@@ -1,0 +1,62 @@
+package db
+
+import (
+	"database/sql"
+	"fmt"
+
+	"inturn/db/internal/q"
+)
+
+// Hold records the attempts of an account's head, which keeps its place. Errors:
+// ErrSuperseded if the run is not pending any more, or the storage's as of Settle.
+func (d *DB) Hold(h Hold) error {
+	op := &holdOp{hold: h, caller: newCaller()}
+	if err := d.committer.submit(op); err != nil {
+		return err
+	}
+	<-op.done
+	return op.err
+}
+
+type holdOp struct {
+	caller
+	hold Hold
+}
+
+func (o *holdOp) exec(w *writer) error {
+	if o.err = o.excluded; o.err != nil {
+		return nil
+	}
+	own, group := w.try(func() error { return w.hold(o.hold) })
+	o.err = own
+	return group
+}
+
+func (o *holdOp) patient() bool { return true }
+func (o *holdOp) size() int     { return 512 }
+
+func (w *writer) hold(h Hold) error {
+	ev := &h.Event
+	n, err := w.q.IsPending(background, q.IsPendingParams{ClientID: ev.ClientID, Turn: ev.Turn, Seq: ev.Seq})
+	if err != nil {
+		return fmt.Errorf("look for pending: %w", err)
+	}
+	if n != 1 {
+		return refusal{ErrSuperseded}
+	}
+	if h.Attempts == 0 && !h.Park {
+		return w.q.ReleaseAccount(background, ev.ClientID)
+	}
+	p := q.HoldAccountParams{
+		ClientID:  ev.ClientID,
+		HeadSeq:   sql.NullInt64{Int64: ev.Seq, Valid: true},
+		Attempts:  int64(h.Attempts),
+		LastError: sql.NullString{String: bounded(h.Error), Valid: true},
+	}
+	if h.Park {
+		p.Parked = 1
+	} else {
+		p.NextAt = sql.NullInt64{Int64: h.NextAt.UnixMicro(), Valid: true}
+	}
+	return w.q.HoldAccount(background, p)
+}

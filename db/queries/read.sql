@@ -1,0 +1,23 @@
+-- Statements of the readers: each is one snapshot.
+
+-- name: PendingAfter :many
+SELECT p.turn, p.run, o.seq, o.client_id, o.message_id, o.type, o.payload, o.received_at, o.request_id, o.attrs
+FROM pending p JOIN outbox o ON o.seq = p.seq
+WHERE p.client_id = sqlc.arg(client_id) AND p.turn > sqlc.arg(after)
+ORDER BY p.turn
+LIMIT sqlc.arg(rows);
+
+-- name: Find :one
+SELECT o.seq, o.client_id, o.message_id, o.type, o.payload, o.received_at, o.request_id, o.attrs,
+  r.status, r.run, r.attempts, r.started_at, r.finished_at, r.output, r.error
+FROM outbox o LEFT JOIN results r ON r.seq = o.seq
+WHERE o.client_id = sqlc.arg(client_id) AND o.message_id = sqlc.arg(message_id);
+
+-- name: Settled :one
+SELECT count(*) FROM results WHERE seq = sqlc.arg(seq);
+
+-- name: Held :many
+SELECT client_id, head_seq, attempts, next_at, parked FROM accounts WHERE attempts > 0 OR parked = 1;
+
+-- name: Backlogs :many
+SELECT client_id, count(*) AS events FROM pending GROUP BY client_id;

@@ -1,0 +1,67 @@
+-- Statements of the committer. They run on the one write connection only.
+
+-- name: Owner :one
+SELECT epoch, name, since, clean, next_seq, next_settled FROM owner WHERE one = 1;
+
+-- name: Epoch :one
+SELECT epoch FROM owner WHERE one = 1;
+
+-- name: CreateOwner :exec
+INSERT INTO owner (one, epoch, name, since, clean, next_seq, next_settled)
+VALUES (1, sqlc.arg(epoch), sqlc.arg(name), sqlc.arg(since), 0, 1, 1);
+
+-- name: TakeOwnership :exec
+UPDATE owner SET epoch = sqlc.arg(epoch), name = sqlc.arg(name), since = sqlc.arg(since), clean = 0
+WHERE one = 1;
+
+-- name: LeaveOwnership :exec
+UPDATE owner SET clean = 1 WHERE one = 1;
+
+-- name: SaveCounters :exec
+UPDATE owner SET next_seq = sqlc.arg(next_seq), next_settled = sqlc.arg(next_settled) WHERE one = 1;
+
+-- name: InsertOutbox :execrows
+INSERT INTO outbox (seq, client_id, message_id, type, payload, received_at, request_id, attrs)
+VALUES (sqlc.arg(seq), sqlc.arg(client_id), sqlc.arg(message_id), sqlc.arg(type), sqlc.arg(payload),
+  sqlc.arg(received_at), sqlc.arg(request_id), sqlc.arg(attrs))
+ON CONFLICT (client_id, message_id) DO NOTHING;
+
+-- name: InsertPending :exec
+INSERT INTO pending (client_id, turn, seq, run)
+VALUES (sqlc.arg(client_id), sqlc.arg(turn), sqlc.arg(seq), sqlc.arg(run));
+
+-- name: InsertAccount :exec
+INSERT INTO accounts (client_id) VALUES (sqlc.arg(client_id)) ON CONFLICT (client_id) DO NOTHING;
+
+-- name: Identity :one
+SELECT seq, type, payload FROM outbox
+WHERE client_id = sqlc.arg(client_id) AND message_id = sqlc.arg(message_id);
+
+-- name: DeletePending :execrows
+DELETE FROM pending
+WHERE client_id = sqlc.arg(client_id) AND turn = sqlc.arg(turn) AND seq = sqlc.arg(seq) AND run = sqlc.arg(run);
+
+-- name: IsPending :one
+SELECT count(*) FROM pending
+WHERE client_id = sqlc.arg(client_id) AND turn = sqlc.arg(turn) AND seq = sqlc.arg(seq);
+
+-- name: InsertResult :exec
+INSERT INTO results (seq, run, turn, settled, status, attempts, started_at, finished_at, output, error)
+VALUES (sqlc.arg(seq), sqlc.arg(run), sqlc.arg(turn), sqlc.arg(settled), sqlc.arg(status), sqlc.arg(attempts),
+  sqlc.arg(started_at), sqlc.arg(finished_at), sqlc.arg(output), sqlc.arg(error));
+
+-- name: HoldAccount :exec
+UPDATE accounts SET head_seq = sqlc.arg(head_seq), attempts = sqlc.arg(attempts), next_at = sqlc.arg(next_at),
+  parked = sqlc.arg(parked), last_error = sqlc.arg(last_error)
+WHERE client_id = sqlc.arg(client_id);
+
+-- name: ReleaseAccount :exec
+UPDATE accounts SET head_seq = NULL, attempts = 0, next_at = NULL, parked = 0, last_error = NULL
+WHERE client_id = sqlc.arg(client_id);
+
+-- name: TableVersion :one
+SELECT version FROM function_tables WHERE function = sqlc.arg(function);
+
+-- name: SaveTableVersion :exec
+INSERT INTO function_tables (function, version) VALUES (sqlc.arg(function), sqlc.arg(version))
+ON CONFLICT (function) DO UPDATE SET version = excluded.version;

@@ -1,0 +1,127 @@
+package db
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"inturn/db/internal/q"
+)
+
+// readTime bounds a read: one that is forgotten would keep the WAL from being reset.
+const readTime = 10 * time.Second
+
+// PendingAfter reads up to limit of an account's pending events with a turn
+// greater than after, in turn, from one snapshot.
+func (d *DB) PendingAfter(ctx context.Context, clientID string, after int64, limit int) ([]Event, error) {
+	ctx, cancel := context.WithTimeout(ctx, readTime)
+	defer cancel()
+	d.guard.Lock()
+	rows, err := d.reads.PendingAfter(ctx, q.PendingAfterParams{ClientID: clientID, After: after, Rows: int64(limit)})
+	d.guard.Unlock()
+	if err != nil {
+		return nil, fmt.Errorf("read pending: %w", err)
+	}
+	events := make([]Event, len(rows))
+	for i, r := range rows {
+		events[i] = Event{
+			ClientID: r.ClientID, MessageID: r.MessageID, Type: r.Type, Payload: json.RawMessage(r.Payload),
+			RequestID: r.RequestID, Attrs: rawJSON(r.Attrs), Seq: r.Seq, ReceivedAt: unixMicro(r.ReceivedAt), Turn: r.Turn, Run: r.Run,
+		}
+	}
+	return events, nil
+}
+
+// Find returns the event with this identity, or ErrNotFound.
+func (d *DB) Find(ctx context.Context, clientID, messageID string) (Stored, error) {
+	ctx, cancel := context.WithTimeout(ctx, readTime)
+	defer cancel()
+	d.guard.Lock()
+	r, err := d.reads.Find(ctx, q.FindParams{ClientID: clientID, MessageID: messageID})
+	d.guard.Unlock()
+	if errors.Is(err, sql.ErrNoRows) {
+		return Stored{}, ErrNotFound
+	}
+	if err != nil {
+		return Stored{}, fmt.Errorf("find event: %w", err)
+	}
+	return stored(r), nil
+}
+
+// Events lists the events that f selects, in seq order.
+func (d *DB) Events(ctx context.Context, f Filter) ([]Stored, error) {
+	ctx, cancel := context.WithTimeout(ctx, readTime)
+	defer cancel()
+	where, args := []string{"o.seq > ?"}, []any{f.After}
+	if f.ClientID != "" {
+		where, args = append(where, "o.client_id = ?"), append(args, f.ClientID)
+	}
+	switch f.State {
+	case "":
+	case Pending:
+		where = append(where, "r.seq IS NULL")
+	default:
+		where, args = append(where, "r.status = ?"), append(args, string(f.State))
+	}
+	query := `SELECT o.seq, o.client_id, o.message_id, o.type, o.payload, o.received_at, o.request_id, o.attrs,
+			r.status, r.run, r.attempts, r.started_at, r.finished_at, r.output, r.error
+		FROM outbox o LEFT JOIN results r ON r.seq = o.seq
+		WHERE ` + strings.Join(where, " AND ") + ` ORDER BY o.seq LIMIT ?`
+	d.guard.Lock()
+	defer d.guard.Unlock()
+	rows, err := d.queryer().QueryContext(ctx, query, append(args, min(max(f.Limit, 1), 1000))...)
+	if err != nil {
+		return nil, fmt.Errorf("list events: %w", err)
+	}
+	defer rows.Close()
+	var list []Stored
+	for rows.Next() {
+		var r q.FindRow
+		err := rows.Scan(&r.Seq, &r.ClientID, &r.MessageID, &r.Type, &r.Payload, &r.ReceivedAt, &r.RequestID, &r.Attrs,
+			&r.Status, &r.Run, &r.Attempts, &r.StartedAt, &r.FinishedAt, &r.Output, &r.Error)
+		if err != nil {
+			return nil, fmt.Errorf("list events: %w", err)
+		}
+		list = append(list, stored(r))
+	}
+	if err := rows.Err(); err != nil {
+		return nil, fmt.Errorf("list events: %w", err)
+	}
+	return list, nil
+}
+
+// queryer is where reads go: in memory there is only the write connection.
+func (d *DB) queryer() q.DBTX {
+	if d.path == "" {
+		return d.committer.w.conn
+	}
+	return d.readers
+}
+
+func stored(r q.FindRow) Stored {
+	s := Stored{State: Pending, Event: Event{
+		ClientID: r.ClientID, MessageID: r.MessageID, Type: r.Type, Payload: json.RawMessage(r.Payload),
+		RequestID: r.RequestID, Attrs: rawJSON(r.Attrs), Seq: r.Seq, ReceivedAt: unixMicro(r.ReceivedAt),
+	}}
+	if r.Status.Valid {
+		s.State = State(r.Status.String)
+		s.Result = &Result{
+			Status: s.State, Run: r.Run.Int64, Attempts: int(r.Attempts.Int64), StartedAt: unixMicro(r.StartedAt.Int64),
+			FinishedAt: unixMicro(r.FinishedAt.Int64), Output: rawJSON(r.Output), Error: r.Error.String,
+		}
+	}
+	return s
+}
+
+func rawJSON(s sql.NullString) json.RawMessage {
+	if !s.Valid {
+		return nil
+	}
+	return json.RawMessage(s.String)
+}
+
+func unixMicro(us int64) time.Time { return time.UnixMicro(us).UTC() }

@@ -1,0 +1,112 @@
+package db
+
+import (
+	"database/sql"
+	"fmt"
+	"strings"
+	"time"
+
+	"inturn/db/internal/q"
+)
+
+// Settle ends runs in one transaction, in order: for each the pending row goes, the
+// effect runs, the result is written, or none of it. It returns how many were
+// settled and, where that is not all, why the next one was not; what follows it
+// has left no trace.
+//
+// Errors: the effect's own, *PanicError, ErrEffectTooSlow, ErrSuperseded; or the
+// storage's: ErrFenced, ErrUnavailable, ErrOutcomeUnknown, ErrClosed. There is no
+// context: what a function has finished is recorded, also while stopping. While
+// the disk is full Settle waits and tries again each second.
+func (d *DB) Settle(items []Settlement) (int, error) {
+	op := &settleOp{items: items, limit: len(items), caller: newCaller()}
+	if err := d.committer.submit(op); err != nil {
+		return 0, err
+	}
+	<-op.done
+	return op.n, op.err
+}
+
+// settleOp ends runs of one account.
+type settleOp struct {
+	caller
+	items []Settlement
+	n     int // settled
+	limit int // items from here on are excluded
+}
+
+func (o *settleOp) exec(w *writer) error {
+	o.n, o.err = 0, o.excluded
+	for o.n < o.limit {
+		own, group := w.try(func() error { return w.settle(&o.items[o.n]) })
+		if group != nil {
+			return group
+		}
+		if own != nil {
+			o.err = own
+			return nil
+		}
+		o.n++
+	}
+	return nil
+}
+
+func (o *settleOp) patient() bool { return true }
+func (o *settleOp) size() int     { return 512 * len(o.items) }
+
+// exclude leaves out the item at which the group ended; those before it run again.
+func (o *settleOp) exclude(err error) { o.limit, o.excluded = o.n, err }
+
+func (o *settleOp) finish(err error) {
+	if err != nil {
+		o.n = 0
+	}
+	o.caller.finish(err)
+}
+
+// settle is one run's end. The pending row is the fence of the event: where it is
+// gone, somebody else has ended the run and nothing is written.
+func (w *writer) settle(s *Settlement) error {
+	ev := &s.Event
+	n, err := w.q.DeletePending(background, q.DeletePendingParams{ClientID: ev.ClientID, Turn: ev.Turn, Seq: ev.Seq, Run: ev.Run})
+	if err != nil {
+		return fmt.Errorf("delete pending: %w", err)
+	}
+	if n != 1 {
+		return refusal{ErrSuperseded}
+	}
+	w.pend(ev.ClientID, -1)
+	var output, reason sql.NullString
+	if s.Status == Dead {
+		reason = sql.NullString{String: bounded(s.Error), Valid: true}
+	} else if s.Effect != nil {
+		if output, err = w.runEffect(*ev, s.Effect); err != nil {
+			return err
+		}
+	}
+	err = w.q.InsertResult(background, q.InsertResultParams{
+		Seq: ev.Seq, Run: ev.Run, Turn: ev.Turn, Settled: w.nextSettled, Status: string(s.Status), Attempts: int64(ev.Attempt),
+		StartedAt: s.StartedAt.UnixMicro(), FinishedAt: time.Now().UnixMicro(), Output: output, Error: reason,
+	})
+	if err != nil {
+		return fmt.Errorf("insert result: %w", err)
+	}
+	w.nextSettled++
+	w.settled = append(w.settled, ev.Seq)
+	if s.Held {
+		if err := w.q.ReleaseAccount(background, ev.ClientID); err != nil {
+			return fmt.Errorf("release account: %w", err)
+		}
+	}
+	return nil
+}
+
+// maxReason bounds the error texts in the file, in bytes.
+const maxReason = 4096
+
+func bounded(s string) string {
+	if len(s) > maxReason {
+		s = s[:maxReason]
+	}
+	return strings.ToValidUTF8(s, "\uFFFD")
+}

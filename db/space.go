@@ -1,0 +1,51 @@
+package db
+
+import (
+	"fmt"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// space watches the room on the file's disk, so that appends are refused while
+// there is still room to settle what was accepted.
+type space struct {
+	dir string // "" for a database in memory: there is always room
+
+	mu  sync.Mutex
+	at  time.Time // of the last look
+	err error
+}
+
+// How much room is kept for settles: the smaller of both.
+const (
+	spaceReserve      = 64 << 20
+	spaceReserveShare = 20 // a twentieth of the disk
+	spaceEvery        = time.Second
+)
+
+// low returns nil if there is room, else an error that wraps ErrStorageFull.
+func (s *space) low() error {
+	if s.dir == "" {
+		return nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if now := time.Now(); s.at.IsZero() || now.Sub(s.at) >= spaceEvery {
+		s.at, s.err = now, look(s.dir)
+	}
+	return s.err
+}
+
+func look(dir string) error {
+	var st syscall.Statfs_t
+	if err := syscall.Statfs(dir, &st); err != nil {
+		return nil // not known is not full: the write itself will tell
+	}
+	size := uint64(st.Bsize)
+	free, reserve := uint64(st.Bavail)*size, min(uint64(spaceReserve), st.Blocks*size/spaceReserveShare)
+	if free < reserve {
+		return fmt.Errorf("%w: %d MiB are left, %d MiB are kept for what was accepted", ErrStorageFull, free>>20, reserve>>20)
+	}
+	return nil
+}

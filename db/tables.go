@@ -1,0 +1,15 @@
+package db
+
+// Tables is one version of a function's own tables.
+type Tables struct {
+	Function string
+	Version  int // from 1
+	SQL      string
+}
+
+// Invariant is a query that returns a row for each violation of something that
+// must hold in the file; the row's first column is text for people.
+type Invariant struct {
+	Kind  string
+	Query string
+}

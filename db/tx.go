@@ -1,0 +1,228 @@
+package db
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"sync"
+)
+
+// Tx is the settling transaction as an effect sees it. It satisfies the DBTX
+// interface of sqlc's generated code. Statements are prepared once and kept by
+// their text. Contexts given to its methods are not used: nothing cancels a
+// statement of the group but MaxEffect.
+//
+// A statement may read and write rows and nothing else; BEGIN, COMMIT, SAVEPOINT,
+// PRAGMA, ATTACH and lists of statements are refused. After an error that ended
+// the transaction or that is the disk's, every further statement is refused with it.
+type Tx struct {
+	w     *writer
+	event Event // the one that is settled
+
+	mu      sync.Mutex
+	broken  error           // why nothing runs any more
+	fatal   bool            // broken is the group's trouble, not only the effect's
+	rows    []any           // *sql.Rows and *sql.Row to close at the end
+	reading map[string]bool // texts whose kept statement may still be read from
+	emitted int
+}
+
+var errTxOver = errors.New("the effect has ended; its transaction can't be used any more")
+
+// Context returns a context for sqlc's generated code. It is never cancelled.
+func (tx *Tx) Context() context.Context { return context.Background() }
+
+// PrepareContext is refused: a statement must not outlive the transaction. Exec
+// and Query keep statements prepared by themselves.
+func (tx *Tx) PrepareContext(context.Context, string) (*sql.Stmt, error) {
+	return nil, errors.New("an effect need not prepare statements: Exec and Query keep them prepared")
+}
+
+// ExecContext runs a statement that returns no rows.
+func (tx *Tx) ExecContext(_ context.Context, query string, args ...any) (sql.Result, error) {
+	tx.mu.Lock()
+	defer tx.mu.Unlock()
+	stmt, err := tx.prepare(query, false)
+	if err != nil {
+		return nil, err
+	}
+	var res sql.Result
+	if stmt != nil {
+		res, err = stmt.ExecContext(context.Background(), args...)
+	} else {
+		res, err = tx.w.conn.ExecContext(context.Background(), query, args...)
+	}
+	return res, tx.judge(err)
+}
+
+// QueryContext runs a statement that returns rows. They end with the effect.
+func (tx *Tx) QueryContext(_ context.Context, query string, args ...any) (*sql.Rows, error) {
+	tx.mu.Lock()
+	defer tx.mu.Unlock()
+	stmt, err := tx.prepare(query, true)
+	if err != nil {
+		return nil, err
+	}
+	var rows *sql.Rows
+	if stmt != nil {
+		rows, err = stmt.QueryContext(context.Background(), args...)
+	} else {
+		rows, err = tx.w.conn.QueryContext(context.Background(), query, args...)
+	}
+	if rows != nil {
+		tx.rows = append(tx.rows, rows)
+	}
+	return rows, tx.judge(err)
+}
+
+// QueryRowContext runs a statement that returns one row. Its error comes from Scan.
+func (tx *Tx) QueryRowContext(_ context.Context, query string, args ...any) *sql.Row {
+	tx.mu.Lock()
+	defer tx.mu.Unlock()
+	stmt, err := tx.prepare(query, true)
+	if err != nil {
+		return failedRow(err)
+	}
+	var row *sql.Row
+	if stmt != nil {
+		row = stmt.QueryRowContext(context.Background(), args...)
+	} else {
+		row = tx.w.conn.QueryRowContext(context.Background(), query, args...)
+	}
+	tx.rows = append(tx.rows, row)
+	_ = tx.judge(row.Err())
+	return row
+}
+
+// Emit appends a follow-up event in the same transaction: it is accepted if and
+// only if this event is settled. An emitted identity that was accepted before is
+// no error if type and payload are the same, so emitting is idempotent. Client,
+// message id, type and payload must be set; an empty RequestID takes the event's.
+func (tx *Tx) Emit(ev Event) error {
+	tx.mu.Lock()
+	defer tx.mu.Unlock()
+	if tx.broken != nil {
+		return tx.broken
+	}
+	if tx.emitted++; tx.emitted > MaxEmit {
+		return fmt.Errorf("an effect may emit %d events", MaxEmit)
+	}
+	if ev.RequestID == "" {
+		ev.RequestID = tx.event.RequestID
+	}
+	if ev.Attrs == nil {
+		ev.Attrs = tx.event.Attrs
+	}
+	ev, err := tx.w.complete(ev)
+	if err != nil {
+		return fmt.Errorf("emit %s %s: %w", ev.ClientID, ev.MessageID, err)
+	}
+	return tx.judge(tx.w.emit(ev))
+}
+
+// prepare returns the kept statement of a text, or nil where there is none to use:
+// while rows of a kept statement may be open, running it again would end them.
+// tx.mu is held.
+func (tx *Tx) prepare(query string, reads bool) (*sql.Stmt, error) {
+	if tx.broken != nil {
+		return nil, tx.broken
+	}
+	if tx.reading[query] {
+		return nil, nil
+	}
+	stmt, ok := tx.w.effectStmts[query]
+	if !ok {
+		if err := checkStatement(query); err != nil {
+			return nil, err
+		}
+		var err error
+		if stmt, err = tx.w.conn.PrepareContext(context.Background(), query); err != nil {
+			return nil, tx.judge(err)
+		}
+		if len(tx.w.effectStmts) >= maxEffectStmts { // texts made of values: keep the memory bounded
+			for text, old := range tx.w.effectStmts {
+				if !tx.reading[text] {
+					old.Close()
+					delete(tx.w.effectStmts, text)
+				}
+			}
+		}
+		tx.w.effectStmts[query] = stmt
+	}
+	if reads {
+		if tx.reading == nil {
+			tx.reading = map[string]bool{}
+		}
+		tx.reading[query] = true
+	}
+	return stmt, nil
+}
+
+const maxEffectStmts = 512
+
+// judge looks at an error before the effect may swallow it: one that ended the
+// transaction, or that is the disk's, ends the Tx. tx.mu is held.
+func (tx *Tx) judge(err error) error {
+	if err == nil || tx.broken != nil {
+		return err
+	}
+	switch tx.w.handle.classify(err) {
+	case classOwn:
+		if !tx.w.handle.inTransaction() {
+			tx.broken, tx.fatal = &groupError{classGone, fmt.Errorf("a statement of the effect ended the transaction: %w", err)}, true
+			return tx.broken
+		}
+		return err
+	default:
+		tx.broken, tx.fatal = err, true
+		return err
+	}
+}
+
+// stop makes every further statement fail with err.
+func (tx *Tx) stop(err error) {
+	tx.mu.Lock()
+	defer tx.mu.Unlock()
+	if tx.broken == nil {
+		tx.broken = err
+	}
+}
+
+// close ends the Tx and the rows it gave out, and returns the trouble of the
+// group that the effect may have swallowed.
+func (tx *Tx) close() error {
+	tx.mu.Lock()
+	defer tx.mu.Unlock()
+	for _, r := range tx.rows {
+		switch r := r.(type) {
+		case *sql.Rows:
+			if err := errors.Join(r.Err(), r.Close()); err != nil {
+				_ = tx.judge(err)
+			}
+		case *sql.Row:
+			_ = r.Scan() // closes it; a row that was scanned stays as it is
+		}
+	}
+	tx.rows = nil
+	err := tx.broken
+	tx.broken = errTxOver
+	if tx.fatal {
+		return err
+	}
+	return nil
+}
+
+// failedRow makes a row whose Scan returns err: database/sql has no other way to
+// one than a connection that can't be had.
+func failedRow(err error) *sql.Row {
+	db := sql.OpenDB(noConnection{err})
+	defer db.Close()
+	return db.QueryRowContext(context.Background(), "")
+}
+
+type noConnection struct{ err error }
+
+func (c noConnection) Connect(context.Context) (driver.Conn, error) { return nil, c.err }
+func (c noConnection) Driver() driver.Driver                        { return nil }

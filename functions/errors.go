@@ -1,0 +1,119 @@
+package functions
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	jsonv2 "github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+// RetryError asks for another attempt.
+type RetryError struct {
+	After time.Duration // not before
+	Err   error
+}
+
+func (e *RetryError) Error() string { return e.Err.Error() }
+func (e *RetryError) Unwrap() error { return e.Err }
+
+// Retry returns an error that asks for another attempt, not before after. The
+// attempt counts; the account waits.
+func Retry(after time.Duration, err error) error {
+	if err == nil {
+		err = errors.New("the function asked for another attempt")
+	}
+	return &RetryError{After: after, Err: err}
+}
+
+// RejectError says that an event can never succeed.
+type RejectError struct{ Err error }
+
+func (e *RejectError) Error() string { return e.Err.Error() }
+func (e *RejectError) Unwrap() error { return e.Err }
+
+// Reject returns an error that sets the event aside as dead at once.
+func Reject(err error) error {
+	if err == nil {
+		err = errors.New("the function rejected the event")
+	}
+	return &RejectError{Err: err}
+}
+
+// FieldError names what is wrong with one field of an event.
+type FieldError struct {
+	Pointer string // RFC 6901, from the event's root: /client_id, /payload/phone
+	Detail  string // what it must be, for the sender
+}
+
+func (e *FieldError) Error() string {
+	return strings.TrimPrefix(e.Pointer, "/") + ": " + e.Detail
+}
+
+// Field returns an error about a field of the payload, for Check methods:
+// Field("phone", "must be …") points to /payload/phone.
+func Field(name, detail string) error {
+	return &FieldError{Pointer: "/payload/" + name, Detail: detail}
+}
+
+// UnauthorizedError says that a sender could not show who it is.
+type UnauthorizedError struct{ Err error }
+
+func (e *UnauthorizedError) Error() string { return e.Err.Error() }
+func (e *UnauthorizedError) Unwrap() error { return e.Err }
+
+// Unauthorized makes an HTTP function's error a 401.
+func Unauthorized(err error) error { return &UnauthorizedError{Err: err} }
+
+// payloadError makes a decoder's error one that names the field.
+func payloadError(err error) error {
+	if se, ok := errors.AsType[*jsonv2.SemanticError](err); ok {
+		detail := "has the wrong type"
+		if se.GoType != nil {
+			detail = fmt.Sprintf("must be %s, not %s", kindName(se.GoType.Kind().String()), jsonKind(se.JSONKind))
+		}
+		return &FieldError{Pointer: "/payload" + string(se.JSONPointer), Detail: detail}
+	}
+	if se, ok := errors.AsType[*jsontext.SyntacticError](err); ok {
+		return &FieldError{Pointer: "/payload" + string(se.JSONPointer), Detail: se.Err.Error()}
+	}
+	return &FieldError{Pointer: "/payload", Detail: err.Error()}
+}
+
+func kindName(goKind string) string {
+	switch {
+	case goKind == "string":
+		return "a string"
+	case goKind == "bool":
+		return "true or false"
+	case goKind == "slice", goKind == "array":
+		return "an array"
+	case goKind == "map", goKind == "struct":
+		return "an object"
+	case strings.HasPrefix(goKind, "int"), strings.HasPrefix(goKind, "uint"):
+		return "a whole number in range"
+	case strings.HasPrefix(goKind, "float"):
+		return "a number"
+	}
+	return "of another type"
+}
+
+func jsonKind(k jsontext.Kind) string {
+	switch k {
+	case 'n':
+		return "null"
+	case 't', 'f':
+		return "a boolean"
+	case '"':
+		return "a string"
+	case '0':
+		return "this number"
+	case '{':
+		return "an object"
+	case '[':
+		return "an array"
+	}
+	return "this"
+}

@@ -1,0 +1,189 @@
+// Package functions is the door through which code that runs on events enters
+// inturn.
+//
+// A function has two phases. It first works, outside any transaction, for as long
+// as it needs; what it wants written it returns as an effect, which commits in the
+// transaction that settles the event:
+//
+//	work(event) -> Effect, nil        the effect and the result commit together
+//	            -> nil, nil           done, nothing to write
+//	            -> Retry(after, err)  again, not before after; the account waits
+//	            -> Reject(err)        set aside as dead, the account goes on
+//	            -> any other error    again with backoff; the account waits
+//
+// One folder each: see functions/message for one with tables and functions/work
+// for one without. A function's folder imports this package only.
+package functions
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"inturn/db"
+
+	jsonv2 "github.com/go-json-experiment/json"
+)
+
+// The plain types of the storage that functions see.
+type (
+	Event  = db.Event
+	Effect = db.Effect
+	// Tx is the settling transaction. It has the methods that sqlc's generated code
+	// wants, keeps statements prepared by their text, and gives Emit.
+	Tx = *db.Tx
+)
+
+// Function is what New and HTTP make and what main.go lists.
+type Function struct {
+	name   string
+	work   func(context.Context, Event) (Effect, error)
+	check  func(json.RawMessage) error
+	tables []db.Tables
+	checks []db.Invariant
+	atOnce int
+	ahead  bool
+	policy Policy
+
+	pattern string
+	http    func(*http.Request) (Event, error)
+}
+
+// Policy says how a function's failures are handled. Zero fields keep the default.
+type Policy struct {
+	Attempts int           // until the event is given up; default 20
+	First    time.Duration // wait after the first failure; default 1 s; doubles each time
+	Top      time.Duration // longest wait; default 5 min
+	Timeout  time.Duration // of one attempt; default 5 min
+}
+
+// An Option of New.
+type Option func(*Function)
+
+// Tables gives a version of the function's own tables. Versions count from 1; give
+// each as an option of its own, in order, and never change one that was deployed:
+// a new file runs them all, an older one only those it lacks. They run at start,
+// in one transaction.
+func Tables(version int, sql string) Option {
+	return func(f *Function) {
+		f.tables = append(f.tables, db.Tables{Function: f.name, Version: version, SQL: sql})
+	}
+}
+
+// Invariant names something that must hold in the file, as a query that returns a
+// row (its first column is text for people) for each violation. `inturn check`
+// asks it.
+func Invariant(kind, query string) Option {
+	return func(f *Function) { f.checks = append(f.checks, db.Invariant{Kind: kind, Query: query}) }
+}
+
+// AtOnce bounds how many of the function's calls run at the same time, over all
+// accounts. The default is no bound but the runner's own.
+func AtOnce(n int) Option { return func(f *Function) { f.atOnce = n } }
+
+// Ahead says that work reads neither the database nor anything outside and
+// depends on its event alone: it may then be called before the account's earlier
+// events are settled. Effects still run in order, each after the one before it.
+func Ahead() Option { return func(f *Function) { f.ahead = true } }
+
+// WithPolicy replaces the default policy.
+func WithPolicy(p Policy) Option { return func(f *Function) { f.policy = p } }
+
+// New makes the function for events of type name. The payload is decoded into a P
+// (JSON names are case-sensitive, unknown ones are ignored); where P has a method
+// Check() error, it is asked too. Both happen at the door, so that a bad payload
+// is refused before it is accepted, and again before work is called.
+//
+// New panics if its arguments can't work: they are constants of the program.
+func New[P any](name string, work func(context.Context, Event, P) (Effect, error), opts ...Option) Function {
+	decode := func(payload json.RawMessage) (P, error) {
+		var p P
+		if err := jsonv2.Unmarshal(payload, &p); err != nil {
+			return p, payloadError(err)
+		}
+		if c, ok := any(&p).(interface{ Check() error }); ok {
+			return p, c.Check()
+		}
+		return p, nil
+	}
+	f := Function{
+		name: name,
+		work: func(ctx context.Context, ev Event) (Effect, error) {
+			p, err := decode(ev.Payload)
+			if err != nil {
+				return nil, Reject(fmt.Errorf("payload: %w", err))
+			}
+			return work(ctx, ev, p)
+		},
+		check: func(payload json.RawMessage) error {
+			_, err := decode(payload)
+			return err
+		},
+		policy: Policy{Attempts: 20, First: time.Second, Top: 5 * time.Minute, Timeout: 5 * time.Minute},
+	}
+	def := f.policy
+	for _, o := range opts {
+		o(&f)
+	}
+	f.policy = f.policy.or(def)
+	if err := validType(name); err != nil {
+		panic(fmt.Sprintf("functions.New(%q): %v", name, err))
+	}
+	for i, t := range f.tables {
+		if t.Version != i+1 {
+			panic(fmt.Sprintf("functions.New(%q): Tables version %d is given at place %d", name, t.Version, i+1))
+		}
+	}
+	return f
+}
+
+// HTTP makes an HTTP function: it turns a request that matches pattern (as
+// http.ServeMux has it, with a method) into an event. It is for senders whose body
+// isn't ours. It must decide by itself who may send: no token is asked.
+//
+// The event it returns is checked, appended and answered as one that was posted.
+// An error is answered 400, with its text; Unauthorized makes it 401. The body is
+// bounded by --max-event.
+func HTTP(pattern string, fn func(*http.Request) (Event, error)) Function {
+	if method, _, ok := strings.Cut(pattern, " "); !ok || method == "" {
+		panic(fmt.Sprintf("functions.HTTP(%q): the pattern needs a method and a path", pattern))
+	}
+	return Function{pattern: pattern, http: fn}
+}
+
+func (p Policy) or(def Policy) Policy {
+	if p.Attempts <= 0 {
+		p.Attempts = def.Attempts
+	}
+	if p.First <= 0 {
+		p.First = def.First
+	}
+	if p.Top <= 0 {
+		p.Top = def.Top
+	}
+	if p.Timeout <= 0 {
+		p.Timeout = def.Timeout
+	}
+	return p
+}
+
+// Name is the type of the events that the function runs for, "" for an HTTP function.
+func (f Function) Name() string { return f.name }
+
+// Work runs the first phase.
+func (f Function) Work(ctx context.Context, ev Event) (Effect, error) { return f.work(ctx, ev) }
+
+// Policy returns the function's policy, complete.
+func (f Function) Policy() Policy { return f.policy }
+
+// AtOnce returns the bound of simultaneous calls, 0 for none.
+func (f Function) AtOnce() int { return f.atOnce }
+
+// Ahead reports whether work may be called before earlier events are settled.
+func (f Function) Ahead() bool { return f.ahead }
+
+// HTTP returns the pattern and code of an HTTP function, "" and nil for any other.
+func (f Function) HTTP() (string, func(*http.Request) (Event, error)) { return f.pattern, f.http }

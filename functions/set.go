@@ -1,0 +1,123 @@
+package functions
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"unicode/utf8"
+
+	"inturn/db"
+)
+
+// DefaultType is the type of an event that names none.
+const DefaultType = "message"
+
+// MaxID bounds client_id, message_id and type, in bytes.
+const MaxID = 256
+
+// Set is the functions of one process, by the type they run for.
+type Set struct {
+	byName map[string]Function
+	all    []Function
+}
+
+// NewSet refuses two functions of one name.
+func NewSet(fns ...Function) (*Set, error) {
+	s := &Set{byName: map[string]Function{}}
+	for _, f := range fns {
+		if f.name != "" {
+			if _, ok := s.byName[f.name]; ok {
+				return nil, fmt.Errorf("function %q is listed twice", f.name)
+			}
+			s.byName[f.name] = f
+		}
+		s.all = append(s.all, f)
+	}
+	return s, nil
+}
+
+// Get returns the function for events of type name.
+func (s *Set) Get(name string) (Function, bool) {
+	f, ok := s.byName[name]
+	return f, ok
+}
+
+// All returns the functions in the order in which they were listed.
+func (s *Set) All() []Function { return s.all }
+
+// Names returns the types that have a function, sorted.
+func (s *Set) Names() []string {
+	names := make([]string, 0, len(s.byName))
+	for n := range s.byName {
+		names = append(names, n)
+	}
+	slices.Sort(names)
+	return names
+}
+
+// Tables returns the functions' own tables, and Invariants what must hold in them.
+func (s *Set) Tables() []db.Tables {
+	var all []db.Tables
+	for _, f := range s.all {
+		all = append(all, f.tables...)
+	}
+	return all
+}
+
+// Invariants returns what the functions want `inturn check` to ask.
+func (s *Set) Invariants() []db.Invariant {
+	var all []db.Invariant
+	for _, f := range s.all {
+		all = append(all, f.checks...)
+	}
+	return all
+}
+
+// Check is what every event passes before it is appended: identity, type, payload.
+// The payload must be compact JSON. Errors are *FieldError, or the payload's own.
+func (s *Set) Check(ev Event) (Event, error) {
+	if err := validID(ev.ClientID); err != nil {
+		return ev, &FieldError{Pointer: "/client_id", Detail: err.Error()}
+	}
+	if err := validID(ev.MessageID); err != nil {
+		return ev, &FieldError{Pointer: "/message_id", Detail: err.Error()}
+	}
+	if ev.Type == "" {
+		ev.Type = DefaultType
+	}
+	f, ok := s.byName[ev.Type]
+	if !ok {
+		return ev, &FieldError{Pointer: "/type", Detail: fmt.Sprintf("there is no function for type %.100q", ev.Type)}
+	}
+	if len(ev.Payload) == 0 {
+		return ev, &FieldError{Pointer: "/payload", Detail: "is missing"}
+	}
+	return ev, f.check(ev.Payload)
+}
+
+// validID says what client_id and message_id must be.
+func validID(id string) error {
+	switch {
+	case id == "":
+		return errors.New("is missing or empty")
+	case len(id) > MaxID:
+		return fmt.Errorf("is longer than %d bytes", MaxID)
+	case id == "." || id == "..":
+		return errors.New("must not be . or .. (it stands in URL paths)")
+	case !utf8.ValidString(id):
+		return errors.New("must be valid UTF-8")
+	}
+	for _, r := range id {
+		if r < 0x20 || r >= 0x7f && r <= 0x9f {
+			return errors.New("must not contain control characters")
+		}
+	}
+	return nil
+}
+
+func validType(name string) error {
+	if err := validID(name); err != nil {
+		return fmt.Errorf("the type %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,94 @@
+-- The engine's tables. A function's own tables stand in its folder.
+--
+-- Every table is STRICT. Times are INTEGER Unix microseconds; the view `events`
+-- shows them as text. client_id is always the TEXT account and nothing else, so
+-- that a join never means another client. Every unique key contains client_id or
+-- hangs below a row that does, so that a file can be split by account.
+
+-- Who may write. One row, read first in every write transaction: a process whose
+-- epoch is not this one has lost the file and writes nothing (SQLite has a single
+-- writer, so the check is exact). Columns one, epoch and name never change their
+-- meaning, so that ownership can be taken before an older file is migrated.
+CREATE TABLE owner (
+  one          INTEGER NOT NULL PRIMARY KEY CHECK (one = 1),
+  epoch        INTEGER NOT NULL,   -- grows by one with every owner
+  name         TEXT    NOT NULL,   -- host and process, for people
+  since        INTEGER NOT NULL,
+  clean        INTEGER NOT NULL CHECK (clean IN (0, 1)), -- the last owner ended in order
+  next_seq     INTEGER NOT NULL,   -- next seq or turn; never reused, also after deletions
+  next_settled INTEGER NOT NULL    -- next results.settled
+) STRICT;
+
+-- What was accepted. Append only: an event's identity, payload and receipt never
+-- change. UNIQUE (client_id, message_id) is the idempotency key, without a window;
+-- client_id first also keeps an account's events together for listing.
+CREATE TABLE outbox (
+  seq         INTEGER NOT NULL PRIMARY KEY,
+  client_id   TEXT    NOT NULL,
+  message_id  TEXT    NOT NULL,
+  type        TEXT    NOT NULL,
+  payload     TEXT    NOT NULL,    -- compact JSON
+  received_at INTEGER NOT NULL,
+  request_id  TEXT    NOT NULL,
+  attrs       TEXT,                -- JSON object of what else came with the event
+  UNIQUE (client_id, message_id)
+) STRICT;
+
+-- What of the outbox is still to run: small and hot. An account's order is turn.
+-- turn is the event's seq until a person asks for another run of it. The key is
+-- the order in which lanes are read, so reading a lane is one range of this table.
+CREATE TABLE pending (
+  client_id TEXT    NOT NULL,
+  turn      INTEGER NOT NULL,
+  seq       INTEGER NOT NULL,
+  run       INTEGER NOT NULL,      -- 1 for the first run of an event
+  PRIMARY KEY (client_id, turn)
+) STRICT, WITHOUT ROWID;
+
+-- Every account that ever sent an event, and what holds it now. The columns after
+-- parked speak of one event, the account's head (head_seq), and are empty when
+-- nothing is being retried: a settle without failures never writes here.
+CREATE TABLE accounts (
+  client_id  TEXT    NOT NULL PRIMARY KEY,
+  parked     INTEGER NOT NULL DEFAULT 0 CHECK (parked IN (0, 1)), -- waits for a person
+  head_seq   INTEGER,
+  attempts   INTEGER NOT NULL DEFAULT 0,  -- attempts of the head that were begun and not settled
+  next_at    INTEGER,                     -- not before this time
+  last_error TEXT
+) STRICT, WITHOUT ROWID;
+
+-- Recovery needs the few accounts that something holds, not all of them.
+CREATE INDEX accounts_held ON accounts (client_id) WHERE attempts > 0 OR parked = 1;
+
+-- How an event ended. Written in the transaction that removes it from pending and
+-- runs its effect. settled is the place in the order of all settles: within an
+-- account it grows with turn, which is how `inturn check` proves promise 3.
+CREATE TABLE results (
+  seq         INTEGER NOT NULL PRIMARY KEY,
+  run         INTEGER NOT NULL,
+  turn        INTEGER NOT NULL,
+  settled     INTEGER NOT NULL,
+  status      TEXT    NOT NULL CHECK (status IN ('done', 'dead')),
+  attempts    INTEGER NOT NULL,    -- the one that settled it included
+  started_at  INTEGER NOT NULL,
+  finished_at INTEGER NOT NULL,
+  output      TEXT,                -- JSON, what the effect returned
+  error       TEXT                 -- why it is dead
+) STRICT;
+
+-- The version of each function's own tables (functions.Tables).
+CREATE TABLE function_tables (
+  function TEXT    NOT NULL PRIMARY KEY,
+  version  INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- One row an event, for people.
+CREATE VIEW events AS
+SELECT o.seq, o.client_id, o.message_id, o.type, o.payload,
+       coalesce(r.status, 'pending') AS state,
+       r.attempts, r.output, r.error,
+       strftime('%Y-%m-%dT%H:%M:%fZ', o.received_at / 1e6, 'unixepoch') AS received,
+       strftime('%Y-%m-%dT%H:%M:%fZ', r.started_at  / 1e6, 'unixepoch') AS started,
+       strftime('%Y-%m-%dT%H:%M:%fZ', r.finished_at / 1e6, 'unixepoch') AS finished,
+       o.request_id
+FROM outbox o LEFT JOIN results r ON r.seq = o.seq;
