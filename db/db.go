@@ -47,6 +47,7 @@ type DB struct {
 	pool      *sql.DB
 	readers   *sql.DB // pool in memory
 	reads     *q.Queries
+	lane      *sql.Stmt // laneQuery
 	guard     sync.Locker // around reads, where they share the write connection
 	committer *committer
 	waiters   waiters
@@ -120,6 +121,9 @@ func (d *DB) open(ctx context.Context, o Options) error {
 		if err := d.openReaders(); err != nil {
 			return fmt.Errorf("open readers: %w", err)
 		}
+	}
+	if d.lane, err = d.queryer().PrepareContext(ctx, laneQuery); err != nil {
+		return hintCorrupt(fmt.Errorf("prepare: %w", err))
 	}
 	if err := d.recover(ctx, w); err != nil {
 		return hintCorrupt(fmt.Errorf("recover: %w", err))
@@ -271,8 +275,11 @@ func (d *DB) Close() error {
 // abandon frees everything, whatever the state.
 func (d *DB) abandon() error {
 	var err error
+	if d.lane != nil {
+		err = d.lane.Close()
+	}
 	if d.readers != nil && d.readers != d.pool {
-		err = d.readers.Close()
+		err = errors.Join(err, d.readers.Close())
 	}
 	if d.committer.w != nil {
 		err = errors.Join(err, d.committer.w.close())

@@ -1,7 +1,6 @@
 package db
 
 import (
-	"context"
 	"encoding/json"
 	"time"
 )
@@ -123,31 +122,4 @@ type Backlog struct {
 	Attempts int
 	NextAt   time.Time
 	Parked   bool
-}
-
-// Store is the contract of the engine's storage, as the runner and the API use
-// it. It is documentation that compiles: they declare the parts they need.
-type Store interface {
-	// Append makes ev durable. It returns once ev's row is committed and fsynced,
-	// also for a repeat. Errors: *IDReusedError, ErrOverloaded, ErrBacklogFull,
-	// ErrAccountFull, ErrStorageFull, ErrOutcomeUnknown, ErrUnavailable, ErrClosed,
-	// or ctx's error (the event may then be durable or not: resend the same id).
-	Append(ctx context.Context, ev Event) (Receipt, error)
-	// Settle ends runs in one transaction, in order. It returns how many were
-	// settled, and for the first that was not, why. It has no context: what a
-	// function finished is recorded, also while stopping. While the disk is full it
-	// blocks and tries again each second.
-	Settle(items []Settlement) (int, error)
-	// Hold records attempts.
-	Hold(h Hold) error
-	// PendingAfter reads up to limit events of an account with turn > after, in turn.
-	PendingAfter(ctx context.Context, clientID string, after int64, limit int) ([]Event, error)
-	// Find returns the event with this identity, or ErrNotFound.
-	Find(ctx context.Context, clientID, messageID string) (Stored, error)
-	// Events lists events in seq order.
-	Events(ctx context.Context, f Filter) ([]Stored, error)
-	// Wait returns nil once the event is settled, else ctx's error or ErrClosed.
-	Wait(ctx context.Context, seq int64) error
-	// Ready returns nil if events are taken, else the reason why not.
-	Ready() error
 }

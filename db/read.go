@@ -15,25 +15,43 @@ import (
 // readTime bounds a read: one that is forgotten would keep the WAL from being reset.
 const readTime = 10 * time.Second
 
-// PendingAfter reads up to limit of an account's pending events with a turn
-// greater than after, in turn, from one snapshot.
-func (d *DB) PendingAfter(ctx context.Context, clientID string, after int64, limit int) ([]Event, error) {
+// laneQuery is one range of pending's key. It is read row by row, so that it can
+// end where enough bytes are there.
+const laneQuery = `SELECT p.turn, p.run, o.seq, o.message_id, o.type, o.payload, o.received_at, o.request_id, o.attrs
+	FROM pending p JOIN outbox o ON o.seq = p.seq
+	WHERE p.client_id = ? AND p.turn > ? ORDER BY p.turn LIMIT ?`
+
+// PendingAfter reads an account's pending events with a turn greater than after, in
+// turn, from one snapshot: up to limit events, and not more than maxBytes of
+// payload (but one event at least). more says that there may be further ones.
+func (d *DB) PendingAfter(ctx context.Context, clientID string, after int64, limit, maxBytes int) (events []Event, more bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, readTime)
 	defer cancel()
 	d.guard.Lock()
-	rows, err := d.reads.PendingAfter(ctx, q.PendingAfterParams{ClientID: clientID, After: after, Rows: int64(limit)})
-	d.guard.Unlock()
+	defer d.guard.Unlock()
+	rows, err := d.lane.QueryContext(ctx, clientID, after, limit)
 	if err != nil {
-		return nil, fmt.Errorf("read pending: %w", err)
+		return nil, false, fmt.Errorf("read pending: %w", err)
 	}
-	events := make([]Event, len(rows))
-	for i, r := range rows {
-		events[i] = Event{
-			ClientID: r.ClientID, MessageID: r.MessageID, Type: r.Type, Payload: json.RawMessage(r.Payload),
-			RequestID: r.RequestID, Attrs: rawJSON(r.Attrs), Seq: r.Seq, ReceivedAt: unixMicro(r.ReceivedAt), Turn: r.Turn, Run: r.Run,
+	defer rows.Close()
+	for bytes := 0; rows.Next(); {
+		ev := Event{ClientID: clientID}
+		var payload string
+		var attrs sql.NullString
+		var received int64
+		if err := rows.Scan(&ev.Turn, &ev.Run, &ev.Seq, &ev.MessageID, &ev.Type, &payload, &received, &ev.RequestID, &attrs); err != nil {
+			return nil, false, fmt.Errorf("read pending: %w", err)
 		}
+		if bytes += len(payload); bytes > maxBytes && len(events) > 0 {
+			return events, true, nil
+		}
+		ev.Payload, ev.Attrs, ev.ReceivedAt = json.RawMessage(payload), rawJSON(attrs), unixMicro(received)
+		events = append(events, ev)
 	}
-	return events, nil
+	if err := rows.Err(); err != nil {
+		return nil, false, fmt.Errorf("read pending: %w", err)
+	}
+	return events, len(events) == limit, nil
 }
 
 // Find returns the event with this identity, or ErrNotFound.

@@ -1,12 +1,5 @@
 -- Statements of the readers: each is one snapshot.
 
--- name: PendingAfter :many
-SELECT p.turn, p.run, o.seq, o.client_id, o.message_id, o.type, o.payload, o.received_at, o.request_id, o.attrs
-FROM pending p JOIN outbox o ON o.seq = p.seq
-WHERE p.client_id = sqlc.arg(client_id) AND p.turn > sqlc.arg(after)
-ORDER BY p.turn
-LIMIT sqlc.arg(rows);
-
 -- name: Find :one
 SELECT o.seq, o.client_id, o.message_id, o.type, o.payload, o.received_at, o.request_id, o.attrs,
   r.status, r.run, r.attempts, r.started_at, r.finished_at, r.output, r.error

@@ -69,9 +69,6 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.ownerStmt, err = db.PrepareContext(ctx, owner); err != nil {
 		return nil, fmt.Errorf("error preparing query Owner: %w", err)
 	}
-	if q.pendingAfterStmt, err = db.PrepareContext(ctx, pendingAfter); err != nil {
-		return nil, fmt.Errorf("error preparing query PendingAfter: %w", err)
-	}
 	if q.releaseAccountStmt, err = db.PrepareContext(ctx, releaseAccount); err != nil {
 		return nil, fmt.Errorf("error preparing query ReleaseAccount: %w", err)
 	}
@@ -170,11 +167,6 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing ownerStmt: %w", cerr)
 		}
 	}
-	if q.pendingAfterStmt != nil {
-		if cerr := q.pendingAfterStmt.Close(); cerr != nil {
-			err = fmt.Errorf("error closing pendingAfterStmt: %w", cerr)
-		}
-	}
 	if q.releaseAccountStmt != nil {
 		if cerr := q.releaseAccountStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing releaseAccountStmt: %w", cerr)
@@ -259,7 +251,6 @@ type Queries struct {
 	isPendingStmt        *sql.Stmt
 	leaveOwnershipStmt   *sql.Stmt
 	ownerStmt            *sql.Stmt
-	pendingAfterStmt     *sql.Stmt
 	releaseAccountStmt   *sql.Stmt
 	saveCountersStmt     *sql.Stmt
 	saveTableVersionStmt *sql.Stmt
@@ -287,7 +278,6 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		isPendingStmt:        q.isPendingStmt,
 		leaveOwnershipStmt:   q.leaveOwnershipStmt,
 		ownerStmt:            q.ownerStmt,
-		pendingAfterStmt:     q.pendingAfterStmt,
 		releaseAccountStmt:   q.releaseAccountStmt,
 		saveCountersStmt:     q.saveCountersStmt,
 		saveTableVersionStmt: q.saveTableVersionStmt,

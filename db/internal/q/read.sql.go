@@ -43,6 +43,7 @@ func (q *Queries) Backlogs(ctx context.Context) ([]BacklogsRow, error) {
 }
 
 const find = `-- name: Find :one
+
 SELECT o.seq, o.client_id, o.message_id, o.type, o.payload, o.received_at, o.request_id, o.attrs,
   r.status, r.run, r.attempts, r.started_at, r.finished_at, r.output, r.error
 FROM outbox o LEFT JOIN results r ON r.seq = o.seq
@@ -72,6 +73,7 @@ type FindRow struct {
 	Error      sql.NullString
 }
 
+// Statements of the readers: each is one snapshot.
 func (q *Queries) Find(ctx context.Context, arg FindParams) (FindRow, error) {
 	row := q.queryRow(ctx, q.findStmt, find, arg.ClientID, arg.MessageID)
 	var i FindRow
@@ -122,69 +124,6 @@ func (q *Queries) Held(ctx context.Context) ([]HeldRow, error) {
 			&i.Attempts,
 			&i.NextAt,
 			&i.Parked,
-		); err != nil {
-			return nil, err
-		}
-		items = append(items, i)
-	}
-	if err := rows.Close(); err != nil {
-		return nil, err
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
-}
-
-const pendingAfter = `-- name: PendingAfter :many
-
-SELECT p.turn, p.run, o.seq, o.client_id, o.message_id, o.type, o.payload, o.received_at, o.request_id, o.attrs
-FROM pending p JOIN outbox o ON o.seq = p.seq
-WHERE p.client_id = ?1 AND p.turn > ?2
-ORDER BY p.turn
-LIMIT ?3
-`
-
-type PendingAfterParams struct {
-	ClientID string
-	After    int64
-	Rows     int64
-}
-
-type PendingAfterRow struct {
-	Turn       int64
-	Run        int64
-	Seq        int64
-	ClientID   string
-	MessageID  string
-	Type       string
-	Payload    string
-	ReceivedAt int64
-	RequestID  string
-	Attrs      sql.NullString
-}
-
-// Statements of the readers: each is one snapshot.
-func (q *Queries) PendingAfter(ctx context.Context, arg PendingAfterParams) ([]PendingAfterRow, error) {
-	rows, err := q.query(ctx, q.pendingAfterStmt, pendingAfter, arg.ClientID, arg.After, arg.Rows)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	var items []PendingAfterRow
-	for rows.Next() {
-		var i PendingAfterRow
-		if err := rows.Scan(
-			&i.Turn,
-			&i.Run,
-			&i.Seq,
-			&i.ClientID,
-			&i.MessageID,
-			&i.Type,
-			&i.Payload,
-			&i.ReceivedAt,
-			&i.RequestID,
-			&i.Attrs,
 		); err != nil {
 			return nil, err
 		}
