@@ -139,16 +139,3 @@ func TestEveryDamage(t *testing.T) {
 		}
 	}
 }
-
-func TestClientFiles(t *testing.T) {
-	missing := filepath.Join(t.TempDir(), "ca.pem")
-	if _, err := Client(missing); err == nil || !strings.Contains(err.Error(), missing) {
-		t.Errorf("missing: %v", err)
-	}
-	if err := os.WriteFile(missing, []byte("no PEM"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := Client(missing); err == nil || !strings.Contains(err.Error(), missing) {
-		t.Errorf("damaged: %v", err)
-	}
-}

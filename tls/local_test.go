@@ -77,6 +77,14 @@ func readCert(t *testing.T, file string) *x509.Certificate {
 	return cert
 }
 
+// client is the configuration of a client that trusts ca.pem and nothing else.
+func client(t *testing.T, l *Local) *stdtls.Config {
+	t.Helper()
+	pool := x509.NewCertPool()
+	pool.AddCert(readCert(t, l.CAFile()))
+	return &stdtls.Config{RootCAs: pool}
+}
+
 // verify does what a client with ca.pem does.
 func verify(cert, ca *x509.Certificate, name string, now time.Time) error {
 	pool := x509.NewCertPool()
@@ -161,14 +169,7 @@ func TestBadDomains(t *testing.T) {
 func TestClientRefusesWrongNameAndUnknownCA(t *testing.T) {
 	l := open(t, t.TempDir(), newClock())
 	port := serve(t, l)
-	good, err := Client(l.CAFile())
-	if err != nil {
-		t.Fatal(err)
-	}
-	other, err := Client(open(t, t.TempDir(), newClock()).CAFile())
-	if err != nil {
-		t.Fatal(err)
-	}
+	good, other := client(t, l), client(t, open(t, t.TempDir(), newClock()))
 	dial := func(config *stdtls.Config, name string) error {
 		config = config.Clone()
 		config.ServerName = name
@@ -196,10 +197,7 @@ func TestProtocols(t *testing.T) {
 		version uint16
 		ok      bool
 	}{{stdtls.VersionTLS10, false}, {stdtls.VersionTLS11, false}, {stdtls.VersionTLS12, true}, {stdtls.VersionTLS13, true}} {
-		config, err := Client(l.CAFile())
-		if err != nil {
-			t.Fatal(err)
-		}
+		config := client(t, l)
 		config.MinVersion, config.MaxVersion = tt.version, tt.version
 		config.NextProtos = []string{"http/1.1", "h2"}
 		conn, err := stdtls.Dial("tcp", "127.0.0.1:"+port, config)

@@ -41,10 +41,7 @@ func TestRenewalWhileServing(t *testing.T) {
 	l := open(t, t.TempDir(), c)
 	port := serve(t, l)
 	served := func() string {
-		config, err := Client(l.CAFile())
-		if err != nil {
-			t.Fatal(err)
-		}
+		config := client(t, l)
 		config.Time = c.Now
 		conn, err := stdtls.Dial("tcp", "127.0.0.1:"+port, config)
 		if err != nil {
