@@ -1,0 +1,149 @@
+package runner
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"math/rand/v2"
+	"runtime/debug"
+	"time"
+
+	"inturn/db"
+	"inturn/functions"
+)
+
+var (
+	errTimeout = errors.New("the function ran longer than its time limit")
+	errEnded   = errors.New("the process ended during this attempt")
+	errGoexit  = errors.New("the function ended its goroutine")
+)
+
+// protect calls f and turns a panic into the attempt's error.
+func protect(ctx context.Context, f functions.Function, ev db.Event) (effect db.Effect, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			effect, err = nil, &db.PanicError{Value: p, Stack: debug.Stack()}
+		}
+	}()
+	return f.Work(ctx, ev)
+}
+
+// notSettled handles what Settle said of ev.
+func (r *Runner) notSettled(l *lane, f functions.Function, ev db.Event, started time.Time, err error, recorded bool) bool {
+	if isStorage(err) {
+		return r.storeFailed(l, err)
+	}
+	return r.failed(l, f, ev, started, err, recorded)
+}
+
+// isStorage tells the storage's errors from the function's own.
+func isStorage(err error) bool {
+	for _, e := range []error{db.ErrSuperseded, db.ErrFenced, db.ErrClosed, db.ErrUnavailable, db.ErrOutcomeUnknown, db.ErrStorageFull} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
+}
+
+// storeFailed handles an error of the storage: where somebody else ended the run the
+// lane is read again, else the process is ending and the file decides later.
+func (r *Runner) storeFailed(l *lane, err error) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if errors.Is(err, db.ErrSuperseded) {
+		l.attempts, l.held = 0, false
+		r.forget(l)
+		return true
+	}
+	r.forget(l)
+	r.aside(l, left)
+	return false
+}
+
+// failed handles an attempt that did not settle ev. It reports whether the turn
+// goes on, which it does only if ev was set aside.
+func (r *Runner) failed(l *lane, f functions.Function, ev db.Event, started time.Time, err error, recorded bool) bool {
+	if reject, ok := errors.AsType[*functions.RejectError](err); ok {
+		r.say(slog.LevelWarn, "an event was rejected and set aside", ev, err)
+		n, serr := r.store.Settle([]db.Settlement{{Event: ev, Status: db.Dead, Error: reject.Error(), StartedAt: started, Held: l.held}})
+		if n == 1 {
+			r.advance(l, 1)
+			return true
+		}
+		return r.storeFailed(l, serr)
+	}
+	if r.work.Err() != nil {
+		// Cut short by the end of the drain: it doesn't count.
+		r.say(slog.LevelInfo, "an attempt was cut short by the shutdown", ev, err)
+		if recorded {
+			err := r.store.Hold(db.Hold{Event: ev, Attempts: l.attempts, NextAt: time.Now(), Error: ErrStopping.Error()})
+			if err != nil {
+				return r.storeFailed(l, err)
+			}
+		}
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.forget(l)
+		r.aside(l, left)
+		return false
+	}
+	attempts, p := l.attempts+1, f.Policy()
+	if attempts >= p.Attempts {
+		return r.park(l, ev, attempts, err)
+	}
+	wait := backoff(p, attempts)
+	if again, ok := errors.AsType[*functions.RetryError](err); ok {
+		wait = max(again.After, 0)
+	}
+	r.say(slog.LevelWarn, "an attempt failed; the account waits", ev, err, slog.Duration("next_in", wait))
+	next := time.Now().Add(wait)
+	if herr := r.store.Hold(db.Hold{Event: ev, Attempts: attempts, NextAt: next, Error: err.Error()}); herr != nil {
+		return r.storeFailed(l, herr)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	l.attempts, l.held = attempts, true
+	r.forget(l)
+	r.retryLater(l, next)
+	r.leave(l)
+	return false
+}
+
+// park leaves the account to a person.
+func (r *Runner) park(l *lane, ev db.Event, attempts int, err error) bool {
+	r.say(slog.LevelError, "an event has used up its attempts; the account is parked", ev, err, slog.Int("attempts", attempts))
+	if herr := r.store.Hold(db.Hold{Event: ev, Attempts: attempts, Park: true, Error: err.Error()}); herr != nil {
+		return r.storeFailed(l, herr)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	l.attempts, l.held = attempts, true
+	r.forget(l)
+	r.aside(l, parked)
+	return false
+}
+
+// say logs what happened to an event, never its payload.
+func (r *Runner) say(level slog.Level, msg string, ev db.Event, err error, more ...slog.Attr) {
+	attrs := append([]slog.Attr{
+		slog.String("type", ev.Type), slog.String("client_id", ev.ClientID), slog.String("message_id", ev.MessageID),
+		slog.Int64("seq", ev.Seq), slog.Int("attempt", ev.Attempt), slog.String("request_id", ev.RequestID),
+		slog.String("error", err.Error()),
+	}, more...)
+	if p, ok := errors.AsType[*db.PanicError](err); ok {
+		attrs = append(attrs, slog.String("stack", string(p.Stack)))
+	}
+	r.log.LogAttrs(context.Background(), level, msg, attrs...)
+}
+
+// backoff is the wait after so many attempts: it doubles from First to Top, and its
+// second half is random, so that accounts that failed together don't come back
+// together.
+func backoff(p functions.Policy, attempts int) time.Duration {
+	d := p.Top
+	if shift := attempts - 1; shift < 32 && p.First<<shift > 0 {
+		d = min(p.First<<shift, p.Top)
+	}
+	return d/2 + rand.N(d/2+1)
+}
