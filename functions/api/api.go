@@ -1,0 +1,130 @@
+// Package api is what a client calls: events go in and are asked for, over HTTP.
+//
+//	connection -> Listen -> Server -> front: request id, panics, one log line
+//	                                    -> routes: one HTTP function a file
+//	                                         -> store: durable, then the answer
+//
+// An endpoint returns nil after it has answered, or an error. Every error becomes
+// an answer in one place, see problem.go.
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"inturn/db"
+	"inturn/functions"
+)
+
+// DefaultMaxEvent bounds the body of a request with one event, in bytes.
+const DefaultMaxEvent = 1 << 20
+
+// maxHeld bounds the bodies of all requests together, in bytes, from their first
+// byte until their event is written. Past it new ones are answered 503.
+const maxHeld = 256 << 20
+
+// store is what the API needs of the storage; db.Store says what each promises.
+type store interface {
+	Append(ctx context.Context, ev db.Event) (db.Receipt, error)
+	Find(ctx context.Context, clientID, messageID string) (db.Stored, error)
+	Events(ctx context.Context, f db.Filter) ([]db.Stored, error)
+	Wait(ctx context.Context, seq int64) error
+	Ready() error
+}
+
+// Options of New and Admin. Store is needed by both, Functions by New.
+type Options struct {
+	Store     store
+	Functions *functions.Set
+	Log       *slog.Logger // nil: nothing is logged
+	MaxEvent  int64        // bytes of a request's body; 0: DefaultMaxEvent
+	Tokens    *Tokens      // nil: everyone may do everything
+
+	// Stopping is closed when shutdown begins: from then on new events are refused,
+	// /readyz says no, and what Prefer: wait holds is answered at once. Nil: never.
+	Stopping <-chan struct{}
+
+	Now func() time.Time // nil: time.Now
+
+	// OnProblem is called once for each problem that is answered, with its name as
+	// it stands in the answer's type. It is for counters and must not block. May be nil.
+	OnProblem func(status int, name string)
+}
+
+type api struct {
+	Options
+	held atomic.Int64 // bytes of bodies that are in memory, at most about maxHeld
+}
+
+// New returns the handler of the public address. It is an error if the pattern of
+// an HTTP function is invalid or clashes with another.
+func New(o Options) (http.Handler, error) {
+	if o.Store == nil || o.Functions == nil {
+		return nil, errors.New("api: Store and Functions are needed")
+	}
+	a := &api{Options: o.complete()}
+	routes := http.NewServeMux()
+	routes.HandleFunc("POST /v1/events", a.endpoint(a.postEvent))
+	routes.HandleFunc("GET /v1/events", a.endpoint(a.listEvents))
+	routes.HandleFunc("GET /v1/events/{client_id}/{message_id}", a.endpoint(a.getEvent))
+	for _, f := range o.Functions.All() {
+		pattern, fn := f.HTTP()
+		if fn == nil {
+			continue
+		}
+		if err := mount(routes, pattern, a.endpoint(a.httpFunction(fn))); err != nil {
+			return nil, err
+		}
+	}
+	return a.front(routes), nil
+}
+
+// Admin returns the handler of the admin address: /healthz and /readyz, both
+// without a token.
+func Admin(o Options) http.Handler {
+	a := &api{Options: o.complete()}
+	routes := http.NewServeMux()
+	routes.HandleFunc("GET /healthz", a.endpoint(a.healthz))
+	routes.HandleFunc("GET /readyz", a.endpoint(a.readyz))
+	return a.front(routes)
+}
+
+func (o Options) complete() Options {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.MaxEvent <= 0 {
+		o.MaxEvent = DefaultMaxEvent
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	return o
+}
+
+// mount makes ServeMux's panic about a pattern an error: the pattern may come from
+// a function that somebody else wrote.
+func mount(routes *http.ServeMux, pattern string, h http.HandlerFunc) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = fmt.Errorf("api: mount HTTP function %q: %v", pattern, v)
+		}
+	}()
+	routes.HandleFunc(pattern, h)
+	return nil
+}
+
+// stopped reports whether shutdown has begun.
+func (a *api) stopped() bool {
+	select {
+	case <-a.Stopping:
+		return true
+	default:
+		return false
+	}
+}

@@ -1,0 +1,81 @@
+package api
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"net/http"
+	"os"
+	"sync/atomic"
+)
+
+// heldBody is a request's body with two bounds: its own, and that of all bodies
+// that are in memory. What was read counts until release, not what Content-Length
+// promises, so that a slow sender holds no room that it doesn't use.
+type heldBody struct {
+	io.ReadCloser
+	held  *atomic.Int64
+	max   int64
+	taken int64
+}
+
+// errHeld: the bodies of all requests together are too large.
+var errHeld = errors.New("the request bodies in memory are at their bound")
+
+// Read returns *http.MaxBytesError past the body's bound and errHeld past that of all.
+func (b *heldBody) Read(p []byte) (int, error) {
+	room := b.max - b.taken + 1 // one more, to see that there is more
+	if room <= 0 {
+		return 0, &http.MaxBytesError{Limit: b.max}
+	}
+	if int64(len(p)) > room {
+		p = p[:room]
+	}
+	n, err := b.ReadCloser.Read(p)
+	b.taken += int64(n)
+	held := b.held.Add(int64(n))
+	switch {
+	case b.taken > b.max:
+		return n, &http.MaxBytesError{Limit: b.max}
+	case held > maxHeld:
+		return n, errHeld
+	}
+	return n, err
+}
+
+// release gives the room back. It may be called again.
+func (b *heldBody) release() {
+	b.held.Add(-b.taken)
+	b.taken, b.max = 0, -1
+}
+
+// firstRead bounds what is allocated for a body before any of it came.
+const firstRead = 64 << 10
+
+// readBody reads the whole body into buf. One that says that it is too large is
+// not read at all.
+func (a *api) readBody(x *exchange, r *http.Request, buf *bytes.Buffer) error {
+	if r.ContentLength > a.MaxEvent {
+		return bodyProblem(&http.MaxBytesError{Limit: a.MaxEvent})
+	}
+	if r.ContentLength > 0 {
+		buf.Grow(int(min(r.ContentLength, firstRead)) + bytes.MinRead)
+	}
+	if _, err := buf.ReadFrom(&x.body); err != nil {
+		return bodyProblem(err)
+	}
+	return nil
+}
+
+func bodyProblem(err error) *problem {
+	var tooBig *http.MaxBytesError
+	switch {
+	case errors.As(err, &tooBig):
+		return tooLarge.because("the body may have %d bytes: send less in one event", tooBig.Limit)
+	case errors.Is(err, errHeld):
+		return overloaded.because("nothing was stored: resend later").causedBy(err)
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return tooSlow.because("the body did not arrive in time: resend").causedBy(err)
+	}
+	return invalidRequest.because("the body ended before it was complete: resend").causedBy(err)
+}

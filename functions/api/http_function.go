@@ -1,0 +1,52 @@
+package api
+
+import (
+	"errors"
+	"net/http"
+
+	"inturn/functions"
+)
+
+// httpFunction mounts an HTTP function: it makes the event, the rest is as for one
+// that was posted. It decides by itself who may send, so no token is asked.
+func (a *api) httpFunction(fn func(*http.Request) (functions.Event, error)) func(*exchange, *http.Request) error {
+	return func(x *exchange, r *http.Request) error {
+		if a.stopped() {
+			return shuttingDown.because("nothing was stored: resend in a moment")
+		}
+		if r.ContentLength > a.MaxEvent {
+			return bodyProblem(&http.MaxBytesError{Limit: a.MaxEvent})
+		}
+		r.Body = &x.body
+		ev, err := fn(r)
+		if err != nil {
+			return functionProblem(err)
+		}
+		x.clientID, x.messageID = ev.ClientID, ev.MessageID
+		if ev.Payload != nil {
+			if ev.Payload, err = compactPayload(ev.Payload); err != nil {
+				return err
+			}
+		}
+		return a.accept(x, r, ev)
+	}
+}
+
+// functionProblem translates an HTTP function's error. Its text is for the sender.
+func functionProblem(err error) *problem {
+	var tooBig *http.MaxBytesError
+	if errors.As(err, &tooBig) || errors.Is(err, errHeld) {
+		return bodyProblem(err)
+	}
+	if ue, ok := errors.AsType[*functions.UnauthorizedError](err); ok {
+		p := unauthorized.because("%s", cut(ue.Error(), 1000))
+		// A 401 must have a challenge (RFC 9110, section 15.5.2). How the function
+		// wants to be shown who sends is not known here.
+		p.challenge = `HTTP-Function realm="inturn"`
+		return p
+	}
+	if fe, ok := errors.AsType[*functions.FieldError](err); ok {
+		return eventProblem(fe)
+	}
+	return invalidEvent.because("%s", cut(err.Error(), 1000))
+}

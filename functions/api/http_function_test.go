@@ -1,0 +1,100 @@
+package api
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+
+	"inturn/functions"
+)
+
+var hook = functions.HTTP("POST /hooks/{client}/{id}", func(r *http.Request) (functions.Event, error) {
+	switch r.Header.Get("Signature") {
+	case "bad":
+		return functions.Event{}, functions.Unauthorized(errors.New("the signature does not fit"))
+	case "field":
+		return functions.Event{}, functions.Field("phone", "is wrong")
+	case "error":
+		return functions.Event{}, errors.New("no webhook-id")
+	case "panic":
+		panic("secret thing")
+	}
+	body, err := io.ReadAll(r.Body)
+	return functions.Event{ClientID: r.PathValue("client"), MessageID: r.PathValue("id"), Type: "any", Payload: body}, err
+})
+
+func TestHTTPFunctions(t *testing.T) {
+	s := &fakeStore{}
+	// Tokens are not asked for.
+	h := newAPI(t, Options{Store: s, Functions: testSet(t, hook), Tokens: &Tokens{}})
+	w := request(h, "POST", "/hooks/a/1", ` { "x" : [ 1 , "\u00e9 " ] } `, "X-Request-ID", "r1", "Traceparent", "00-"+strings.Repeat("ab", 16)+"-"+strings.Repeat("cd", 8)+"-01")
+	wantJSON(t, w, 202, `{"client_id":"a","message_id":"1","seq":1,"state":"pending","duplicate":false}`)
+	if e := s.events[0]; string(e.Payload) != `{"x":[1,"\u00e9 "]}` || e.RequestID != "r1" || len(e.Attrs) == 0 {
+		t.Errorf("stored %+v", e)
+	}
+
+	w = request(h, "POST", "/hooks/a/2", `{}`, "Signature", "bad")
+	if p := wantProblem(t, w, 401, "unauthorized"); p.Detail != "the signature does not fit" || w.Header().Get("WWW-Authenticate") == "" {
+		t.Errorf("%+v, %v", p, w.Header())
+	}
+	if p := wantProblem(t, request(h, "POST", "/hooks/a/2", `{}`, "Signature", "field"), 400, "invalid-event"); p.Errors[0].Pointer != "#/payload/phone" {
+		t.Errorf("%+v", p)
+	}
+	if p := wantProblem(t, request(h, "POST", "/hooks/a/2", `{}`, "Signature", "error"), 400, "invalid-event"); p.Detail != "no webhook-id" {
+		t.Errorf("%+v", p)
+	}
+	if w = request(h, "POST", "/hooks/a/2", `{}`, "Signature", "panic"); strings.Contains(w.Body.String(), "secret") {
+		t.Errorf("the panic is shown: %s", w.Body)
+	}
+	wantProblem(t, w, 500, "internal")
+	for body, pointer := range map[string]string{`{"a":{"b":1,"b":2}}`: "#/payload/a/b", `{} {}`: "#/payload", ``: "#/payload", strings.Repeat("[", 65) + strings.Repeat("]", 65): "#/payload"} {
+		if p := wantProblem(t, request(h, "POST", "/hooks/a/2", body), 400, "invalid-event"); p.Errors[0].Pointer != pointer {
+			t.Errorf("%s: %+v", body, p)
+		}
+	}
+}
+
+func TestPatternsThatClash(t *testing.T) {
+	f := func(*http.Request) (functions.Event, error) { return functions.Event{}, nil }
+	for _, pattern := range []string{"POST /v1/events", "GET /v1/events/{a}/{b}", "POST {", "POST /x/{a}/{a}"} {
+		_, err := New(Options{Store: &fakeStore{}, Functions: testSet(t, functions.HTTP(pattern, f))})
+		if err == nil || !strings.Contains(err.Error(), pattern) {
+			t.Errorf("%q: %v", pattern, err)
+		}
+	}
+	if _, err := New(Options{}); err == nil {
+		t.Error("New without a store")
+	}
+}
+
+func TestAFunctionsPanicAtTheDoor(t *testing.T) {
+	log, lines := logLines()
+	h := newAPI(t, Options{Log: log})
+	w := request(h, "POST", "/v1/events", `{"client_id":"a","message_id":"1","type":"panics","payload":{}}`)
+	if strings.Contains(w.Body.String(), "secret") {
+		t.Errorf("the panic is shown: %s", w.Body)
+	}
+	p := wantProblem(t, w, 500, "internal")
+	got := lines()
+	if len(got) != 2 || got[0]["panic"] != "secret thing" || got[0]["request_id"] != p.RequestID || got[1]["level"] != "ERROR" {
+		t.Errorf("log: %v", got)
+	}
+}
+
+func TestAPanicInTheMiddleOfAnAnswerCutsIt(t *testing.T) {
+	a := &api{Options: Options{}.complete()}
+	routes := http.NewServeMux()
+	routes.HandleFunc("GET /x", a.endpoint(func(x *exchange, r *http.Request) error {
+		x.Write([]byte("half"))
+		panic("later")
+	}))
+	defer func() {
+		if v := recover(); v != http.ErrAbortHandler {
+			t.Errorf("recovered %v", v)
+		}
+	}()
+	request(a.front(routes), "GET", "/x", "")
+	t.Error("the answer looks whole")
+}

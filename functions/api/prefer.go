@@ -1,0 +1,96 @@
+package api
+
+import (
+	"context"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"inturn/db"
+)
+
+// maxWait bounds Prefer: wait, in seconds.
+const maxWait = 60
+
+// waitFor holds the answer until the event is settled, the time is over, or the
+// server stops, and completes the receipt with the result if there is one. What
+// goes wrong here is not the sender's concern: the event is durable.
+func (a *api) waitFor(x *exchange, r *http.Request, receipt *db.Receipt, seconds int) {
+	x.Header().Set("Preference-Applied", "wait="+strconv.Itoa(seconds))
+	limit := time.Duration(seconds) * time.Second
+
+	// The server's own time-outs would cut the answer off (write), or take the
+	// silent sender for one that is gone and end the context (read). Where there are
+	// no deadlines to set, there are no time-outs either.
+	c := http.NewResponseController(x)
+	_ = c.SetReadDeadline(time.Time{})
+	_ = c.SetWriteDeadline(time.Now().Add(limit + writeTimeout))
+
+	ctx, cancel := context.WithTimeout(r.Context(), limit)
+	defer cancel()
+	go func() {
+		select {
+		case <-a.Stopping:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	if a.Store.Wait(ctx, receipt.Seq) != nil {
+		return
+	}
+	stored, err := a.Store.Find(r.Context(), receipt.ClientID, receipt.MessageID)
+	if err != nil {
+		a.Log.WarnContext(r.Context(), "read the result of an event that was waited for", "request_id", x.requestID, "seq", receipt.Seq, "error", err)
+		return
+	}
+	receipt.State, receipt.Result = stored.State, stored.Result
+}
+
+// preferredWait returns the seconds of `Prefer: wait=n` (RFC 7240, sections 2 and
+// 4.3), at most maxWait, or 0. Of several the first counts; one that can't be
+// understood is ignored, as the RFC asks.
+func preferredWait(h http.Header) int {
+	for _, line := range h["Prefer"] {
+		for line != "" {
+			var preference string
+			preference, line = cutOutsideQuotes(line, ',')
+			preference, _ = cutOutsideQuotes(preference, ';') // parameters
+			name, value, _ := strings.Cut(preference, "=")
+			if strings.EqualFold(strings.Trim(name, " \t"), "wait") {
+				return waitSeconds(strings.Trim(value, " \t"))
+			}
+		}
+	}
+	return 0
+}
+
+func waitSeconds(s string) int {
+	if len(s) >= 2 && s[0] == '"' && s[len(s)-1] == '"' {
+		s = s[1 : len(s)-1]
+	}
+	if s == "" || strings.Trim(s, "0123456789") != "" {
+		return 0
+	}
+	n, err := strconv.Atoi(s)
+	if err != nil || n > maxWait { // digits that don't fit are many
+		return maxWait
+	}
+	return n
+}
+
+// cutOutsideQuotes is strings.Cut, blind to what stands in quoted strings.
+func cutOutsideQuotes(s string, sep byte) (before, after string) {
+	quoted := false
+	for i := 0; i < len(s); i++ {
+		switch {
+		case s[i] == '"':
+			quoted = !quoted
+		case s[i] == '\\' && quoted:
+			i++
+		case s[i] == sep && !quoted:
+			return s[:i], s[i+1:]
+		}
+	}
+	return s, ""
+}
