@@ -1,0 +1,112 @@
+// Command inturn takes events over HTTPS, makes them durable in one SQLite file, and
+// runs functions on them: strictly in order within an account, in parallel across
+// accounts, each event once.
+//
+//	            functions/api          db                runner
+//	client --> HTTPS, check ---> one committer ----> accounts take turns --+
+//	           answer <--------- after the fsync           |               |
+//	                                  ^                functions: work     |
+//	                                  +---- effect + result, one commit <--+
+//
+// serve.go wires these parts; package cli has the other commands.
+package main
+
+import (
+	"context"
+	_ "embed"
+	"errors"
+	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+
+	"inturn/cli"
+	"inturn/db"
+	"inturn/functions"
+	"inturn/functions/message"
+	"inturn/functions/work"
+)
+
+// all is the functions of this binary: add yours here.
+var all = []functions.Function{
+	message.Function, message.Close,
+	work.Function,
+}
+
+//go:embed schema.sql
+var schema string
+
+// version is set by the linker: -X main.version=…
+var version = "dev"
+
+type commands struct {
+	Serve    serve        `cmd:"" help:"Run the server."`
+	Demo     cli.Demo     `cmd:"" help:"Show it: a server, 10,000 events for 1,000 accounts, 1 s of work each."`
+	Generate cli.Generate `cmd:"" help:"Write client messages to a CSV file."`
+	Check    cli.Check    `cmd:"" help:"Prove from the file alone that nothing was lost, doubled or overtaken."`
+	Query    cli.Query    `cmd:"" help:"Run read-only SQL on the file, also while the server runs."`
+	Health   cli.Health   `cmd:"" help:"Exit with 0 if the server is ready."`
+	Version  cli.Version  `cmd:"" help:"Print the version."`
+	Help     struct{}     `cmd:"" help:"Print this help."`
+}
+
+func main() { os.Exit(execute(os.Args[1:], os.Stdout, os.Stderr)) }
+
+// execute is one call of the program; it returns the exit status.
+func execute(args []string, out, errOut io.Writer) int {
+	// `inturn help serve` is `inturn serve --help`.
+	switch {
+	case len(args) == 0:
+		args = []string{"--help"}
+	case args[0] == "help":
+		args = append(args[1:len(args):len(args)], "--help")
+	}
+	status := -1
+	parser, err := kong.New(&commands{}, kong.Name("inturn"),
+		kong.Description("Durable events over HTTPS, and functions that run on them: in order within an account, each once."),
+		kong.UsageOnError(), kong.Writers(out, errOut), kong.Exit(func(code int) { status = code }),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
+	)
+	if err != nil {
+		return cli.Fail(errOut, err)
+	}
+	command, err := parser.Parse(args)
+	if status >= 0 { // help was printed
+		return status
+	}
+	if err != nil {
+		return cli.Fail(errOut, err)
+	}
+	set, err := functions.NewSet(all...)
+	if err != nil {
+		return cli.Fail(errOut, err)
+	}
+	ctx := context.Background()
+	if command.Selected().Name != "serve" { // serve drains on the first signal
+		var stop context.CancelFunc
+		ctx, stop = signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
+		defer stop()
+	}
+	command.BindTo(ctx, (*context.Context)(nil))
+	command.Bind(cli.IO{Out: out, Err: errOut}, set, set.Invariants(),
+		cli.Start(startDemo(set)), cli.Build{Version: version, SQLite: db.SQLiteVersion})
+	err = command.Run()
+	if errors.Is(err, errClean) {
+		return 0
+	}
+	return cli.Fail(errOut, err)
+}
+
+// startDemo runs the server that the demo sends to.
+func startDemo(set *functions.Set) cli.Start {
+	return func(ctx context.Context, dir string, ready func(addr, caFile string)) error {
+		s := serve{
+			DB: filepath.Join(dir, cli.DemoDB), Listen: "127.0.0.1:0", Admin: "127.0.0.1:0", TLS: tlsSelfSigned,
+			LogLevel: "warn", Drain: defaultDrain, quiet: true,
+		}
+		return s.run(ctx, set, io.Discard, os.Stderr, func(a addresses) { ready(a.public, a.ca) })
+	}
+}

@@ -1,0 +1,322 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/dustin/go-humanize"
+	"github.com/oklog/run"
+	"golang.org/x/term"
+
+	"inturn/cli"
+	"inturn/db"
+	"inturn/functions"
+	"inturn/functions/api"
+	"inturn/runner"
+	localtls "inturn/tls"
+)
+
+// serve is the command's flags.
+type serve struct {
+	DB     string `name:"db" help:"Database file; its folders are made." default:"data/inturn.db" env:"INTURN_DB" placeholder:"FILE"`
+	Listen string `help:"Address for clients." default:"127.0.0.1:8443" env:"INTURN_LISTEN" placeholder:"ADDRESS"`
+	Admin  string `help:"Address for health checks." default:"127.0.0.1:9091" env:"INTURN_ADMIN" placeholder:"ADDRESS"`
+
+	TLS    string   `name:"tls" help:"self-signed: by a local CA that is made once. off: behind a proxy that ends TLS." enum:"self-signed,off" default:"self-signed" env:"INTURN_TLS"`
+	TLSDir string   `name:"tls-dir" help:"Folder of the local CA; the file for clients is ca.pem in it. Default: tls beside the database." env:"INTURN_TLS_DIR" placeholder:"FOLDER"`
+	Domain []string `help:"Further name of this server in its certificate; may be repeated." env:"INTURN_DOMAIN"`
+
+	TokenFile      string `help:"File of hashed tokens with their scopes." env:"INTURN_TOKEN_FILE" placeholder:"FILE"`
+	InsecureNoAuth bool   `help:"Serve beyond loopback without tokens: everyone may do everything." env:"INTURN_INSECURE_NO_AUTH"`
+
+	Pollers  int `help:"Pollers that take turns. 0: one a processor (GOMAXPROCS)." default:"0" env:"INTURN_POLLERS"`
+	InFlight int `help:"Accounts that may be inside a function at once." default:"16384" env:"INTURN_IN_FLIGHT"`
+	Slice    int `help:"Events after which an account's turn passes on if others wait." default:"64" env:"INTURN_SLICE"`
+
+	MaxEvent          byteSize `help:"Longest body of a request with one event." default:"1MiB" env:"INTURN_MAX_EVENT" placeholder:"SIZE"`
+	MaxPending        int      `help:"Pending events in all; past it: 503." default:"10000000" env:"INTURN_MAX_PENDING"`
+	MaxAccountPending int      `help:"Pending events of one account; past it: 429." default:"1000000" env:"INTURN_MAX_ACCOUNT_PENDING"`
+	MaxConnections    int      `help:"Connections at once; further ones wait." default:"10000" env:"INTURN_MAX_CONNECTIONS"`
+
+	Drain    time.Duration `help:"How long functions may go on after SIGTERM." default:"30s" env:"INTURN_DRAIN"`
+	LogLevel string        `help:"debug, info, warn or error." enum:"debug,info,warn,error" default:"info" env:"INTURN_LOG_LEVEL"`
+
+	quiet bool // no curl line
+}
+
+const (
+	tlsSelfSigned = "self-signed"
+	tlsOff        = "off"
+	defaultDrain  = 30 * time.Second
+	// watchdogAfter is how long the end may take beyond the drain before the process
+	// is ended the hard way, which loses nothing. The platform's kill time must be
+	// above both together.
+	watchdogAfter = 15 * time.Second
+)
+
+// errClean is the end that was asked for.
+var errClean = errors.New("stopped")
+
+// addresses are those really bound.
+type addresses struct {
+	public, admin string
+	ca            string // file, "" without self-signed TLS
+}
+
+// Validate says what is wrong with the flags; kong calls it.
+func (s *serve) Validate() error {
+	for flag, n := range map[string]int{"in-flight": s.InFlight, "slice": s.Slice, "max-pending": s.MaxPending,
+		"max-account-pending": s.MaxAccountPending, "max-connections": s.MaxConnections, "max-event": int(s.MaxEvent)} {
+		if n < 1 {
+			return fmt.Errorf("--%s must be at least 1", flag)
+		}
+	}
+	if s.Pollers < 0 || s.Drain < 0 {
+		return errors.New("--pollers and --drain must not be negative")
+	}
+	return nil
+}
+
+// Run is `inturn serve`.
+func (s *serve) Run(ctx context.Context, set *functions.Set, out cli.IO) error {
+	return s.run(ctx, set, out.Out, out.Err, func(addresses) {})
+}
+
+// run serves until ctx ends, a signal comes, or a part of it fails. What it took by
+// then is committed and answered.
+func (s *serve) run(ctx context.Context, set *functions.Set, out, errOut io.Writer, ready func(addresses)) (err error) {
+	log := s.logger(errOut)
+	tokens, err := s.tokens()
+	if err != nil {
+		return fmt.Errorf("serve: %w", err)
+	}
+
+	watchdog := newWatchdog(log)
+	defer watchdog.Stop()
+
+	opening, stopOpening := notifyContext(ctx)
+	store, err := db.Open(opening, db.Options{
+		Path: s.DB, Schema: schema, Tables: set.Tables(), Check: set.Check,
+		MaxPending: s.MaxPending, MaxAccountPending: s.MaxAccountPending, Log: log,
+	})
+	stopOpening()
+	if err != nil {
+		return s.openError(err)
+	}
+	// The committer outlives the group: it answers whoever is still in it.
+	defer func() {
+		if cerr := store.Close(); cerr != nil && (err == nil || errors.Is(err, errClean)) {
+			err = fmt.Errorf("serve: %w", cerr)
+		}
+	}()
+	turns := runner.New(runner.Options{
+		Store: store, Functions: set, Log: log, Pollers: s.Pollers, InFlight: s.InFlight, Slice: s.Slice,
+	})
+	store.OnAppend(turns.Appended)
+	turns.Start(store.Backlog())
+
+	stopping := make(chan struct{})
+	options := api.Options{
+		Store: store, Functions: set, Log: log, MaxEvent: int64(s.MaxEvent), Tokens: tokens, Stopping: stopping,
+	}
+	handler, err := api.New(options)
+	if err != nil {
+		return fmt.Errorf("serve: %w", err)
+	}
+	bound := addresses{}
+	var tlsConfig *tls.Config
+	if s.TLS == tlsSelfSigned {
+		local, err := localtls.SelfSigned(s.tlsDir(), s.Domain, time.Now, log)
+		if err != nil {
+			return fmt.Errorf("serve: tls: %w", err)
+		}
+		tlsConfig, bound.ca = local.Config(), local.CAFile()
+	}
+	public, err := api.Listen(s.Listen, s.MaxConnections)
+	if err != nil {
+		return fmt.Errorf("serve: %w", err)
+	}
+	defer public.Close()
+	admin, err := api.Listen(s.Admin, 256)
+	if err != nil {
+		return fmt.Errorf("serve: admin: %w", err)
+	}
+	defer admin.Close()
+	bound.public, bound.admin = public.Addr().String(), admin.Addr().String()
+
+	// The first actor to end ends them all; each is then interrupted in this order.
+	var g run.Group
+	stop := sync.OnceFunc(func() {
+		log.Info("stopping", "drain", s.Drain)
+		watchdog.Reset(s.Drain + watchdogAfter)
+		close(stopping)
+	})
+	g.Add(run.SignalHandler(ctx, syscall.SIGINT, syscall.SIGTERM))
+	g.Add(func() error { // the storage: it can only fail
+		select {
+		case <-store.Failed():
+			return store.Err()
+		case <-stopping:
+			return nil
+		}
+	}, func(error) { stop() })
+	addServer(&g, api.Server(handler, tlsConfig, log), public, stopping, stop, s.Drain)
+	addServer(&g, api.Server(api.Admin(options), nil, log), admin, stopping, stop, s.Drain)
+	turns.AddTo(&g, s.Drain)
+
+	s.sayReady(out, log, bound, tokens != nil)
+	ready(bound)
+	err = g.Run()
+	switch {
+	case errors.Is(err, run.ErrSignal), ctx.Err() != nil && errors.Is(err, ctx.Err()):
+		log.Info("stopped")
+		return errClean
+	case err != nil:
+		return s.openError(err)
+	}
+	return nil
+}
+
+// addServer adds an HTTP server that, once told to stop, lets its requests end.
+func addServer(g *run.Group, srv *http.Server, ln net.Listener, stopping <-chan struct{}, stop func(), patience time.Duration) {
+	g.Add(func() error {
+		failed := make(chan error, 1)
+		go func() {
+			if srv.TLSConfig != nil {
+				failed <- srv.ServeTLS(ln, "", "")
+			} else {
+				failed <- srv.Serve(ln)
+			}
+		}()
+		select {
+		case err := <-failed:
+			return err
+		case <-stopping:
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		if srv.Shutdown(ctx) != nil {
+			srv.Close()
+		}
+		<-failed
+		return nil
+	}, func(error) { stop() })
+}
+
+// newWatchdog ends the process where an orderly end takes too long after Reset.
+// Whatever it cuts short is as after a crash: nothing that was answered is lost.
+func newWatchdog(log *slog.Logger) *time.Timer {
+	t := time.AfterFunc(time.Hour, func() {
+		log.Error("the orderly end takes too long; ending at once")
+		os.Exit(70)
+	})
+	t.Stop()
+	return t
+}
+
+// notifyContext ends with a signal, so that waiting for the database can be ended.
+func notifyContext(ctx context.Context) (context.Context, context.CancelFunc) {
+	return signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
+}
+
+func (s *serve) tlsDir() string {
+	if s.TLSDir != "" {
+		return s.TLSDir
+	}
+	return filepath.Join(filepath.Dir(s.DB), "tls")
+}
+
+// tokens loads them, and refuses to serve the world without any.
+func (s *serve) tokens() (*api.Tokens, error) {
+	tokens, err := api.LoadTokens(s.TokenFile, os.Getenv("INTURN_TOKEN"))
+	if err != nil || tokens != nil || s.InsecureNoAuth || isLoopback(s.Listen) {
+		return tokens, err
+	}
+	return nil, &cli.Hint{
+		Err:  fmt.Errorf("%s is not loopback, and there are no tokens: everyone could do everything", s.Listen),
+		Hint: "set INTURN_TOKEN or --token-file, or listen on 127.0.0.1, or say --insecure-no-auth",
+	}
+}
+
+func isLoopback(addr string) bool {
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		return false
+	}
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
+}
+
+func (s *serve) openError(err error) error {
+	err = fmt.Errorf("serve: %w", err)
+	switch {
+	case errors.Is(err, db.ErrCorrupt):
+		return &cli.Hint{Err: err, Hint: "keep a copy of the file and its -wal, then run `inturn check --db " + s.DB + "`, or restore a backup"}
+	case errors.Is(err, db.ErrFenced):
+		return &cli.Hint{Err: err, Hint: "another inturn has taken the file over; this one has written nothing since"}
+	case errors.Is(err, context.Canceled):
+		return errClean
+	}
+	return err
+}
+
+func (s *serve) logger(w io.Writer) *slog.Logger {
+	var level slog.Level
+	_ = level.UnmarshalText([]byte(s.LogLevel)) // kong has checked it
+	o := &slog.HandlerOptions{Level: level}
+	if isTerminal(w) {
+		return slog.New(slog.NewTextHandler(w, o))
+	}
+	return slog.New(slog.NewJSONHandler(w, o))
+}
+
+// sayReady logs the addresses, and on a terminal prints a line that can be pasted.
+func (s *serve) sayReady(out io.Writer, log *slog.Logger, a addresses, auth bool) {
+	scheme := "https"
+	if s.TLS == tlsOff {
+		scheme = "http"
+	}
+	log.Info("ready", "listen", a.public, "admin", a.admin, "url", scheme+"://"+a.public, "db", s.DB, "ca", a.ca, "version", version)
+	if s.quiet || !isTerminal(out) {
+		return
+	}
+	line := "curl"
+	if a.ca != "" {
+		line += " --cacert " + a.ca
+	}
+	if auth {
+		line += ` -H "Authorization: Bearer $INTURN_TOKEN"`
+	}
+	fmt.Fprintf(out, "\n  %s %s://%s/v1/events -d '{\"client_id\":\"a\",\"message_id\":\"1\",\"payload\":{\"phone\":\"+70000000001\",\"text\":\"hello\"}}'\n\n",
+		line, scheme, a.public)
+}
+
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
+}
+
+// byteSize is a flag like 1MiB or 4096.
+type byteSize int64
+
+// UnmarshalText reads the flag's text.
+func (b *byteSize) UnmarshalText(text []byte) error {
+	n, err := humanize.ParseBytes(string(text))
+	if err != nil || n > 1<<30 {
+		return fmt.Errorf("%q is not a size of up to 1 GiB, such as 1MiB", text)
+	}
+	*b = byteSize(n)
+	return nil
+}
