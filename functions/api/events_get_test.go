@@ -3,6 +3,7 @@ package api
 import (
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"strings"
 	"testing"
 
@@ -32,9 +33,14 @@ type page struct {
 	Next *int64 `json:"next"`
 }
 
-func list(t *testing.T, s *fakeStore, query string) (p page) {
+func list(t *testing.T, s *fakeStore, query string) page {
 	t.Helper()
-	w := request(newAPI(t, Options{Store: s}), "GET", "/v1/events"+query, "")
+	return listOf(t, newAPI(t, Options{Store: s}), query)
+}
+
+func listOf(t *testing.T, h http.Handler, query string) (p page) {
+	t.Helper()
+	w := request(h, "GET", "/v1/events"+query, "")
 	if err := json.Unmarshal(w.Body.Bytes(), &p); err != nil || w.Code != 200 {
 		t.Fatalf("%s: %d, %v: %s", query, w.Code, err, w.Body)
 	}
