@@ -1,0 +1,43 @@
+// Package cli holds the bodies of the commands that are not `serve`. Each command
+// is a struct with kong's tags and a Run method, whose parameters main binds.
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+
+	"golang.org/x/term"
+)
+
+// IO is where a command writes: data to Out, progress to Err.
+type IO struct{ Out, Err io.Writer }
+
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
+}
+
+// existingFile tells a person who named a wrong database file what to do. It only
+// looks at the name: opening a live database file and closing it again would drop
+// the locks that SQLite holds in this process (https://sqlite.org/howtocorrupt.html, 2.2).
+func existingFile(path string) error {
+	info, err := os.Stat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return &Hint{
+			Err:  fmt.Errorf("%s: there is no such file", path),
+			Hint: "name the database with --db or INTURN_DB; `inturn serve` makes it",
+		}
+	case err != nil:
+		return err
+	case !info.Mode().IsRegular():
+		return &Hint{
+			Err:  fmt.Errorf("%s: is not a regular file", path),
+			Hint: "name the database file itself with --db or INTURN_DB",
+		}
+	}
+	return nil
+}
