@@ -1,0 +1,116 @@
+package cli
+
+import (
+	"bufio"
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"time"
+
+	"inturn/db"
+)
+
+// Query runs one reading SQL statement on the file, also while the server runs.
+type Query struct {
+	SQL     string        `arg:"" name:"sql" help:"The statement, such as 'SELECT * FROM events LIMIT 10'."`
+	DB      string        `name:"db" help:"Database file." default:"data/inturn.db" env:"INTURN_DB" placeholder:"FILE"`
+	JSON    bool          `help:"Print a JSON array of objects." xor:"format" env:"INTURN_JSON"`
+	CSV     bool          `help:"Print CSV with a header line; NULL is empty." xor:"format" env:"INTURN_CSV"`
+	Timeout time.Duration `help:"Give up after this long: while a query reads, the server's write-ahead log can't be shortened. 0 for no limit." default:"5m" env:"INTURN_TIMEOUT"`
+}
+
+// Run prints the rows while they are read.
+func (q Query) Run(ctx context.Context, out IO) error {
+	if err := checkStatement(q.SQL); err != nil {
+		return err
+	}
+	if err := existingFile(q.DB); err != nil {
+		return fmt.Errorf("query: %w", err)
+	}
+	if q.Timeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, q.Timeout, &Hint{
+			Err:  fmt.Errorf("query: no end after %v", q.Timeout),
+			Hint: "ask for less, or allow more with --timeout",
+		})
+		defer cancel()
+	}
+	handle, err := db.OpenReadOnly(ctx, q.DB)
+	if err != nil {
+		return fmt.Errorf("query: %w", err)
+	}
+	defer handle.Close()
+
+	buffered := bufio.NewWriterSize(out.Out, 64<<10)
+	var to rowWriter
+	switch {
+	case q.JSON:
+		to = &jsonRows{w: buffered}
+	case q.CSV:
+		to = newCSVRows(buffered, isTerminal(out.Out))
+	default:
+		to = newTableRows(buffered)
+	}
+	err = copyRows(ctx, handle, q.SQL, to)
+	// Rows that were read before an error are shown.
+	return errors.Join(queryError(ctx, err), buffered.Flush())
+}
+
+// rowWriter writes one kind of output. The values are those that database/sql
+// gives for SQLite: nil, int64, float64, string, []byte, bool, time.Time.
+type rowWriter interface {
+	header(columns []string) error
+	row(values []any) error
+	end() error
+}
+
+func copyRows(ctx context.Context, handle *sql.DB, query string, to rowWriter) error {
+	rows, err := handle.QueryContext(ctx, query)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	columns, err := rows.Columns()
+	if err != nil {
+		return err
+	}
+	if err := to.header(columns); err != nil {
+		return err
+	}
+	values := make([]any, len(columns))
+	into := make([]any, len(columns))
+	for i := range values {
+		into[i] = &values[i]
+	}
+	for rows.Next() {
+		if err := rows.Scan(into...); err != nil {
+			return err
+		}
+		if err := to.row(values); err != nil {
+			return err
+		}
+	}
+	if err := rows.Err(); err != nil {
+		return err
+	}
+	return to.end()
+}
+
+const sqliteReadOnly = 8 // https://sqlite.org/rescode.html#readonly
+
+func queryError(ctx context.Context, err error) error {
+	if err == nil {
+		return nil
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if coded, ok := errors.AsType[interface {
+		error
+		Code() int
+	}](err); ok && coded.Code()&0xff == sqliteReadOnly {
+		return errReadOnly
+	}
+	return fmt.Errorf("query: %w", err)
+}
