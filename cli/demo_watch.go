@@ -71,7 +71,7 @@ func newProgress(w io.Writer, total int) *progress {
 			progressbar.OptionSetWriter(w),
 			progressbar.OptionSetDescription("processed"),
 			progressbar.OptionShowCount(),
-			progressbar.OptionFullWidth(),
+			progressbar.OptionSetWidth(30),
 			progressbar.OptionSetPredictTime(true),
 			progressbar.OptionClearOnFinish(),
 		)
