@@ -14,7 +14,6 @@ package main
 import (
 	"context"
 	_ "embed"
-	"errors"
 	"io"
 	"os"
 	"os/signal"
@@ -93,11 +92,7 @@ func execute(args []string, out, errOut io.Writer) int {
 	command.BindTo(ctx, (*context.Context)(nil))
 	command.Bind(cli.IO{Out: out, Err: errOut}, set, set.Invariants(),
 		cli.Start(startDemo(set)), cli.Build{Version: version, SQLite: db.SQLiteVersion})
-	err = command.Run()
-	if errors.Is(err, errClean) {
-		return 0
-	}
-	return cli.Fail(errOut, err)
+	return cli.Fail(errOut, command.Run())
 }
 
 // startDemo runs the server that the demo sends to.

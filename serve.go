@@ -66,9 +66,6 @@ const (
 	watchdogAfter = 15 * time.Second
 )
 
-// errClean is the end that was asked for.
-var errClean = errors.New("stopped")
-
 // addresses are those really bound.
 type addresses struct {
 	public, admin string
@@ -113,11 +110,11 @@ func (s *serve) run(ctx context.Context, set *functions.Set, out, errOut io.Writ
 	})
 	stopOpening()
 	if err != nil {
-		return s.openError(err)
+		return s.explain(err)
 	}
 	// The committer outlives the group: it answers whoever is still in it.
 	defer func() {
-		if cerr := store.Close(); cerr != nil && (err == nil || errors.Is(err, errClean)) {
+		if cerr := store.Close(); cerr != nil && err == nil {
 			err = fmt.Errorf("serve: %w", cerr)
 		}
 	}()
@@ -179,14 +176,11 @@ func (s *serve) run(ctx context.Context, set *functions.Set, out, errOut io.Writ
 	s.sayReady(out, log, bound, tokens != nil)
 	ready(bound)
 	err = g.Run()
-	switch {
-	case errors.Is(err, run.ErrSignal), ctx.Err() != nil && errors.Is(err, ctx.Err()):
+	if errors.Is(err, run.ErrSignal) || ctx.Err() != nil && errors.Is(err, ctx.Err()) {
 		log.Info("stopped")
-		return errClean
-	case err != nil:
-		return s.openError(err)
+		return nil
 	}
-	return nil
+	return s.explain(err)
 }
 
 // addServer adds an HTTP server that, once told to stop, lets its requests end.
@@ -259,15 +253,17 @@ func isLoopback(addr string) bool {
 	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
-func (s *serve) openError(err error) error {
+// explain says what a person can do about an error of the storage.
+func (s *serve) explain(err error) error {
+	if err == nil || errors.Is(err, context.Canceled) { // told to end while it waited for the file
+		return nil
+	}
 	err = fmt.Errorf("serve: %w", err)
 	switch {
 	case errors.Is(err, db.ErrCorrupt):
 		return &cli.Hint{Err: err, Hint: "keep a copy of the file and its -wal, then run `inturn check --db " + s.DB + "`, or restore a backup"}
 	case errors.Is(err, db.ErrFenced):
 		return &cli.Hint{Err: err, Hint: "another inturn has taken the file over; this one has written nothing since"}
-	case errors.Is(err, context.Canceled):
-		return errClean
 	}
 	return err
 }
