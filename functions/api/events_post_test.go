@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"testing/iotest"
 
 	"inturn/db"
 )
@@ -208,6 +209,24 @@ func TestAllBodiesTogetherAreBounded(t *testing.T) {
 	if n := a.held.Load(); n != 0 {
 		t.Errorf("%d bytes are still counted", n)
 	}
+	// Who only waits for a result holds no body.
+	s := a.Store.(*fakeStore)
+	answered := asked(h, s)
+	if n := a.held.Load(); n != 0 {
+		t.Errorf("%d bytes are counted during a wait", n)
+	}
+	s.settle(1, db.Result{Status: db.Done})
+	<-answered
+}
+
+// The last bytes and the end of a body may come in one Read.
+func TestABodyOneByteTooLarge(t *testing.T) {
+	body := iotest.DataErrReader(strings.NewReader(goodEvent))
+	r := httptest.NewRequest("POST", "/v1/events", body)
+	r.ContentLength = -1
+	w := httptest.NewRecorder()
+	newAPI(t, Options{MaxEvent: int64(len(goodEvent) - 1)}).ServeHTTP(w, r)
+	wantProblem(t, w, 413, "too-large")
 }
 
 type brokenBody struct{}

@@ -92,6 +92,7 @@ func TestTheLogLine(t *testing.T) {
 	request(h, "POST", "/v1/events?secret-query", strings.Replace(goodEvent, "hi", "secret-text", 1), secrets...)
 	request(h, "POST", "/v1/events", `{"client_id":"a","message_id":"2","payload":{"phone":"secret-phone"}}`, secrets...)
 	request(h, "GET", "/secret-path", "", secrets...)
+	request(h, "POST", "/v1/events", goodEvent) // with another text
 	s.err = db.ErrStorageFull
 	request(h, "POST", "/v1/events", goodEvent)
 	s.err = fmt.Errorf("unheard of")
@@ -100,6 +101,7 @@ func TestTheLogLine(t *testing.T) {
 		"DEBUG POST /v1/events 202 a 1 1 <nil> <nil>",
 		"INFO POST /v1/events 400 a 2 <nil> invalid-event <nil>",
 		"INFO  404 <nil> <nil> <nil> not-found <nil>",
+		"INFO POST /v1/events 422 a 1 1 id-reused <nil>",
 		"WARN POST /v1/events 503 a 1 <nil> storage-full the disk is full",
 		"ERROR POST /v1/events 500 a 1 <nil> internal unheard of",
 	}

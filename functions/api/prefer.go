@@ -20,12 +20,10 @@ func (a *api) waitFor(x *exchange, r *http.Request, receipt *db.Receipt, seconds
 	x.Header().Set("Preference-Applied", "wait="+strconv.Itoa(seconds))
 	limit := time.Duration(seconds) * time.Second
 
-	// The server's own time-outs would cut the answer off (write), or take the
-	// silent sender for one that is gone and end the context (read). Where there are
-	// no deadlines to set, there are no time-outs either.
-	c := http.NewResponseController(x)
-	_ = c.SetReadDeadline(time.Time{})
-	_ = c.SetWriteDeadline(time.Now().Add(limit + writeTimeout))
+	// The server's write time-out would cut the answer off. Where there is no
+	// deadline to set, there is no time-out either. The read time-out does no harm:
+	// it ends with the body.
+	_ = http.NewResponseController(x).SetWriteDeadline(time.Now().Add(limit + writeTimeout))
 
 	ctx, cancel := context.WithTimeout(r.Context(), limit)
 	defer cancel()

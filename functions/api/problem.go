@@ -179,6 +179,9 @@ func (a *api) refuse(x *exchange, r *http.Request, err error) {
 		p.detail = "the cause is in the server's log, under this request_id"
 	}
 	x.problem = p
+	if p.seq != 0 {
+		x.seq = p.seq
+	}
 	if a.OnProblem != nil {
 		a.OnProblem(p.status, p.name)
 	}
