@@ -40,6 +40,7 @@ const (
 	maxQueueBytes  = 64 << 20
 	maxAppendWait  = 2 * time.Second // an append that waited longer is refused, not executed
 	fullRetryAfter = time.Second
+	maxExclusions  = 4096 // from one operation; more than it has parts, so that nothing is tried for ever
 )
 
 func newCommitter(log *slog.Logger, sp *space, notify func([]Event, []int64)) *committer {
@@ -203,7 +204,7 @@ func (c *committer) back(ops []operation) {
 //	damaged, fenced       everything is refused and the process ends
 func (c *committer) commit(ops []operation) {
 	careful, again, gone := false, false, 0
-	for {
+	for tries := 0; ; tries++ {
 		done, at, err := c.w.transaction(ops, careful)
 		if err == nil {
 			c.succeed(ops[:done])
@@ -219,6 +220,11 @@ func (c *committer) commit(ops []operation) {
 			careful = true
 		case classOwn: // at COMMIT: a deferred constraint, of an operation that isn't known
 			if len(ops) == 1 {
+				if tries > maxExclusions {
+					c.fail(ge.err)
+					c.refuse(ops, ErrUnavailable)
+					return
+				}
 				ops[0].exclude(ge.err)
 				continue
 			}

@@ -22,7 +22,8 @@ const (
 
 // The settings of connections, and why:
 //
-//	journal_mode WAL     readers never wait for the writer, nor it for them
+//	journal_mode WAL     readers never wait for the writer, nor it for them. Set once
+//	                     the file is known to be ours: it changes the file
 //	synchronous FULL     one fsync of the WAL a commit: an answer means durable.
 //	                     (NORMAL has none, and loses the last commits with the power)
 //	foreign_keys         functions' tables use them
@@ -39,12 +40,23 @@ const (
 // https://www.sqlite.org/pragma.html
 func writeDSN(path string) string {
 	return fileDSN(path, url.Values{
-		"_journal_mode": {"WAL"},
 		"_synchronous":  {"FULL"},
 		"_busy_timeout": {"250"},
 		"_foreign_keys": {"1"},
 		"_pragma":       {"cache_size(-65536)", "wal_autocheckpoint(4096)", "journal_size_limit(67108864)", "trusted_schema(OFF)"},
 	})
+}
+
+// useWAL fails where the file's folder can't have one (some network file systems).
+func (w *writer) useWAL() error {
+	var mode string
+	if err := w.conn.QueryRowContext(background, "PRAGMA journal_mode = WAL").Scan(&mode); err != nil {
+		return fmt.Errorf("journal_mode WAL: %w", err)
+	}
+	if mode != "wal" {
+		return fmt.Errorf("journal_mode WAL: this file system gives %q", mode)
+	}
+	return nil
 }
 
 func memoryDSN() string {

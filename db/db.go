@@ -47,7 +47,7 @@ type DB struct {
 	pool      *sql.DB
 	readers   *sql.DB // pool in memory
 	reads     *q.Queries
-	lane      *sql.Stmt // laneQuery
+	lane      *sql.Stmt   // laneQuery
 	guard     sync.Locker // around reads, where they share the write connection
 	committer *committer
 	waiters   waiters
@@ -104,6 +104,11 @@ func (d *DB) open(ctx context.Context, o Options) error {
 		return hintCorrupt(err)
 	}
 	d.unclean = !clean
+	if d.path != "" {
+		if err := w.useWAL(); err != nil {
+			return hintCorrupt(err)
+		}
+	}
 	if err := w.migrate(d.path, version, migrations); err != nil {
 		return hintCorrupt(err)
 	}
@@ -157,6 +162,9 @@ func (d *DB) connect(dsn string, o Options) (*writer, error) {
 	}
 	w.effectTimer.Stop()
 	if w.handle, err = newHandle(conn); err != nil {
+		return nil, errors.Join(err, w.close())
+	}
+	if w.seal, err = newSeal(conn); err != nil {
 		return nil, errors.Join(err, w.close())
 	}
 	return w, nil
@@ -302,6 +310,9 @@ func (w *writer) close() error {
 	var err error
 	if w.q != nil {
 		err = w.q.Close()
+	}
+	if w.seal != nil {
+		err = errors.Join(err, w.seal.close(w.conn))
 	}
 	if w.handle != nil {
 		w.handle.close()

@@ -8,6 +8,8 @@ import (
 	"log/slog"
 	"time"
 
+	sqlite3 "modernc.org/sqlite/lib"
+
 	"inturn/db/internal/q"
 )
 
@@ -58,6 +60,7 @@ type writer struct {
 	conn   *sql.Conn
 	handle *handle
 	q      *q.Queries
+	seal   *seal
 	epoch  int64
 	log    *slog.Logger
 	limits limits
@@ -94,14 +97,12 @@ func (w *writer) transaction(ops []operation, careful bool) (done, at int, err e
 	defer func() {
 		if err != nil {
 			w.mirror.restore(start)
-			if w.handle.inTransaction() {
-				if rerr := w.sql("ROLLBACK"); rerr != nil && w.handle.inTransaction() {
-					err = &groupError{classIO, fmt.Errorf("roll back: %w (after: %w)", rerr, err)}
-				}
+			if rerr := w.rollback(); rerr != nil {
+				err = &groupError{classIO, fmt.Errorf("roll back: %w (after: %w)", rerr, err)}
 			}
 		}
 	}()
-	if err := w.sql("BEGIN IMMEDIATE"); err != nil {
+	if err := w.begin(); err != nil {
 		return 0, -1, w.groupErr("begin", err)
 	}
 	epoch, err := w.q.Epoch(background)
@@ -127,9 +128,12 @@ func (w *writer) transaction(ops []operation, careful bool) (done, at int, err e
 			return 0, -1, w.groupErr("save counters", err)
 		}
 	}
-	if err := w.sql("COMMIT"); err != nil {
+	if err := w.commit(); err != nil {
 		ge := w.groupErr("commit", err)
-		if ge.class == classIO {
+		switch {
+		case code(err)&0xff == sqlite3.SQLITE_CONSTRAINT:
+			ge.class = classOwn // a deferred foreign key of some operation's effect
+		case ge.class == classIO:
 			// Frames may have reached the disk although the sync failed.
 			ge.err = fmt.Errorf("%w: %w", ErrOutcomeUnknown, ge.err)
 		}
@@ -143,8 +147,14 @@ func (w *writer) sql(text string) error {
 	return err
 }
 
+// groupErr is for the group's own statements, which have no error of their own: one
+// that isn't known is the storage's.
 func (w *writer) groupErr(what string, err error) *groupError {
-	return &groupError{w.handle.classify(err), fmt.Errorf("%s: %w", what, err)}
+	class := w.handle.classify(err)
+	if class == classOwn {
+		class = classIO
+	}
+	return &groupError{class, fmt.Errorf("%s: %w", what, err)}
 }
 
 // refusal is an operation's own error that came before it wrote anything, so that
@@ -162,6 +172,9 @@ func (w *writer) try(fn func() error) (own, group error) {
 		err := fn()
 		if r, ok := err.(refusal); ok || err == nil {
 			return r.error, nil
+		}
+		if errors.Is(err, ErrEffectTooSlow) {
+			return nil, w.concerns(err, classGone) // once is enough
 		}
 		return nil, w.concerns(err, classCarefully)
 	}
@@ -197,7 +210,7 @@ func (w *writer) concerns(err error, own class) *groupError {
 		return ge
 	}
 	class := w.handle.classify(err)
-	if class == classOwn {
+	if class == classOwn || class == classBusy { // the write lock is ours
 		if class = own; !w.handle.inTransaction() {
 			class = classGone
 		}

@@ -39,12 +39,10 @@ func (w *writer) migrate(path string, version int, steps []string) error {
 }
 
 // copyBefore writes a consistent copy. It gets its name once it is complete, so a
-// copy that was interrupted is never taken for one.
+// copy that was interrupted is never taken for one. It takes the place of an older
+// one of the same version: what is to be kept is the file as it is now.
 func (w *writer) copyBefore(path string, version int) (string, error) {
 	name := fmt.Sprintf("%s.v%d", path, version)
-	if _, err := os.Stat(name); err == nil {
-		return name, nil
-	}
 	part := name + ".part"
 	if err := os.Remove(part); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return "", err

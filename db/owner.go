@@ -21,14 +21,10 @@ const applicationID = 0x696e7475
 // repeat could be answered from data that a power cut still takes away. It reports
 // the file's schema version as found, and whether the last owner ended in order.
 func (w *writer) takeOwnership(schema, name string) (version int, clean bool, err error) {
-	if err := w.sql("BEGIN IMMEDIATE"); err != nil {
+	if err := w.begin(); err != nil {
 		return 0, false, fmt.Errorf("begin: %w", err)
 	}
-	defer func() {
-		if w.handle.inTransaction() {
-			err = errors.Join(err, w.sql("ROLLBACK"))
-		}
-	}()
+	defer func() { err = errors.Join(err, w.rollback()) }()
 	var app, tables int
 	row := w.conn.QueryRowContext(background, `SELECT
 		(SELECT user_version FROM pragma_user_version), (SELECT application_id FROM pragma_application_id),
@@ -37,12 +33,12 @@ func (w *writer) takeOwnership(schema, name string) (version int, clean bool, er
 		return 0, false, fmt.Errorf("read header: %w", err)
 	}
 	switch {
-	case tables == 0 && version == 0:
+	case tables == 0 && version == 0 && app == 0:
 		version = schemaVersion
 		if err := w.create(schema, name); err != nil {
 			return 0, false, err
 		}
-		return version, true, w.sql("COMMIT")
+		return version, true, w.commit()
 	case app != applicationID:
 		return 0, false, errors.New("the file is a database of another program")
 	case version > schemaVersion:
@@ -58,7 +54,7 @@ func (w *writer) takeOwnership(schema, name string) (version int, clean bool, er
 	if err != nil {
 		return 0, false, fmt.Errorf("take ownership: %w", err)
 	}
-	if err := w.sql("COMMIT"); err != nil {
+	if err := w.commit(); err != nil {
 		return 0, false, fmt.Errorf("take ownership: commit: %w", err)
 	}
 	return version, o.Clean == 1, nil
@@ -92,14 +88,10 @@ func (w *writer) create(schema, name string) error {
 
 // fenced runs fn in one write transaction of this owner.
 func (w *writer) fenced(fn func() error) (err error) {
-	if err := w.sql("BEGIN IMMEDIATE"); err != nil {
+	if err := w.begin(); err != nil {
 		return fmt.Errorf("begin: %w", err)
 	}
-	defer func() {
-		if w.handle.inTransaction() {
-			err = errors.Join(err, w.sql("ROLLBACK"))
-		}
-	}()
+	defer func() { err = errors.Join(err, w.rollback()) }()
 	epoch, err := w.q0().Epoch(background)
 	if err != nil {
 		return fmt.Errorf("read owner: %w", err)
@@ -110,7 +102,7 @@ func (w *writer) fenced(fn func() error) (err error) {
 	if err := fn(); err != nil {
 		return err
 	}
-	if err := w.sql("COMMIT"); err != nil {
+	if err := w.commit(); err != nil {
 		return fmt.Errorf("commit: %w", err)
 	}
 	return nil

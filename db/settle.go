@@ -55,7 +55,13 @@ func (o *settleOp) patient() bool { return true }
 func (o *settleOp) size() int     { return 512 * len(o.items) }
 
 // exclude leaves out the item at which the group ended; those before it run again.
-func (o *settleOp) exclude(err error) { o.limit, o.excluded = o.n, err }
+// Where only the COMMIT failed, the last one is left out, until it succeeds.
+func (o *settleOp) exclude(err error) {
+	if o.n == o.limit {
+		o.n--
+	}
+	o.limit, o.excluded = max(o.n, 0), err
+}
 
 func (o *settleOp) finish(err error) {
 	if err != nil {

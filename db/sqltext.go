@@ -35,7 +35,7 @@ func checkStatement(sql string) error {
 func nextToken(s string) (token, rest string) {
 	for s != "" {
 		switch {
-		case strings.IndexByte(" \t\r\n\f", s[0]) >= 0:
+		case strings.IndexByte(blanks, s[0]) >= 0:
 			s = s[1:]
 		case strings.HasPrefix(s, "--"):
 			_, s, _ = strings.Cut(s, "\n")
@@ -49,6 +49,8 @@ func nextToken(s string) (token, rest string) {
 	return "", ""
 }
 
+const blanks = " \t\r\n\f\v"
+
 func tokenLen(s string) int {
 	switch c := s[0]; {
 	case c == '\'' || c == '"' || c == '`':
@@ -58,6 +60,8 @@ func tokenLen(s string) int {
 			return i + 2
 		}
 		return len(s)
+	case c == '$' || c == '@' || c == ':' || c == '#':
+		return variableLen(s)
 	case c == '[':
 		if i := strings.IndexByte(s, ']'); i >= 0 {
 			return i + 1
@@ -71,6 +75,28 @@ func tokenLen(s string) int {
 		return n
 	}
 	return 1
+}
+
+// variableLen follows SQLite's tokenizer, where a variable may end in "(anything
+// but blanks)": what stands there is not SQL, even if it looks like a quote.
+func variableLen(s string) int {
+	n := 1
+	for names := 0; n < len(s); {
+		switch {
+		case isWord(s[n]):
+			n++
+			names++
+		case strings.HasPrefix(s[n:], "::"):
+			n += 2
+		case s[n] == '(' && names > 0:
+			for n++; n < len(s) && s[n] != ')' && strings.IndexByte(blanks, s[n]) < 0; n++ {
+			}
+			return min(n+1, len(s))
+		default:
+			return n
+		}
+	}
+	return n
 }
 
 func isWord(c byte) bool {

@@ -119,7 +119,15 @@ func (tx *Tx) Emit(ev Event) error {
 	if err != nil {
 		return fmt.Errorf("emit %s %s: %w", ev.ClientID, ev.MessageID, err)
 	}
-	return tx.judge(tx.w.emit(ev))
+	if err := tx.standing(); err != nil {
+		return err
+	}
+	err = tx.judge(tx.w.emit(ev))
+	if _, reused := errors.AsType[*IDReusedError](err); err != nil && !reused && tx.broken == nil {
+		// The event may be half appended, which no effect may swallow.
+		tx.broken, tx.fatal = &groupError{classGone, err}, true
+	}
+	return err
 }
 
 // prepare returns the kept statement of a text, or nil where there is none to use:
@@ -128,6 +136,9 @@ func (tx *Tx) Emit(ev Event) error {
 func (tx *Tx) prepare(query string, reads bool) (*sql.Stmt, error) {
 	if tx.broken != nil {
 		return nil, tx.broken
+	}
+	if err := tx.standing(); err != nil {
+		return nil, err
 	}
 	if tx.reading[query] {
 		return nil, nil
@@ -169,7 +180,7 @@ func (tx *Tx) judge(err error) error {
 		return err
 	}
 	switch tx.w.handle.classify(err) {
-	case classOwn:
+	case classOwn, classBusy: // the write lock is ours, so nobody else is busy
 		if !tx.w.handle.inTransaction() {
 			tx.broken, tx.fatal = &groupError{classGone, fmt.Errorf("a statement of the effect ended the transaction: %w", err)}, true
 			return tx.broken
@@ -179,6 +190,15 @@ func (tx *Tx) judge(err error) error {
 		tx.broken, tx.fatal = err, true
 		return err
 	}
+}
+
+// standing looks whether the transaction is still there: reading on in rows may
+// have ended it (https://www.sqlite.org/lang_transaction.html, section 3). tx.mu is held.
+func (tx *Tx) standing() error {
+	if !tx.w.handle.inTransaction() {
+		tx.broken, tx.fatal = &groupError{classGone, errors.New("the effect's transaction has ended")}, true
+	}
+	return tx.broken
 }
 
 // stop makes every further statement fail with err.
