@@ -61,7 +61,8 @@ var (
 	noSniff     = []string{"nosniff"}
 )
 
-// answer writes a whole answer. A client that is gone is no error.
+// answer writes a whole answer, which should end with a newline for people at a
+// terminal. A client that is gone is no error.
 func (x *exchange) answer(status int, contentType []string, body []byte) {
 	h := x.Header()
 	h["Content-Type"] = contentType

@@ -4,7 +4,7 @@ import "net/http"
 
 // healthz: the process is alive and answers.
 func (a *api) healthz(x *exchange, r *http.Request) error {
-	x.answer(http.StatusOK, jsonType, []byte(`{"status":"ok"}`))
+	x.answer(http.StatusOK, jsonType, []byte(`{"status":"ok"}`+"\n"))
 	return nil
 }
 
@@ -21,6 +21,6 @@ func (a *api) readyz(x *exchange, r *http.Request) error {
 		p.detail = "events are not taken"
 		return p
 	}
-	x.answer(http.StatusOK, jsonType, []byte(`{"status":"ready"}`))
+	x.answer(http.StatusOK, jsonType, []byte(`{"status":"ready"}`+"\n"))
 	return nil
 }

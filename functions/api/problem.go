@@ -215,7 +215,7 @@ func (p *problem) json(requestID string) []byte {
 	}{"urn:inturn:problem:" + p.name, p.title, p.status, p.detail, requestID, p.seq, p.fields},
 		jsontext.AllowInvalidUTF8(true))
 	if err != nil { // strings and numbers only: can't happen
-		return []byte(`{"type":"urn:inturn:problem:internal","status":500}`)
+		return []byte(`{"type":"urn:inturn:problem:internal","status":500}` + "\n")
 	}
-	return b
+	return append(b, '\n')
 }
