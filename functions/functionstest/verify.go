@@ -1,0 +1,105 @@
+package functionstest
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime/pprof"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"inturn/db"
+)
+
+// readSchema finds the engine's schema beside go.mod, from the folder of the test
+// upwards. The binary embeds the same file.
+func readSchema() (string, error) {
+	dir, err := os.Getwd()
+	if err != nil {
+		return "", err
+	}
+	for {
+		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
+			text, err := os.ReadFile(filepath.Join(dir, "schema.sql"))
+			return string(text), err
+		}
+		up := filepath.Dir(dir)
+		if up == dir {
+			return "", fmt.Errorf("functionstest: no go.mod above the working directory")
+		}
+		dir = up
+	}
+}
+
+// checkInvariants asks, while the engine still runs, what must hold at every commit.
+func (e *Engine) checkInvariants() {
+	e.t.Helper()
+	for _, inv := range e.set.Invariants() {
+		for _, row := range e.Query(inv.Query) {
+			e.t.Errorf("functionstest: %s: %v", inv.Kind, row[0])
+		}
+	}
+}
+
+// checkFile asks the rest of `inturn check`, which needs a file.
+func (e *Engine) checkFile() {
+	e.t.Helper()
+	if e.path == ":memory:" {
+		return
+	}
+	violations, err := db.Verify(context.Background(), e.path, nil)
+	if err != nil {
+		e.t.Errorf("functionstest: check: %v", err)
+	}
+	for _, v := range violations {
+		e.t.Errorf("functionstest: check: %s: %s", v.Kind, v.Detail)
+	}
+}
+
+var engines atomic.Int64
+
+// newLabel names an engine. A goroutine inherits the labels of the one that starts
+// it, so those of an engine and of its functions can be told from everybody else's,
+// also while tests run in parallel.
+func newLabel(t testing.TB) string {
+	return fmt.Sprintf("%s %d", t.Name(), engines.Add(1))
+}
+
+const labelKey = "functionstest"
+
+func (e *Engine) labelled(f func()) {
+	pprof.Do(context.Background(), pprof.Labels(labelKey, e.label), func(context.Context) { f() })
+}
+
+// checkGoroutines fails the test if a goroutine of the engine is left. One that was
+// told to end may need a moment, which is why it looks more than once.
+func (e *Engine) checkGoroutines() {
+	e.t.Helper()
+	var left []string
+	for wait := time.Millisecond; wait < patience/30; wait *= 2 {
+		if left = e.goroutines(); len(left) == 0 {
+			return
+		}
+		time.Sleep(wait)
+	}
+	e.t.Errorf("functionstest: left over when the engine had stopped:\n%s", strings.Join(left, "\n\n"))
+}
+
+// goroutines returns the stacks that carry the engine's label.
+func (e *Engine) goroutines() []string {
+	var profile bytes.Buffer
+	if err := pprof.Lookup("goroutine").WriteTo(&profile, 1); err != nil {
+		return []string{err.Error()}
+	}
+	var own []string
+	for _, stack := range strings.Split(profile.String(), "\n\n") {
+		if strings.Contains(stack, fmt.Sprintf("%q:%q", labelKey, e.label)) {
+			own = append(own, stack)
+		}
+	}
+	return own
+}
