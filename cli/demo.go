@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync"
 	"text/tabwriter"
 	"time"
 )
@@ -112,30 +113,21 @@ func (d Demo) load(ctx context.Context, out IO, start Start, dir string, counts 
 	defer unhook()
 
 	s := newSender(Client{URL: "https://" + addr, CACert: ca, Token: d.Token}, d.Work, d.Seed)
-	sent := make(chan error, 1)
-	go func() {
-		err := s.send(run, counts)
-		if err != nil {
+	var sending sync.WaitGroup
+	sending.Go(func() {
+		if err := s.send(run, counts); err != nil {
 			cancel(fmt.Errorf("send: %w", err))
 		}
-		sent <- err
-	}()
+	})
 	progress := newProgress(out.Err, d.Events)
 	err = watch(run, filepath.Join(dir, DemoDB), s, d.Work, progress)
 	progress.end()
 	if err != nil {
-		cancel(err) // the first cause stays
+		cancel(err) // does nothing if what ended watch was another's cancel
 		err = context.Cause(run)
 	}
-	return errors.Join(err, sendError(<-sent, err))
-}
-
-// sendError leaves out what is only the echo of another error.
-func sendError(sent, other error) error {
-	if other != nil {
-		return nil
-	}
-	return sent
+	sending.Wait()
+	return err
 }
 
 func (d Demo) print(out IO, v verdict) error {

@@ -1,0 +1,101 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+
+	"inturn/db"
+)
+
+// Check proves from the file alone what the engine promises, as far as a file can
+// show it.
+type Check struct {
+	DB   string `name:"db" help:"Database file." default:"data/inturn.db" env:"INTURN_DB" placeholder:"FILE"`
+	JSON bool   `help:"Print JSON." env:"INTURN_JSON"`
+}
+
+// checked is what Check prints, in JSON's names.
+type checked struct {
+	OK         bool             `json:"ok"`
+	Counts     *counts          `json:"counts,omitempty"` // of a file without violations
+	Violations []namedViolation `json:"violations"`
+}
+
+type namedViolation struct {
+	Kind   string `json:"kind"`
+	Detail string `json:"detail"`
+}
+
+type counts struct {
+	Events   int64 `json:"events"`
+	Accounts int64 `json:"accounts"`
+	Pending  int64 `json:"pending"`
+	Done     int64 `json:"done"`
+	Dead     int64 `json:"dead"`
+}
+
+// Run prints a line a violation, and returns an error if there is one. The
+// functions' own tables are checked by their invariants.
+func (c Check) Run(ctx context.Context, out IO, invariants []db.Invariant) error {
+	if err := existingFile(c.DB); err != nil {
+		return fmt.Errorf("check: %w", err)
+	}
+	found, err := db.Verify(ctx, c.DB, invariants)
+	if err != nil {
+		return fmt.Errorf("check: %w", err)
+	}
+	result := checked{OK: len(found) == 0, Violations: []namedViolation{}}
+	for _, v := range found {
+		result.Violations = append(result.Violations, namedViolation{printable(v.Kind), printable(v.Detail)})
+	}
+	if result.OK {
+		if result.Counts, err = count(ctx, c.DB); err != nil {
+			return fmt.Errorf("check: count: %w", err)
+		}
+	}
+	if err := c.print(out.Out, result); err != nil {
+		return err
+	}
+	if n := len(found); n > 0 {
+		return &Hint{
+			Err:  fmt.Errorf("check: %s: violations found: %d", c.DB, n),
+			Hint: "keep a copy of the file as it is, with its -wal file, before anything else writes to it",
+		}
+	}
+	return nil
+}
+
+func (c Check) print(w io.Writer, result checked) error {
+	if c.JSON {
+		return json.NewEncoder(w).Encode(result)
+	}
+	for _, v := range result.Violations {
+		if _, err := fmt.Fprintf(w, "%s: %s\n", v.Kind, v.Detail); err != nil {
+			return err
+		}
+	}
+	if n := result.Counts; n != nil {
+		_, err := fmt.Fprintf(w, "ok: %d events of %d accounts: %d done, %d dead, %d pending\n",
+			n.Events, n.Accounts, n.Done, n.Dead, n.Pending)
+		return err
+	}
+	return nil
+}
+
+// count reads all numbers in one statement, so that they belong together.
+func count(ctx context.Context, path string) (_ *counts, err error) {
+	handle, err := db.OpenReadOnly(ctx, path)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, handle.Close()) }()
+	var n counts
+	err = handle.QueryRowContext(ctx, `
+		SELECT (SELECT count(*) FROM outbox), (SELECT count(*) FROM accounts), (SELECT count(*) FROM pending),
+		       (SELECT count(*) FROM results WHERE status = 'done'), (SELECT count(*) FROM results WHERE status = 'dead')`,
+	).Scan(&n.Events, &n.Accounts, &n.Pending, &n.Done, &n.Dead)
+	return &n, err
+}
