@@ -315,18 +315,16 @@ func (c *committer) busy(ops []operation) {
 func (c *committer) full(ops []operation, err error) {
 	c.log.Error("the disk is full: events are refused until there is room", "error", err.Error())
 	c.mu.Lock()
-	closing := c.closing
+	defer c.mu.Unlock()
 	c.fullUntil, c.cautious = time.Now().Add(fullRetryAfter), true
-	c.mu.Unlock()
-	var keep []operation
+	keep := c.failure == nil && !c.closing
 	for _, op := range ops {
-		if op.patient() && !closing {
-			keep = append(keep, op)
+		if op.patient() && keep {
+			c.first = append(c.first, op) // behind those that may fit
 		} else {
 			op.finish(ErrStorageFull)
 		}
 	}
-	c.back(keep)
 }
 
 func (c *committer) refuse(ops []operation, err error) {

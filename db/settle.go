@@ -17,7 +17,8 @@ import (
 // Errors: the effect's own, *PanicError, ErrEffectTooSlow, ErrSuperseded; or the
 // storage's: ErrFenced, ErrUnavailable, ErrOutcomeUnknown, ErrClosed. There is no
 // context: what a function has finished is recorded, also while stopping. While
-// the disk is full Settle waits and tries again each second.
+// the disk is full Settle waits and tries again each second, but not once Close
+// began: then it is told ErrStorageFull, and the event stays pending.
 func (d *DB) Settle(items []Settlement) (int, error) {
 	op := &settleOp{items: items, limit: len(items), caller: newCaller()}
 	if err := d.committer.submit(op); err != nil {

@@ -1,0 +1,102 @@
+package db
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"strings"
+	"sync/atomic"
+	"testing"
+)
+
+var benchFiles = flag.String("bench.dir", "", "folder of the benchmarks' files; default: a temporary one")
+
+func benchOpen(b *testing.B) *DB {
+	path := tempFile(b)
+	if *benchFiles != "" {
+		dir, err := os.MkdirTemp(*benchFiles, "bench")
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.Cleanup(func() { os.RemoveAll(dir) })
+		path = dir + "/inturn.db"
+	}
+	return open(b, options(b, path))
+}
+
+// BenchmarkAppend: many callers, one event each, each answered after its fsync.
+func BenchmarkAppend(b *testing.B) {
+	d := benchOpen(b)
+	var n atomic.Int64
+	b.SetParallelism(256)
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			i := n.Add(1)
+			if _, err := d.Append(context.Background(), event(fmt.Sprint("c", i%1000), fmt.Sprint(i))); err != nil {
+				b.Error(err)
+				return
+			}
+		}
+	})
+}
+
+// BenchmarkAppendSettle: each event is also settled, with one row as its effect.
+func BenchmarkAppendSettle(b *testing.B) {
+	d := benchOpen(b)
+	var n atomic.Int64
+	b.SetParallelism(256)
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			i := n.Add(1)
+			ev := event(fmt.Sprint("c", i%1000), fmt.Sprint(i))
+			r, err := d.Append(context.Background(), ev)
+			if err == nil {
+				ev.Seq, ev.Turn, ev.Run, ev.Attempt = r.Seq, r.Seq, 1, 1
+				_, err = d.Settle([]Settlement{done(ev, note(ev.MessageID))})
+			}
+			if err != nil {
+				b.Error(err)
+				return
+			}
+		}
+	})
+}
+
+// bigFile has n events of n/100 accounts, nine of ten settled, with payloads of
+// about 200 bytes, made by SQL.
+func bigFile(b *testing.B, n int) string {
+	b.Helper()
+	path := tempFile(b)
+	if err := errors.Join(open(b, options(b, path)).Close()); err != nil {
+		b.Fatal(err)
+	}
+	conn := raw(b, path)
+	account, upTo := fmt.Sprintf("'client-' || (i * 7919 %% %d)", n/100), fmt.Sprintf(" FROM n LIMIT %d", n)
+	run(b, conn, "BEGIN",
+		"INSERT INTO outbox "+endless+"SELECT i, "+account+", printf('%08x-%d', i * 2654435761 % 4294967296, i), 'note', '{\"text\":\""+strings.Repeat("x", 180)+"\"}', 1, 'r', NULL"+upTo,
+		"INSERT INTO accounts (client_id) SELECT DISTINCT client_id FROM outbox",
+		fmt.Sprintf("INSERT INTO results SELECT seq, 1, seq, seq, 'done', 1, 1, 1, '{}', NULL FROM outbox WHERE seq <= %d", n/10*9),
+		fmt.Sprintf("INSERT INTO pending SELECT client_id, seq, seq, 1 FROM outbox WHERE seq > %d", n/10*9),
+		fmt.Sprintf("UPDATE owner SET next_seq = %d, next_settled = %[1]d", n+1), "COMMIT")
+	conn.Close()
+	return path
+}
+
+// BenchmarkVerify is the time of `inturn check` on a file with a million events.
+func BenchmarkVerify(b *testing.B) {
+	n := 1_000_000
+	if testing.Short() {
+		n = 10_000
+	}
+	path := bigFile(b, n)
+	if info, err := os.Stat(path); err == nil {
+		b.ReportMetric(float64(info.Size()>>20), "MiB")
+	}
+	for b.Loop() {
+		if violations, err := Verify(b.Context(), path, nil); err != nil || len(violations) > 0 {
+			b.Fatal(violations, err)
+		}
+	}
+}
