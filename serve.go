@@ -30,9 +30,9 @@ import (
 
 // serve is the command's flags.
 type serve struct {
-	DB     string `name:"db" help:"Database file; its folders are made." default:"data/inturn.db" env:"INTURN_DB" placeholder:"FILE"`
-	Listen string `help:"Address for clients." default:"127.0.0.1:8443" env:"INTURN_LISTEN" placeholder:"ADDRESS"`
-	Admin  string `help:"Address for health checks." default:"127.0.0.1:9091" env:"INTURN_ADMIN" placeholder:"ADDRESS"`
+	DB     string `name:"db" help:"Database file; its folders are made." default:"data/inturn.db" env:"INTURN_DB"`
+	Listen string `help:"Address for clients." default:"127.0.0.1:8443" env:"INTURN_LISTEN"`
+	Admin  string `help:"Address for health checks." default:"127.0.0.1:9091" env:"INTURN_ADMIN"`
 
 	TLS    string   `name:"tls" help:"self-signed: by a local CA that is made once. off: behind a proxy that ends TLS." enum:"self-signed,off" default:"self-signed" env:"INTURN_TLS"`
 	TLSDir string   `name:"tls-dir" help:"Folder of the local CA; the file for clients is ca.pem in it. Default: tls beside the database." env:"INTURN_TLS_DIR" placeholder:"FOLDER"`
@@ -45,7 +45,7 @@ type serve struct {
 	InFlight int `help:"Accounts that may be inside a function at once." default:"16384" env:"INTURN_IN_FLIGHT"`
 	Slice    int `help:"Events after which an account's turn passes on if others wait." default:"64" env:"INTURN_SLICE"`
 
-	MaxEvent          byteSize `help:"Longest body of a request with one event." default:"1MiB" env:"INTURN_MAX_EVENT" placeholder:"SIZE"`
+	MaxEvent          byteSize `help:"Longest body of a request with one event." default:"1MiB" env:"INTURN_MAX_EVENT"`
 	MaxPending        int      `help:"Pending events in all; past it: 503." default:"10000000" env:"INTURN_MAX_PENDING"`
 	MaxAccountPending int      `help:"Pending events of one account; past it: 429." default:"1000000" env:"INTURN_MAX_ACCOUNT_PENDING"`
 	MaxConnections    int      `help:"Connections at once; further ones wait." default:"10000" env:"INTURN_MAX_CONNECTIONS"`

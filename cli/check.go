@@ -13,7 +13,7 @@ import (
 // Check proves from the file alone what the engine promises, as far as a file can
 // show it.
 type Check struct {
-	DB   string `name:"db" help:"Database file." default:"data/inturn.db" env:"INTURN_DB" placeholder:"FILE"`
+	DB   string `name:"db" help:"Database file." default:"data/inturn.db" env:"INTURN_DB"`
 	JSON bool   `help:"Print JSON." env:"INTURN_JSON"`
 }
 

@@ -12,7 +12,7 @@ import (
 
 // Health asks the server on this machine whether it takes events.
 type Health struct {
-	Admin string `help:"Admin address of the server, as given to serve." default:"127.0.0.1:9091" env:"INTURN_ADMIN" placeholder:"ADDRESS"`
+	Admin string `help:"Admin address of the server, as given to serve." default:"127.0.0.1:9091" env:"INTURN_ADMIN"`
 }
 
 const healthTimeout = 5 * time.Second

@@ -14,7 +14,7 @@ import (
 // Query runs one reading SQL statement on the file, also while the server runs.
 type Query struct {
 	SQL     string        `arg:"" name:"sql" help:"The statement, such as 'SELECT * FROM events LIMIT 10'."`
-	DB      string        `name:"db" help:"Database file." default:"data/inturn.db" env:"INTURN_DB" placeholder:"FILE"`
+	DB      string        `name:"db" help:"Database file." default:"data/inturn.db" env:"INTURN_DB"`
 	JSON    bool          `help:"Print a JSON array of objects." xor:"format" env:"INTURN_JSON"`
 	CSV     bool          `help:"Print CSV with a header line; NULL is empty." xor:"format" env:"INTURN_CSV"`
 	Timeout time.Duration `help:"Give up after this long: while a query reads, the server's write-ahead log can't be shortened. 0 for no limit." default:"5m" env:"INTURN_TIMEOUT"`
