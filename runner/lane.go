@@ -19,8 +19,7 @@ const (
 	left                  // the process is ending
 )
 
-// lane is one account that has pending events. Runner.mu guards it; only the
-// goroutine of the lease removes events from it.
+// lane is one account that has pending events. Runner.mu guards it.
 type lane struct {
 	clientID string
 	state    state
@@ -29,36 +28,34 @@ type lane struct {
 	bytes  int        // of queue
 	hot    bool       // queue is all of its pending events
 	missed uint64     // events that went to the file only
-	tail   int64      // greatest turn that is or was in memory
+	tail   int64      // greatest turn that is settled, or in memory, or was; see forget
 	over   bool       // holds an event beyond HotBytes
 
 	attempts int       // of the head, that were begun and not settled
 	held     bool      // the file's retry columns are set
-	record   bool      // the next attempt is recorded before it begins
 	nextAt   time.Time // while retrying
 	slot     *limit    // handed over while it waited
 
-	inSlot  *limit    // held by the call that runs now
-	goexit  bool      // the last call ended its goroutine
-	since   time.Time // begin of the turn
-	ran     int       // events of the turn
-	retries bool      // counts as retrying
+	retries bool // counts as retrying
+	lease   lease
 }
 
-// Bounds of one lane's memory; past them it becomes cold.
-const (
-	maxLaneEvents = 256
-	maxLaneBytes  = 1 << 20
-	eventOverhead = 256 // bytes of an event beside its texts, about
-)
-
-func size(ev *db.Event) int {
-	return eventOverhead + len(ev.ClientID) + len(ev.MessageID) + len(ev.Type) + len(ev.Payload) + len(ev.Attrs) + len(ev.RequestID)
+// lease is what the goroutine that has a lane leased keeps of it; nobody else
+// touches it. It goes with the lane from one lease to the next.
+type lease struct {
+	since    time.Time // begin of the turn
+	ran      int       // events of the turn
+	inSlot   *limit    // held by the call that runs now
+	record   bool      // the next attempt is recorded before it begins
+	recorded bool      // this attempt was
+	single   int       // so many events run one by one, never ahead
+	calling  int64     // turn of the event that a function works on
+	ended    int64     // turn of the event at which a function ended its goroutine
 }
 
-// Publish takes the new events of a commit, in order. It is called by the
+// Appended takes the new events of a commit, in order. It is called by the
 // committer's goroutine and does not block.
-func (r *Runner) Publish(events []db.Event) {
+func (r *Runner) Appended(events []db.Event) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for i := range events {
@@ -73,67 +70,14 @@ func (r *Runner) Publish(events []db.Event) {
 		if ev.Turn <= l.tail {
 			continue // was read from the file before it was published
 		}
-		n := size(ev)
-		if l.hot && len(l.queue) < maxLaneEvents && l.bytes+n <= maxLaneBytes && r.bytes+n <= r.o.HotBytes {
-			r.hold(l, *ev, n)
+		if l.hot && r.fits(l, size(ev)) {
+			r.hold(l, *ev)
 		} else {
 			l.hot = false
 			l.missed++
 		}
 	}
 }
-
-// hold puts ev at the end of l's memory. mu is held.
-func (r *Runner) hold(l *lane, ev db.Event, n int) {
-	l.queue = append(l.queue, ev)
-	l.tail = ev.Turn
-	l.bytes += n
-	r.bytes += n
-}
-
-// drop removes the first n events of l's memory. mu is held.
-func (r *Runner) drop(l *lane, n int) {
-	for i := range l.queue[:n] {
-		b := size(&l.queue[i])
-		l.bytes -= b
-		r.bytes -= b
-		l.queue[i] = db.Event{} // lets go of the payload
-	}
-	if l.queue = l.queue[n:]; len(l.queue) == 0 {
-		l.queue = nil
-		if l.over {
-			l.over = false
-			r.overdrew--
-		}
-	}
-	r.feed()
-}
-
-// feed lets one lane that waits for memory try again; the end of its turn lets the
-// next. mu is held.
-func (r *Runner) feed() {
-	if r.starved.len() > 0 && r.mayRead() {
-		r.makeReady(r.starved.pop())
-	}
-}
-
-// forget makes l cold: what it has in memory is read again when its turn comes, so
-// that an account that waits long costs no memory. mu is held.
-func (r *Runner) forget(l *lane) {
-	if len(l.queue) > 0 {
-		l.tail = l.queue[0].Turn - 1
-		r.drop(l, len(l.queue))
-	}
-	l.hot = false
-	l.missed++
-}
-
-// maxOverdrawn lanes may each hold one event beyond HotBytes, so that work goes on
-// while the memory is held by lanes that wait.
-const maxOverdrawn = 64
-
-// mayRead reports whether a cold lane may take events into memory. mu is held.
-func (r *Runner) mayRead() bool { return r.bytes < r.o.HotBytes || r.overdrew < maxOverdrawn }
 
 // retryLater puts l aside until at. mu is held.
 func (r *Runner) retryLater(l *lane, at time.Time) {
@@ -170,13 +114,6 @@ func (h *laneHeap) Pop() any {
 	old[len(old)-1] = nil
 	*h = old[:len(old)-1]
 	return l
-}
-
-// limit is the slots of a function that says AtOnce.
-type limit struct {
-	n       int
-	active  int
-	waiting fifo
 }
 
 // fifo is a queue of lanes.

@@ -29,16 +29,17 @@ func protect(ctx context.Context, f functions.Function, ev db.Event) (effect db.
 }
 
 // notSettled handles what Settle said of ev.
-func (r *Runner) notSettled(l *lane, f functions.Function, ev db.Event, started time.Time, err error, recorded bool) bool {
-	if isStorage(err) {
-		return r.storeFailed(l, err)
+func (r *Runner) notSettled(l *lane, f functions.Function, ev db.Event, started time.Time, err error) bool {
+	if errors.Is(err, db.ErrSuperseded) || isEnding(err) {
+		return r.storeFailed(l, ev, err)
 	}
-	return r.failed(l, f, ev, started, err, recorded)
+	return r.failed(l, f, ev, started, err)
 }
 
-// isStorage tells the storage's errors from the function's own.
-func isStorage(err error) bool {
-	for _, e := range []error{db.ErrSuperseded, db.ErrFenced, db.ErrClosed, db.ErrUnavailable, db.ErrOutcomeUnknown, db.ErrStorageFull} {
+// isEnding reports whether err is the storage's last word: the process is ending,
+// and the file decides after the restart.
+func isEnding(err error) bool {
+	for _, e := range []error{db.ErrFenced, db.ErrClosed, db.ErrUnavailable, db.ErrOutcomeUnknown, db.ErrStorageFull} {
 		if errors.Is(err, e) {
 			return true
 		}
@@ -46,40 +47,60 @@ func isStorage(err error) bool {
 	return false
 }
 
-// storeFailed handles an error of the storage: where somebody else ended the run the
-// lane is read again, else the process is ending and the file decides later.
-func (r *Runner) storeFailed(l *lane, err error) bool {
+// storeFailed handles an error of the storage. It reports whether the turn goes on,
+// which it does where somebody else ended the run: the lane is read again.
+func (r *Runner) storeFailed(l *lane, ev db.Event, err error) bool {
+	if !errors.Is(err, db.ErrSuperseded) {
+		r.again(l, err)
+		return false
+	}
+	r.say(slog.LevelInfo, "an event was ended by somebody else", ev, err)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if errors.Is(err, db.ErrSuperseded) {
-		l.attempts, l.held = 0, false
-		r.forget(l)
-		return true
-	}
+	l.attempts, l.held, l.lease.recorded = 0, false, false
+	r.recovered(l)
 	r.forget(l)
-	r.aside(l, left)
-	return false
+	return true
+}
+
+// again ends the lease after an error of the storage: if that is not the end of the
+// process, the account goes on from the file in a while.
+func (r *Runner) again(l *lane, err error) {
+	ending := r.work.Err() != nil || isEnding(err)
+	if !ending {
+		r.log.Error("the storage failed an account; trying again", "client_id", l.clientID, "error", err.Error())
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.settleOver(l)
+	r.forget(l)
+	if ending {
+		r.aside(l, left)
+		return
+	}
+	r.retryLater(l, time.Now().Add(readAgain))
+	r.leave(l)
 }
 
 // failed handles an attempt that did not settle ev. It reports whether the turn
 // goes on, which it does only if ev was set aside.
-func (r *Runner) failed(l *lane, f functions.Function, ev db.Event, started time.Time, err error, recorded bool) bool {
+func (r *Runner) failed(l *lane, f functions.Function, ev db.Event, started time.Time, err error) bool {
 	if reject, ok := errors.AsType[*functions.RejectError](err); ok {
 		r.say(slog.LevelWarn, "an event was rejected and set aside", ev, err)
 		n, serr := r.store.Settle([]db.Settlement{{Event: ev, Status: db.Dead, Error: reject.Error(), StartedAt: started, Held: l.held}})
 		if n == 1 {
-			r.advance(l, 1)
+			r.advance(l, 1, ev.Turn)
 			return true
 		}
-		return r.storeFailed(l, serr)
+		return r.storeFailed(l, ev, serr)
 	}
 	if r.work.Err() != nil {
 		// Cut short by the end of the drain: it doesn't count.
 		r.say(slog.LevelInfo, "an attempt was cut short by the shutdown", ev, err)
-		if recorded {
+		if l.lease.recorded {
 			err := r.store.Hold(db.Hold{Event: ev, Attempts: l.attempts, NextAt: time.Now(), Error: ErrStopping.Error()})
 			if err != nil {
-				return r.storeFailed(l, err)
+				return r.storeFailed(l, ev, err)
 			}
 		}
 		r.mu.Lock()
@@ -99,11 +120,11 @@ func (r *Runner) failed(l *lane, f functions.Function, ev db.Event, started time
 	r.say(slog.LevelWarn, "an attempt failed; the account waits", ev, err, slog.Duration("next_in", wait))
 	next := time.Now().Add(wait)
 	if herr := r.store.Hold(db.Hold{Event: ev, Attempts: attempts, NextAt: next, Error: err.Error()}); herr != nil {
-		return r.storeFailed(l, herr)
+		return r.storeFailed(l, ev, herr)
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	l.attempts, l.held = attempts, true
+	l.attempts, l.held, l.lease.recorded = attempts, true, false
 	r.forget(l)
 	r.retryLater(l, next)
 	r.leave(l)
@@ -114,11 +135,11 @@ func (r *Runner) failed(l *lane, f functions.Function, ev db.Event, started time
 func (r *Runner) park(l *lane, ev db.Event, attempts int, err error) bool {
 	r.say(slog.LevelError, "an event has used up its attempts; the account is parked", ev, err, slog.Int("attempts", attempts))
 	if herr := r.store.Hold(db.Hold{Event: ev, Attempts: attempts, Park: true, Error: err.Error()}); herr != nil {
-		return r.storeFailed(l, herr)
+		return r.storeFailed(l, ev, herr)
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	l.attempts, l.held = attempts, true
+	l.attempts, l.held, l.lease.recorded = attempts, true, false
 	r.forget(l)
 	r.aside(l, parked)
 	return false
@@ -142,8 +163,8 @@ func (r *Runner) say(level slog.Level, msg string, ev db.Event, err error, more 
 // together.
 func backoff(p functions.Policy, attempts int) time.Duration {
 	d := p.Top
-	if shift := attempts - 1; shift < 32 && p.First<<shift > 0 {
-		d = min(p.First<<shift, p.Top)
+	if shift := min(attempts-1, 62); p.First <= p.Top>>shift {
+		d = p.First << shift
 	}
 	return d/2 + rand.N(d/2+1)
 }

@@ -1,7 +1,7 @@
 // Package runner gives accounts their turns: strictly in order within an account,
 // in parallel across accounts.
 //
-//	        Publish (after the commit)
+//	        Appended (after the commit)
 //	              |
 //	           [ lane ]  one per account that has pending events
 //	              |
@@ -69,6 +69,7 @@ type Runner struct {
 	work    context.Context    // of all calls; cancelled when the drain's time is over
 	cancel  context.CancelCauseFunc
 	stopped chan struct{} // closed by Stop
+	reads   chan struct{} // taken by who reads a cold lane
 
 	// mu guards everything below, and every lane.
 	mu       sync.Mutex
@@ -76,9 +77,10 @@ type Runner struct {
 	idle     sync.Cond // running has become 0
 	stopping bool
 	lanes    map[string]*lane // of the accounts that have pending events
-	ready    fifo
-	due      fifo // of the lanes in ready state, those whose head failed before
-	flip     bool // takes turns between ready and due
+	ready    fifo             // the lanes in ready state, but for
+	handed   fifo             // those that have a slot, and
+	due      fifo             // those whose head failed before
+	from     int              // which of the three was asked last
 	retries  laneHeap
 	timer    *time.Timer // for the first of retries
 	limits   map[string]*limit
@@ -113,6 +115,7 @@ func New(o Options) *Runner {
 	r := &Runner{
 		o: o, store: o.Store, log: o.Log,
 		stopped: make(chan struct{}),
+		reads:   make(chan struct{}, maxReads),
 		lanes:   map[string]*lane{},
 		limits:  map[string]*limit{},
 	}
@@ -133,13 +136,17 @@ func New(o Options) *Runner {
 
 // Start takes over what recovery found. After an unclean stop each account's first
 // attempt is recorded before it begins, so that an event that ends the process is
-// found out. Start is called once, before Publish and AddTo.
+// found out. Start is called once, before Appended and AddTo.
 func (r *Runner) Start(backlog []db.Backlog, unclean bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	now := time.Now()
 	for _, b := range backlog {
-		l := &lane{clientID: b.ClientID, attempts: b.Attempts, held: b.Attempts > 0, record: unclean}
+		l := &lane{clientID: b.ClientID, attempts: b.Attempts, held: b.Attempts > 0}
+		if unclean {
+			// Running singly, the event that ends the process is the head next time.
+			l.lease.record, l.lease.single = true, r.o.Slice
+		}
 		r.lanes[b.ClientID] = l
 		switch {
 		case b.Parked:
@@ -181,6 +188,7 @@ func (r *Runner) Stop() {
 // drain waits for the calls; those that don't return even when cancelled are named
 // and left behind. They can write nothing once the database is closed.
 func (r *Runner) drain(patience time.Duration) error {
+	defer r.cancel(ErrStopping)
 	if r.waitIdle(patience) {
 		return nil
 	}
@@ -222,7 +230,7 @@ func (r *Runner) poll() error {
 		if l == nil {
 			return nil
 		}
-		go r.lease(l)
+		go r.take(l)
 	}
 }
 
@@ -233,8 +241,7 @@ func (r *Runner) next() *lane {
 	for !r.stopping {
 		if l := r.pick(); l != nil {
 			l.state = running
-			l.since = time.Now()
-			l.ran = 0
+			l.lease.since, l.lease.ran = time.Now(), 0
 			r.running++
 			if l.retries = l.attempts > 0; l.retries {
 				r.retrying++
@@ -246,41 +253,69 @@ func (r *Runner) next() *lane {
 	return nil
 }
 
-// pick takes the next lane of ready and due in turn. mu is held.
+// pick takes the next lane whose turn it is: from ready, handed and due by turns, so
+// that none of them has to wait for the others to be empty. mu is held.
 func (r *Runner) pick() *lane {
 	if r.running >= r.o.InFlight {
 		return nil
 	}
-	mayRetry := r.due.len() > 0 && r.retrying < max(1, r.o.InFlight/retryShare)
-	if mayRetry && (r.flip || r.ready.len() == 0) {
-		r.flip = false
-		return r.due.pop()
+	for range 3 {
+		r.from = (r.from + 1) % 3
+		var l *lane
+		switch r.from {
+		case 0:
+			l = r.ready.pop()
+		case 1:
+			l = r.handed.pop()
+		case 2:
+			if r.retrying < max(1, r.o.InFlight/retryShare) {
+				l = r.due.pop()
+			}
+		}
+		if l != nil {
+			return l
+		}
 	}
-	r.flip = true
-	return r.ready.pop()
+	return nil
 }
 
 // makeReady puts l at the end of those that wait for a turn. mu is held.
 func (r *Runner) makeReady(l *lane) {
 	l.state = ready
-	if l.attempts > 0 {
+	switch {
+	case l.slot != nil: // whoever retries: an idle slot would hold up others
+		r.handed.push(l)
+	case l.attempts > 0:
 		r.due.push(l)
-	} else {
+	default:
 		r.ready.push(l)
 	}
 	r.turn.Signal()
 }
 
-// leave ends l's lease; the caller has put l where it belongs. mu is held.
+// aside ends the lease and leaves the lane in state s. mu is held.
+func (r *Runner) aside(l *lane, s state) {
+	l.state = s
+	r.leave(l)
+}
+
+// leave ends l's lease; the caller has put l where it belongs, and must not touch it
+// any more once it lets go of mu. mu is held.
 func (r *Runner) leave(l *lane) {
+	r.freeSlots(l)
 	r.running--
-	if l.retries {
-		l.retries = false
-		r.retrying--
-	}
+	r.recovered(l)
 	if r.running == 0 {
 		r.idle.Broadcast()
 	}
 	r.turn.Signal()
 	r.feed()
+}
+
+// recovered takes l out of those that retry. mu is held.
+func (r *Runner) recovered(l *lane) {
+	if l.retries {
+		l.retries = false
+		r.retrying--
+	}
 }

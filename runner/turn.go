@@ -2,24 +2,23 @@ package runner
 
 import (
 	"context"
+	"fmt"
+	"log/slog"
 	"time"
 
 	"inturn/db"
 	"inturn/functions"
 )
 
-// readEvents is how many events of a cold lane are read at once.
-const readEvents = 64
-
-// lease runs a leased lane. A function that ends its goroutine (runtime.Goexit, as
-// a test's FailNow does) has failed its attempt; the lane goes on with another one.
-func (r *Runner) lease(l *lane) {
+// take runs a leased lane. A function that ends its goroutine (runtime.Goexit, as a
+// test's FailNow does) has failed its attempt; the lane goes on with another one.
+func (r *Runner) take(l *lane) {
 	over := false
 	defer func() {
 		if !over {
 			r.release(l)
-			l.goexit = true
-			go r.lease(l)
+			l.lease.ended = l.lease.calling
+			go r.take(l)
 		}
 	}()
 	r.run(l)
@@ -35,17 +34,20 @@ func (r *Runner) run(l *lane) {
 			return
 		}
 		f := r.function(head.Type)
-		if !r.acquire(l, r.limits[f.Name()]) {
+		if !r.acquire(l, r.limits[head.Type]) {
 			return
 		}
 		var on bool
-		if f.Ahead() && !l.record && !l.goexit {
+		if f.Ahead() && l.lease.single == 0 && l.lease.ended < head.Turn {
 			on = r.ahead(l, f, head)
 		} else {
 			on = r.one(l, f, head)
 		}
+		if !on { // the lane is somebody else's already
+			return
+		}
 		r.release(l)
-		if !on || r.pass(l) {
+		if r.pass(l) {
 			return
 		}
 	}
@@ -58,137 +60,14 @@ func (r *Runner) function(typ string) functions.Function {
 	return r.missing
 }
 
-// fill returns the lane's head, which it may have to read. It reports false when the
-// turn is over: nothing is pending any more, or there is no room for it now.
-func (r *Runner) fill(l *lane) (db.Event, bool) {
-	for {
-		r.mu.Lock()
-		switch {
-		case r.stopping:
-			r.aside(l, left)
-			r.mu.Unlock()
-			return db.Event{}, false
-		case len(l.queue) > 0:
-			head := l.queue[0]
-			r.mu.Unlock()
-			return head, true
-		case l.hot:
-			delete(r.lanes, l.clientID)
-			r.aside(l, left)
-			r.mu.Unlock()
-			return db.Event{}, false
-		case !r.mayRead():
-			r.starved.push(l)
-			r.aside(l, starving)
-			r.mu.Unlock()
-			return db.Event{}, false
-		}
-		missed, after := l.missed, l.tail
-		limit, bytes := readEvents, min(maxLaneBytes, r.o.HotBytes-r.bytes)
-		if bytes <= 0 {
-			limit, l.over = 1, true
-			r.overdrew++
-		}
-		r.mu.Unlock()
-
-		events, more, err := r.store.PendingAfter(r.work, l.clientID, after, limit, bytes)
-
-		r.mu.Lock()
-		if err != nil {
-			r.log.Error("an account's events can't be read; trying again", "client_id", l.clientID, "error", err.Error())
-			r.settleOver(l)
-			r.retryLater(l, time.Now().Add(time.Second))
-			r.leave(l)
-			r.mu.Unlock()
-			return db.Event{}, false
-		}
-		for _, ev := range events {
-			r.hold(l, ev, size(&ev))
-		}
-		if len(events) == 0 {
-			r.settleOver(l)
-		}
-		// What was published since the read began may not be in it.
-		l.hot = !more && l.missed == missed
-		r.mu.Unlock()
-	}
-}
-
-// settleOver gives back an overdraft that was not used. mu is held.
-func (r *Runner) settleOver(l *lane) {
-	if l.over {
-		l.over = false
-		r.overdrew--
-	}
-}
-
-// aside ends the lease and leaves the lane in state s. mu is held.
-func (r *Runner) aside(l *lane, s state) {
-	if l.slot != nil {
-		r.free(l.slot)
-		l.slot = nil
-	}
-	l.state = s
-	r.leave(l)
-}
-
-// acquire takes a slot of lim (nil: none is needed), or puts the lane in its queue.
-func (r *Runner) acquire(l *lane, lim *limit) bool {
-	if lim == nil && l.slot == nil {
-		return true
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	handed := l.slot
-	l.slot = nil
-	if handed != nil && handed != lim {
-		r.free(handed) // its head has changed while it waited
-		handed = nil
-	}
-	switch {
-	case lim == nil:
-		return true
-	case handed != nil:
-	case lim.active < lim.n:
-		lim.active++
-	default:
-		lim.waiting.push(l)
-		r.aside(l, waiting)
-		return false
-	}
-	l.inSlot = lim
-	return true
-}
-
-// release gives the slot of a call back.
-func (r *Runner) release(l *lane) {
-	if l.inSlot == nil {
-		return
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.free(l.inSlot)
-	l.inSlot = nil
-}
-
-// free hands a slot to the first lane that waits for it. mu is held.
-func (r *Runner) free(lim *limit) {
-	if l := lim.waiting.pop(); l != nil {
-		l.slot = lim
-		r.makeReady(l)
-		return
-	}
-	lim.active--
-}
-
 // pass gives the turn to others if it was long enough and they wait.
 func (r *Runner) pass(l *lane) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if l.ran < r.o.Slice && time.Since(l.since) < sliceTime {
+	if l.lease.ran < r.o.Slice && time.Since(l.lease.since) < sliceTime {
 		return false
 	}
-	if len(l.queue) == 0 && l.hot || r.ready.len()+r.due.len() == 0 {
+	if len(l.queue) == 0 && l.hot || r.ready.len()+r.handed.len()+r.due.len() == 0 {
 		return false
 	}
 	r.makeReady(l)
@@ -196,13 +75,24 @@ func (r *Runner) pass(l *lane) bool {
 	return true
 }
 
-// advance removes the first n events, which are settled.
-func (r *Runner) advance(l *lane, n int) {
+// advance removes n events, which are settled; turn is the last one's.
+func (r *Runner) advance(l *lane, n int, turn int64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.drop(l, n)
-	l.ran += n
+	held := 0 // they may have been forgotten meanwhile
+	for held < len(l.queue) && l.queue[held].Turn <= turn {
+		held++
+	}
+	r.drop(l, held)
+	l.tail = max(l.tail, turn)
 	l.attempts, l.held = 0, false
+	l.lease.recorded = false
+	l.lease.ran += n
+	l.lease.single = max(l.lease.single-n, 0)
+	if l.retries {
+		r.recovered(l)
+		r.turn.Signal()
+	}
 }
 
 // one runs one attempt of the lane's head. It reports whether the turn goes on.
@@ -212,26 +102,27 @@ func (r *Runner) one(l *lane, f functions.Function, ev db.Event) bool {
 		// Each of its attempts has ended the process.
 		return r.park(l, ev, l.attempts, errEnded)
 	}
-	recorded := l.record
-	if recorded && !r.recordAttempt(l, ev, p) {
-		return false
-	}
 	ev.Attempt = l.attempts + 1
 	started := time.Now()
-	if l.goexit {
-		l.goexit = false
-		return r.failed(l, f, ev, started, errGoexit, recorded)
+	if l.lease.ended == ev.Turn {
+		l.lease.ended = 0
+		return r.failed(l, f, ev, started, errGoexit)
 	}
-	effect, err := r.call(f, ev, p.Timeout)
+	if l.lease.record {
+		if err := r.recordAttempt(l, ev, p); err != nil {
+			return r.storeFailed(l, ev, err)
+		}
+	}
+	effect, err := r.call(l, f, ev)
 	if err != nil {
-		return r.failed(l, f, ev, started, err, recorded)
+		return r.failed(l, f, ev, started, err)
 	}
 	n, err := r.store.Settle([]db.Settlement{{Event: ev, Status: db.Done, Effect: effect, StartedAt: started, Held: l.held}})
 	if n == 1 {
-		r.advance(l, 1)
+		r.advance(l, 1, ev.Turn)
 		return true
 	}
-	return r.notSettled(l, f, ev, started, err, recorded)
+	return r.notSettled(l, f, ev, started, err)
 }
 
 // ahead works through as much of a slice as is in memory, and settles it as one
@@ -245,6 +136,7 @@ func (r *Runner) ahead(l *lane, f functions.Function, head db.Event) bool {
 	r.mu.Unlock()
 	items := make([]db.Settlement, 0, len(events))
 	began := time.Now()
+	var failed db.Event
 	var failure error
 	for i, ev := range events {
 		if i > 0 && (ev.Type != f.Name() || time.Since(began) > sliceTime) {
@@ -255,63 +147,73 @@ func (r *Runner) ahead(l *lane, f functions.Function, head db.Event) bool {
 			ev.Attempt = l.attempts + 1
 		}
 		started := time.Now()
-		effect, err := r.call(f, ev, f.Policy().Timeout)
+		effect, err := r.call(l, f, ev)
 		if err != nil {
-			failure = err
+			failed, failure = ev, err
 			break
 		}
 		items = append(items, db.Settlement{Event: ev, Status: db.Done, Effect: effect, StartedAt: started, Held: l.held && i == 0})
 	}
-	settled := 0
 	if len(items) > 0 {
 		n, err := r.store.Settle(items)
 		if n > 0 {
-			r.advance(l, n)
+			r.advance(l, n, items[n-1].Event.Turn)
 		}
 		if n < len(items) {
-			return r.notSettled(l, f, items[n].Event, items[n].StartedAt, err, false)
+			return r.notSettled(l, f, items[n].Event, items[n].StartedAt, err)
 		}
-		settled = n
 	}
 	if failure == nil {
 		return true
 	}
-	ev := events[settled]
-	ev.Attempt = l.attempts + 1
-	return r.failed(l, f, ev, began, failure, false)
+	return r.failed(l, f, failed, time.Now(), failure)
 }
 
 // recordAttempt writes the attempt into the file before it begins, with the time of
 // the next one: should the process end in it, the account waits as after a failure.
-func (r *Runner) recordAttempt(l *lane, ev db.Event, p functions.Policy) bool {
-	l.record = false
-	next := time.Now().Add(backoff(p, l.attempts+1))
-	err := r.store.Hold(db.Hold{Event: ev, Attempts: l.attempts + 1, NextAt: next, Error: errEnded.Error()})
+func (r *Runner) recordAttempt(l *lane, ev db.Event, p functions.Policy) error {
+	next := time.Now().Add(backoff(p, ev.Attempt))
+	err := r.store.Hold(db.Hold{Event: ev, Attempts: ev.Attempt, NextAt: next, Error: errEnded.Error()})
 	if err != nil {
-		return r.storeFailed(l, err)
+		return err
 	}
-	l.held = true
-	return true
+	l.lease.record, l.lease.recorded, l.held = false, true, true
+	return nil
 }
 
 // call runs f's first phase within its time limit. A call that ignores its
 // cancelled context keeps the account: it never goes on beside it.
-func (r *Runner) call(f functions.Function, ev db.Event, limit time.Duration) (db.Effect, error) {
+func (r *Runner) call(l *lane, f functions.Function, ev db.Event) (db.Effect, error) {
+	l.lease.calling = ev.Turn
 	if f.Ahead() { // pure computation: there is nothing to cancel
 		return protect(r.work, f, ev)
 	}
-	ctx, cancel := context.WithTimeoutCause(r.work, limit, errTimeout)
+	ctx, cancel := context.WithTimeoutCause(r.work, f.Policy().Timeout, errTimeout)
 	defer cancel()
+	said := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
+		defer close(said)
 		if context.Cause(ctx) == errTimeout {
-			r.log.Warn("a function is over its time limit and was cancelled", "type", ev.Type, "client_id", ev.ClientID,
-				"message_id", ev.MessageID, "seq", ev.Seq, "attempt", ev.Attempt, "request_id", ev.RequestID)
+			r.overTime(l, ev)
 		}
 	})
-	defer stop()
+	defer func() {
+		if !stop() {
+			<-said // it must not touch the lane later
+		}
+	}()
 	effect, err := protect(ctx, f, ev)
 	if err != nil && context.Cause(ctx) == errTimeout {
-		err = errTimeout
+		err = fmt.Errorf("%w: %w", errTimeout, err)
 	}
 	return effect, err
+}
+
+// overTime tells of a call that should have returned. It may never do so, and what
+// its account holds in memory is then better used by others.
+func (r *Runner) overTime(l *lane, ev db.Event) {
+	r.say(slog.LevelWarn, "a function is over its time limit and was cancelled", ev, errTimeout)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.forget(l)
 }
