@@ -102,7 +102,7 @@ func (c *committer) run() {
 		switch {
 		case len(ops) > 0:
 			c.guard.Lock()
-			c.commit(ops)
+			c.commit(ops, false)
 			c.guard.Unlock()
 		case !more:
 			return
@@ -195,16 +195,21 @@ func (c *committer) back(ops []operation) {
 // with the failure that ends the process.
 //
 //	own error of one      the group runs again with savepoints; that one is told
-//	transaction ended     the one that did it is told, the others run again,
-//	                      the second time one by one
+//	transaction ended     the one that did it is told; those before it run again
+//	                      without it, those after it are the next group
+//	constraint at COMMIT  it isn't known whose: each half runs again alone
 //	another writer        wait and try again; appends are refused after a while
 //	disk full             appends are refused, the others kept
 //	I/O error             run again once, then everything is refused and the process ends
 //	I/O error at COMMIT   outcome unknown: told so, and the process ends
 //	damaged, fenced       everything is refused and the process ends
-func (c *committer) commit(ops []operation) {
-	careful, again, gone := false, false, 0
-	for tries := 0; ; tries++ {
+func (c *committer) commit(ops []operation, careful bool) {
+	again := false
+	for tries := 0; len(ops) > 0; tries++ {
+		if err := c.failedWith(); err != nil {
+			c.refuse(ops, err)
+			return
+		}
 		done, at, err := c.w.transaction(ops, careful)
 		if err == nil {
 			c.succeed(ops[:done])
@@ -218,24 +223,23 @@ func (c *committer) commit(ops []operation) {
 		switch ge.class {
 		case classCarefully:
 			careful = true
-		case classOwn: // at COMMIT: a deferred constraint, of an operation that isn't known
-			if len(ops) == 1 {
-				if tries > maxExclusions {
-					c.fail(ge.err)
-					c.refuse(ops, ErrUnavailable)
-					return
-				}
-				ops[0].exclude(ge.err)
+		case classOwn:
+			if half := len(ops) / 2; half > 0 {
+				c.commit(ops[:half:half], careful)
+				ops = ops[half:]
 				continue
 			}
-			c.oneByOne(ops)
-			return
+			if tries > maxExclusions {
+				c.fail(ge.err)
+				continue
+			}
+			ops[0].exclude(ge.err)
 		case classGone:
 			ops[at].exclude(ge.err)
 			careful = true
-			if gone++; gone > 1 && len(ops) > 1 {
-				c.oneByOne(ops)
-				return
+			if at+1 < len(ops) {
+				c.commit(ops[:at+1:at+1], careful)
+				ops = ops[at+1:]
 			}
 		case classBusy:
 			c.busy(ops)
@@ -266,16 +270,6 @@ func (c *committer) commit(ops []operation) {
 			c.refuse(ops, ErrFenced)
 			return
 		}
-	}
-}
-
-func (c *committer) oneByOne(ops []operation) {
-	for i := range ops {
-		if err := c.failedWith(); err != nil {
-			ops[i].finish(err)
-			continue
-		}
-		c.commit(ops[i : i+1 : i+1])
 	}
 }
 

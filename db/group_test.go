@@ -216,6 +216,7 @@ func TestSlowEffects(t *testing.T) {
 	for _, b := range slowEffects() {
 		b.is = ErrEffectTooSlow
 		t.Run(b.name, func(t *testing.T) {
+			t.Parallel()
 			forEach(t, func(t *testing.T, d *DB) { wantNeighbours(t, d, b) })
 		})
 	}
