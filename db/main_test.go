@@ -241,6 +241,8 @@ func ended(op operation) <-chan struct{} {
 		return op.done
 	case *appendOp:
 		return op.done
+	case *batchOp:
+		return op.done
 	case *holdOp:
 		return op.done
 	}
