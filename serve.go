@@ -64,6 +64,7 @@ const (
 	// is ended the hard way, which loses nothing. The platform's kill time must be
 	// above both together.
 	watchdogAfter = 15 * time.Second
+	adminEnd      = time.Second // for the answers that the admin server still owes
 )
 
 // addresses are those really bound.
@@ -103,12 +104,14 @@ func (s *serve) run(ctx context.Context, set *functions.Set, out, errOut io.Writ
 	watchdog := newWatchdog(log)
 	defer watchdog.Stop()
 
-	opening, stopOpening := notifyContext(ctx)
-	store, err := db.Open(opening, db.Options{
+	// From here on a signal always finds somebody: it ends the wait for the database,
+	// or the group. Once the group stops, the next one ends the process at once.
+	signals, endAtOnce := notifyContext(ctx)
+	defer endAtOnce()
+	store, err := db.Open(signals, db.Options{
 		Path: s.DB, Schema: schema, Tables: set.Tables(), Check: set.Check,
 		MaxPending: s.MaxPending, MaxAccountPending: s.MaxAccountPending, Log: log,
 	})
-	stopOpening()
 	if err != nil {
 		return s.explain(err)
 	}
@@ -156,11 +159,12 @@ func (s *serve) run(ctx context.Context, set *functions.Set, out, errOut io.Writ
 	// The first actor to end ends them all; each is then interrupted in this order.
 	var g run.Group
 	stop := sync.OnceFunc(func() {
+		endAtOnce()
 		log.Info("stopping", "drain", s.Drain)
 		watchdog.Reset(s.Drain + watchdogAfter)
 		close(stopping)
 	})
-	g.Add(run.SignalHandler(ctx, syscall.SIGINT, syscall.SIGTERM))
+	g.Add(run.ContextHandler(signals))
 	g.Add(func() error { // the storage: it can only fail
 		select {
 		case <-store.Failed():
@@ -170,13 +174,17 @@ func (s *serve) run(ctx context.Context, set *functions.Set, out, errOut io.Writ
 		}
 	}, func(error) { stop() })
 	addServer(&g, api.Server(handler, tlsConfig, log), public, stopping, stop, s.Drain)
-	addServer(&g, api.Server(api.Admin(options), nil, log), admin, stopping, stop, s.Drain)
 	turns.AddTo(&g, s.Drain)
+	// The admin server outlives all that: /readyz says no while functions drain.
+	var group run.Group
+	drained := make(chan struct{})
+	group.Add(g.Run, func(error) { stop() })
+	addServer(&group, api.Server(api.Admin(options), nil, log), admin, drained, sync.OnceFunc(func() { close(drained) }), adminEnd)
 
 	s.sayReady(out, log, bound, tokens != nil)
 	ready(bound)
-	err = g.Run()
-	if errors.Is(err, run.ErrSignal) || ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+	err = group.Run()
+	if errors.Is(err, context.Canceled) || ctx.Err() != nil && errors.Is(err, ctx.Err()) {
 		log.Info("stopped")
 		return nil
 	}
@@ -220,7 +228,7 @@ func newWatchdog(log *slog.Logger) *time.Timer {
 	return t
 }
 
-// notifyContext ends with a signal, so that waiting for the database can be ended.
+// notifyContext ends with the first signal.
 func notifyContext(ctx context.Context) (context.Context, context.CancelFunc) {
 	return signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
 }
