@@ -288,7 +288,7 @@ func TestStorageErrors(t *testing.T) {
 				g := &gate{newCaller(), make(chan struct{}), make(chan struct{})}
 				d.committer.submit(g)
 				wait(t, "the gate", g.entered)
-				for _, op := range []operation{settled, breaks, added} {
+				for _, op := range []operation{breaks, settled, added} {
 					if err := d.committer.submit(op); err != nil {
 						t.Fatal(err)
 					}
