@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"sync"
 	"testing"
@@ -20,7 +21,7 @@ import (
 // fakeStore keeps in memory what *db.DB keeps in the file, with its contract: it
 // publishes in the order of commits, and the pending row is the fence of a run.
 type fakeStore struct {
-	t *testing.T
+	t tester
 	r *Runner
 
 	mu      sync.Mutex // one commit and its publication
@@ -92,7 +93,9 @@ func (s *fakeStore) skip(ev db.Event) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.end(ev)
-	delete(s.holds, ev.ClientID)
+	if s.holds[ev.ClientID].Event.Turn == ev.Turn {
+		delete(s.holds, ev.ClientID)
+	}
 }
 
 func (s *fakeStore) Hold(h db.Hold) error {
@@ -166,17 +169,29 @@ func (s *fakeStore) held(clientID string) (db.Hold, bool) {
 	return h, ok
 }
 
+// tester is what a rig needs of a test: the property test gives another one.
+type tester interface {
+	Helper()
+	Error(args ...any)
+	Errorf(format string, args ...any)
+	Fatal(args ...any)
+	Cleanup(f func())
+	Output() io.Writer
+}
+
+var _ tester = (*testing.T)(nil)
+
 // rig is a runner on a fake store. It must be used in a synctest bubble.
 type rig struct {
 	*fakeStore
-	t     *testing.T
+	t     tester
 	stop  func()
 	ended chan error
 	drain time.Duration
 }
 
 // newRig makes a rig that is not started yet.
-func newRig(t *testing.T, o Options, fns ...functions.Function) *rig {
+func newRig(t tester, o Options, fns ...functions.Function) *rig {
 	t.Helper()
 	set, err := functions.NewSet(fns...)
 	if err != nil {

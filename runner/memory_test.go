@@ -112,8 +112,8 @@ func TestDeepAccountsLeaveRoomForAllInFlight(t *testing.T) {
 		g.cold()
 		g.start(backlog, false)
 		g.settle()
-		if m.now != inFlight {
-			t.Errorf("%d of %d accounts are inside functions", m.now, inFlight)
+		if m.running() != inFlight {
+			t.Errorf("%d of %d accounts are inside functions", m.running(), inFlight)
 		}
 		g.sleep(time.Hour)
 		g.books()

@@ -23,8 +23,8 @@ func TestAtOnceBoundsCallsOfAllAccounts(t *testing.T) {
 			g.commit(event(fmt.Sprint("d", a), "0", "free", 10))
 		}
 		g.settle()
-		if m.now != 2 || other.now != 6 {
-			t.Errorf("%d calls of the bounded function and %d of the other run, want 2 and 6", m.now, other.now)
+		if m.running() != 2 || other.running() != 6 {
+			t.Errorf("%d calls of the bounded function and %d of the other run, want 2 and 6", m.running(), other.running())
 		}
 		g.sleep(6 * time.Second)
 		if m.most != 2 || len(m.seen) != 12 {

@@ -44,6 +44,13 @@ func (m *meter) in(ev db.Event) func() {
 	}
 }
 
+// running is how many are inside now.
+func (m *meter) running() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.now
+}
+
 func (m *meter) sleeper(d time.Duration) func(context.Context, db.Event) error {
 	return func(ctx context.Context, ev db.Event) error {
 		defer m.in(ev)()
@@ -210,8 +217,8 @@ func TestRetriesGetAQuarter(t *testing.T) {
 			g.commit(event(fmt.Sprint("c", a), "0", "f", 10))
 		}
 		g.sleep(time.Minute)
-		if m.now != 2 {
-			t.Errorf("%d accounts that retry are inside functions, want a quarter of 8", m.now)
+		if m.running() != 2 {
+			t.Errorf("%d accounts that retry are inside functions, want a quarter of 8", m.running())
 		}
 		g.commit(event("healthy", "0", "quick", 10))
 		g.settle()
@@ -243,8 +250,8 @@ func TestARecoveredAccountLeavesTheQuarter(t *testing.T) {
 		g.commit(series("a", "f", 2, 10)...)
 		g.commit(series("b", "f", 2, 10)...)
 		g.sleep(time.Minute)
-		if m.now != 2 {
-			t.Errorf("%d recovered accounts run, want 2", m.now)
+		if m.running() != 2 {
+			t.Errorf("%d recovered accounts run, want 2", m.running())
 		}
 	})
 }
