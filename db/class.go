@@ -17,7 +17,7 @@ const (
 	classFull                   // no space, or none of our quota
 	classIO                     // the disk fails
 	classCorrupt                // the file is damaged
-	classFenced                 // another process owns the file
+	classFenced                 // another process owns the file, or it is not at its place
 	classGone                   // the operation has ended the whole transaction
 	classCarefully              // something failed in a group without savepoints
 )

@@ -202,7 +202,8 @@ func (c *committer) back(ops []operation) {
 //	disk full             appends are refused, the others kept
 //	I/O error             run again once, then everything is refused and the process ends
 //	I/O error at COMMIT   outcome unknown: told so, and the process ends
-//	damaged, fenced       everything is refused and the process ends
+//	damaged, moved away,
+//	fenced                everything is refused and the process ends
 func (c *committer) commit(ops []operation, careful bool) {
 	again := false
 	for tries := 0; len(ops) > 0; tries++ {
@@ -267,7 +268,7 @@ func (c *committer) commit(ops []operation, careful bool) {
 			return
 		case classFenced:
 			c.fail(ge.err)
-			c.refuse(ops, ErrFenced)
+			c.refuse(ops, c.failedWith())
 			return
 		}
 	}

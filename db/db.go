@@ -83,10 +83,13 @@ func (d *DB) open(ctx context.Context, o Options) error {
 		if err != nil {
 			return err
 		}
-		d.path, sp.dir, dsn = path, filepath.Dir(path), writeDSN(path)
-		if err := makeDirs(sp.dir); err != nil {
+		if err := makeDirs(filepath.Dir(path)); err != nil {
 			return fmt.Errorf("make folder: %w", err)
 		}
+		if path, err = resolve(path); err != nil {
+			return err
+		}
+		d.path, sp.dir, dsn = path, filepath.Dir(path), writeDSN(path)
 		if d.lock, err = acquire(ctx, path, name, o.Log, d.lost); err != nil {
 			return err
 		}
@@ -99,6 +102,9 @@ func (d *DB) open(ctx context.Context, o Options) error {
 		return err
 	}
 	d.committer.w, d.committer.guard = w, d.guard
+	if w.place, err = newPlace(d.path); err != nil {
+		return err
+	}
 	version, clean, err := d.own(ctx, w, o.Schema, name)
 	if err != nil {
 		return hintCorrupt(err)

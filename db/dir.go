@@ -2,6 +2,7 @@ package db
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -41,6 +42,43 @@ func createFile(path string) error {
 		return err
 	}
 	return syncDir(filepath.Dir(path))
+}
+
+// resolve follows links, as SQLite does, so that everyone who opens the file by
+// any of its names takes the same lock.
+func resolve(path string) (string, error) {
+	real, err := filepath.EvalSymlinks(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		dir, err := filepath.EvalSymlinks(filepath.Dir(path))
+		return filepath.Join(dir, filepath.Base(path)), err
+	}
+	return real, err
+}
+
+// place remembers which file stands at a path. A database that was removed or
+// replaced while it is open goes on to take writes that nobody will find again.
+type place struct {
+	path string // "" in memory
+	file fs.FileInfo
+}
+
+func newPlace(path string) (place, error) {
+	if path == "" {
+		return place{}, nil
+	}
+	file, err := os.Stat(path)
+	return place{path, file}, err
+}
+
+func (p place) check() error {
+	if p.path == "" {
+		return nil
+	}
+	now, err := os.Stat(p.path)
+	if errors.Is(err, fs.ErrNotExist) || err == nil && !os.SameFile(now, p.file) {
+		return fmt.Errorf("the file %s was moved, removed or replaced while it was open", p.path)
+	}
+	return nil
 }
 
 func syncDir(dir string) error {

@@ -61,6 +61,7 @@ type writer struct {
 	handle *handle
 	q      *q.Queries
 	seal   *seal
+	place  place
 	epoch  int64
 	log    *slog.Logger
 	limits limits
@@ -111,6 +112,9 @@ func (w *writer) transaction(ops []operation, careful bool) (done, at int, err e
 	}
 	if epoch != w.epoch {
 		return 0, -1, &groupError{classFenced, fmt.Errorf("%w (epoch %d, ours is %d)", ErrFenced, epoch, w.epoch)}
+	}
+	if err := w.place.check(); err != nil {
+		return 0, -1, &groupError{classFenced, err}
 	}
 	began := time.Now()
 	w.now = began.UnixMicro()

@@ -213,6 +213,7 @@ func TestBadEffects(t *testing.T) {
 }
 
 func TestSlowEffects(t *testing.T) {
+	t.Parallel()
 	for _, b := range slowEffects() {
 		b.is = ErrEffectTooSlow
 		t.Run(b.name, func(t *testing.T) {
@@ -225,6 +226,7 @@ func TestSlowEffects(t *testing.T) {
 // TestStuckEffect: one that never returns is left behind, and can write nothing
 // when it comes back.
 func TestStuckEffect(t *testing.T) {
+	t.Parallel()
 	forEach(t, func(t *testing.T, d *DB) {
 		release, late := make(chan struct{}), make(chan error, 3)
 		calls := 0

@@ -424,3 +424,51 @@ func TestFunctionTables(t *testing.T) {
 	want("1 2 f2")
 	wantSound(t, path)
 }
+
+// TestLinkedFile: by whatever name, it is one file with one lock.
+func TestLinkedFile(t *testing.T) {
+	path := made(t)
+	link := filepath.Join(t.TempDir(), "link.db")
+	if err := os.Symlink(path, link); err != nil {
+		t.Fatal(err)
+	}
+	d := open(t, options(t, link))
+	if d.path != path {
+		t.Errorf("path is %s", d.path)
+	}
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := Open(ended, options(t, path)); !errors.Is(err, context.Canceled) {
+		t.Errorf("open by the other name: %v", err)
+	}
+}
+
+// TestFileTakenAway: nothing is acknowledged into a file that nobody will find.
+func TestFileTakenAway(t *testing.T) {
+	takes := map[string]func(path string) error{
+		"removed": os.Remove,
+		"moved":   func(path string) error { return os.Rename(path, path+".old") },
+		"replaced": func(path string) error {
+			return errors.Join(os.WriteFile(path+".new", nil, 0o600), os.Rename(path+".new", path))
+		},
+	}
+	for name, take := range takes {
+		t.Run(name, func(t *testing.T) {
+			d := open(t, options(t, tempFile(t)))
+			a := appendEvent(t, d, event("a", "m"))
+			if err := take(d.path); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := d.Append(t.Context(), event("b", "m")); !errors.Is(err, ErrUnavailable) {
+				t.Errorf("append: %v", err)
+			}
+			if _, err := d.Settle([]Settlement{done(a, nil)}); !errors.Is(err, ErrUnavailable) {
+				t.Errorf("settle: %v", err)
+			}
+			wait(t, "Failed", d.Failed())
+			if err := d.Close(); err == nil || !strings.Contains(err.Error(), name) {
+				t.Errorf("close: %v", err)
+			}
+		})
+	}
+}

@@ -58,8 +58,10 @@ func bigEvent(client, message string) Event {
 // TestFullInTheMiddleOfAGroup: appends are told, settles are kept and end once there
 // is room, without a failed attempt, and what is not ready says so.
 func TestFullInTheMiddleOfAGroup(t *testing.T) {
+	t.Parallel()
 	for name, swallow := range map[string]bool{"told": false, "swallowed by the effect": true} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			forEach(t, func(t *testing.T, d *DB) {
 				a, b := appendEvent(t, d, event("a", "m")), appendEvent(t, d, event("b", "m"))
 				fill(t, d, 0)
