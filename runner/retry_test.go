@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"reflect"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -246,8 +247,11 @@ func TestUncleanStartRunsASliceOneByOne(t *testing.T) {
 func TestStartTakesOverWhatIsHeld(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		begin := time.Now()
+		var mu sync.Mutex
 		at := map[string]time.Duration{}
 		g := newRig(t, Options{}, fn("f", func(_ context.Context, ev db.Event) error {
+			mu.Lock()
+			defer mu.Unlock()
 			at[ev.ClientID] = time.Since(begin)
 			return nil
 		}))
