@@ -38,6 +38,10 @@ func (h *handle) classify(err error) class {
 		return classFenced
 	}
 	c := code(err)
+	switch c {
+	case sqlite3.SQLITE_IOERR_FSYNC, sqlite3.SQLITE_IOERR_DIR_FSYNC:
+		return classIO // also for want of space: what was written may survive or not
+	}
 	switch c & 0xff {
 	case sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED:
 		return classBusy

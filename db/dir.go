@@ -6,18 +6,26 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 )
 
 // makeDirs makes dir and what is missing above it, readable by this user only, and
-// syncs each folder that got a new entry: without that a power cut can take the
-// folder, and every acknowledged event with it.
+// syncs the folders above: without that a power cut can take the folder, and every
+// acknowledged event with it. Those that are there are synced too, because whoever
+// made them may have been killed before that.
 func makeDirs(dir string) error {
-	if _, err := os.Stat(dir); err == nil {
+	parent := filepath.Dir(dir)
+	if parent == dir {
 		return nil
+	}
+	if _, err := os.Stat(dir); err == nil {
+		if err := makeDirs(parent); err != nil {
+			return err
+		}
+		return syncFound(parent)
 	} else if !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	parent := filepath.Dir(dir)
 	if err := makeDirs(parent); err != nil {
 		return err
 	}
@@ -27,13 +35,14 @@ func makeDirs(dir string) error {
 	return syncDir(parent)
 }
 
-// createFile makes an empty file that only this user can read, and syncs its entry.
+// createFile makes an empty file that only this user can read, if it is not there,
+// and syncs its entry in any case.
 // It must not be called for a file that SQLite has open: closing it would drop
 // SQLite's locks (https://www.sqlite.org/howtocorrupt.html, section 2.2).
 func createFile(path string) error {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if errors.Is(err, fs.ErrExist) {
-		return nil
+		return syncFound(filepath.Dir(path))
 	}
 	if err != nil {
 		return err
@@ -42,6 +51,16 @@ func createFile(path string) error {
 		return err
 	}
 	return syncDir(filepath.Dir(path))
+}
+
+// syncFound syncs a folder that was there before. One that can't be opened or synced
+// by this user or on this file system was not made by us in this way.
+func syncFound(dir string) error {
+	err := syncDir(dir)
+	if errors.Is(err, fs.ErrPermission) || errors.Is(err, errors.ErrUnsupported) || errors.Is(err, syscall.EINVAL) || errors.Is(err, syscall.EROFS) {
+		return nil
+	}
+	return err
 }
 
 // resolve follows links, as SQLite does, so that everyone who opens the file by

@@ -48,6 +48,11 @@ func (w *writer) takeOwnership(schema, name string) (version int, clean bool, er
 	if err != nil {
 		return 0, false, err
 	}
+	if w.place.path != "" {
+		if err := writeWALAgain(w.place.path); err != nil {
+			return 0, false, fmt.Errorf("write the WAL again: %w", err)
+		}
+	}
 	w.epoch = o.Epoch + 1
 	w.nextSeq, w.nextSettled = o.NextSeq, o.NextSettled
 	err = w.q0().TakeOwnership(background, q.TakeOwnershipParams{Epoch: w.epoch, Name: name, Since: time.Now().UnixMicro()})
