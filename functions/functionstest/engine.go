@@ -29,7 +29,7 @@ import (
 
 // patience bounds a wait for what should happen at once, so that a test that hangs
 // says where. It measures nothing.
-const patience = time.Minute
+const patience = 30 * time.Second
 
 // Engine is a running engine. Its methods may be called from any goroutine, but
 // those that fail the test (all but Append and Request) only from the test's own.
@@ -77,10 +77,15 @@ func Open(t testing.TB, path string, fns ...functions.Function) *Engine {
 		e.db, err = db.Open(context.Background(), db.Options{
 			Path: path, Schema: schema, Tables: set.Tables(), Check: set.Check, Log: log,
 		})
-		started <- err
-		if err == nil {
-			e.ended <- e.run(log)
+		if err != nil {
+			started <- err
+			return
 		}
+		r := runner.New(runner.Options{Store: e.db, Functions: set, Log: log})
+		e.db.OnAppend(r.Appended)
+		r.Start(e.db.Backlog())
+		started <- nil // only now: what is appended earlier, the runner would not hear of
+		e.ended <- e.run(r)
 	})
 	if err := <-started; err != nil {
 		t.Fatal(err)
@@ -91,11 +96,8 @@ func Open(t testing.TB, path string, fns ...functions.Function) *Engine {
 
 // run is what serve does: the runner until it is stopped, then the database, which
 // must outlive whoever writes to it.
-func (e *Engine) run(log *slog.Logger) error {
+func (e *Engine) run(r *runner.Runner) error {
 	var g run.Group
-	r := runner.New(runner.Options{Store: e.db, Functions: e.set, Log: log})
-	e.db.OnAppend(r.Appended)
-	r.Start(e.db.Backlog())
 	r.AddTo(&g, patience)
 	others, cancel := context.WithCancel(context.Background()) // an actor ended by itself
 	g.Add(func() error {
@@ -205,7 +207,8 @@ func (e *Engine) Wait(r db.Receipt) {
 	ctx, cancel := context.WithTimeout(e.t.Context(), patience)
 	defer cancel()
 	if err := e.db.Wait(ctx, r.Seq); err != nil {
-		e.t.Fatalf("functionstest: wait for %s %s to be settled: %v", r.ClientID, r.MessageID, err)
+		e.t.Fatalf("functionstest: wait for %s %s to be settled: %v; its account's attempts and last error: %v",
+			r.ClientID, r.MessageID, err, e.Query(`SELECT attempts, last_error FROM accounts WHERE client_id = ?`, r.ClientID))
 	}
 }
 

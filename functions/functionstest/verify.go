@@ -80,7 +80,7 @@ func (e *Engine) labelled(f func()) {
 func (e *Engine) checkGoroutines() {
 	e.t.Helper()
 	var left []string
-	for wait := time.Millisecond; wait < patience/30; wait *= 2 {
+	for wait := time.Millisecond; wait < patience/15; wait *= 2 {
 		if left = e.goroutines(); len(left) == 0 {
 			return
 		}
