@@ -1,0 +1,235 @@
+package proofs
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"os"
+	"path/filepath"
+	"runtime"
+	"sync"
+	"time"
+
+	"github.com/oklog/run"
+
+	"inturn/db"
+	"inturn/functions"
+	"inturn/runner"
+)
+
+// engine is one life of a database and its runner.
+type engine struct {
+	w     *world
+	path  string
+	store *db.DB
+	stop  chan struct{}
+	ended chan error
+
+	mu     sync.Mutex
+	armed  string // at what the crash comes
+	dead   bool   // it has come: nothing that this engine does now is real
+	left   string // a copy of the files at that moment
+	inside map[string]bool
+}
+
+// open starts an engine on path.
+func (w *world) open(path string) {
+	e := &engine{w: w, path: path, stop: make(chan struct{}), ended: make(chan error, 1), inside: map[string]bool{}}
+	w.engine = e
+	set, err := functions.NewSet(e.functions()...)
+	if err != nil {
+		panic(err)
+	}
+	e.store, err = db.Open(context.Background(), db.Options{Path: path, Schema: w.schema, Tables: set.Tables(), Check: set.Check})
+	if err != nil {
+		panic(err)
+	}
+	r := runner.New(runner.Options{Store: e.store, Functions: set, HotBytes: w.plan.hotBytes, Slice: w.plan.slice, Pollers: w.plan.pollers})
+	e.store.OnAppend(func(evs []db.Event) {
+		e.crashAt("crash before the answer") // the commit is durable, and nobody knows
+		r.Appended(evs)
+	})
+	r.Start(e.store.Backlog())
+	var g run.Group
+	r.AddTo(&g, 0)
+	g.Add(func() error {
+		select {
+		case <-e.stop:
+			return nil
+		case <-e.store.Failed():
+			return e.store.Err()
+		}
+	}, func(error) {})
+	go func() { e.ended <- g.Run() }()
+}
+
+// close ends the engine in order. After a crash that is only to free what it holds.
+func (e *engine) close() {
+	close(e.stop)
+	if err := errors.Join(<-e.ended, e.store.Close()); err != nil && !e.isDead() {
+		e.w.wrong("the engine ended with: %v", err)
+	}
+}
+
+// crash takes a copy of the files as a kill would leave them. The caller sees to it
+// that the committer isn't writing. The -shm is left out: its owner is gone, and
+// SQLite makes it anew. (Opening the files drops SQLite's own locks on them, which
+// doesn't matter: this engine's files are not looked at any more.)
+func (e *engine) crash() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.dead {
+		return
+	}
+	e.dead = true // answers that come from now on are not heard
+	e.left = e.w.nextPath()
+	if err := os.MkdirAll(filepath.Dir(e.left), 0o700); err != nil {
+		panic(err)
+	}
+	for _, suffix := range []string{"", "-wal"} {
+		b, err := os.ReadFile(e.path + suffix)
+		if err != nil {
+			panic(err)
+		}
+		if err := os.WriteFile(e.left+suffix, b, 0o600); err != nil {
+			panic(err)
+		}
+	}
+}
+
+func (e *engine) crashAt(point string) {
+	e.mu.Lock()
+	armed := e.armed == point
+	e.mu.Unlock()
+	if armed {
+		e.crash()
+	}
+}
+
+func (e *engine) arm(point string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.armed = point
+}
+
+func (e *engine) disarm() { e.arm("") }
+
+func (e *engine) isDead() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.dead
+}
+
+var errPlanned = errors.New("planned")
+
+const modelTables = `CREATE TABLE effects (
+	n         INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
+	client_id TEXT    NOT NULL,
+	event     TEXT    NOT NULL   -- not unique: a double must be seen, not refused
+) STRICT;`
+
+func (e *engine) functions() []functions.Function {
+	policy := functions.WithPolicy(functions.Policy{Attempts: 40, First: time.Second, Top: 10 * time.Second, Timeout: time.Minute})
+	return []functions.Function{
+		functions.New("plain", e.work, policy, functions.Tables(1, modelTables)),
+		functions.New("slots", e.work, policy, functions.AtOnce(2)),
+		functions.New("ahead", e.ahead, policy, functions.Ahead()),
+		functions.New("audit", func(context.Context, functions.Event, struct{}) (functions.Effect, error) { return audit, nil }),
+	}
+}
+
+// work does what the payload says, and sees that nobody else of its account does.
+func (e *engine) work(ctx context.Context, ev functions.Event, s script) (functions.Effect, error) {
+	e.mu.Lock()
+	twice := e.inside[ev.ClientID]
+	e.inside[ev.ClientID] = true
+	e.mu.Unlock()
+	if twice {
+		e.w.wrong("two events of %s ran at the same time", ev.ClientID)
+	}
+	defer func() {
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		e.inside[ev.ClientID] = false
+	}()
+	select {
+	case <-time.After(time.Duration(s.Takes) * time.Millisecond):
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	return e.ahead(ctx, ev, s)
+}
+
+func (e *engine) ahead(_ context.Context, ev functions.Event, s script) (functions.Effect, error) {
+	fail := way("")
+	if ev.Attempt <= len(s.Fails) {
+		fail = s.Fails[ev.Attempt-1]
+	}
+	switch fail {
+	case "":
+		switch s.Fate {
+		case dead:
+			return nil, functions.Reject(errPlanned)
+		case parks:
+			return nil, errPlanned
+		}
+	case "error":
+		return nil, errPlanned
+	case "retry now":
+		return nil, functions.Retry(0, errPlanned)
+	case "retry later":
+		return nil, functions.Retry(30*time.Second, errPlanned)
+	case "panic":
+		panic("planned")
+	case "goexit":
+		runtime.Goexit()
+	}
+	return func(tx functions.Tx) (any, error) { return nil, e.effect(tx, ev, s, fail) }, nil
+}
+
+// effect notes that it ran, as part of the settle, and fails afterwards if it must.
+func (e *engine) effect(tx functions.Tx, ev functions.Event, s script, fail way) error {
+	e.crashAt("crash in an effect")
+	key := ev.ClientID + "/" + ev.MessageID
+	if _, err := tx.ExecContext(tx.Context(), `INSERT INTO effects (client_id, event) VALUES (?, ?)`, ev.ClientID, key); err != nil {
+		return err
+	}
+	if s.Emits != "" {
+		payload, err := json.Marshal(script{Fate: done})
+		if err != nil {
+			return err
+		}
+		if err := tx.Emit(functions.Event{ClientID: s.Emits, MessageID: "of " + key, Type: "plain", Payload: payload}); err != nil {
+			return err
+		}
+	}
+	switch fail {
+	case "effect error":
+		return errPlanned
+	case "effect panic":
+		panic("planned")
+	case "effect sql":
+		_, err := tx.ExecContext(tx.Context(), `INSERT INTO effects (client_id, event) VALUES (NULL, '')`)
+		return err
+	case "effect goexit":
+		runtime.Goexit()
+	}
+	return nil
+}
+
+func audit(tx functions.Tx) (any, error) {
+	rows, err := tx.QueryContext(tx.Context(), `SELECT event FROM effects ORDER BY n`)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	keys := []string{}
+	for rows.Next() {
+		var key string
+		if err := rows.Scan(&key); err != nil {
+			return nil, err
+		}
+		keys = append(keys, key)
+	}
+	return keys, rows.Err()
+}

@@ -1,0 +1,464 @@
+package proofs
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"inturn/db"
+)
+
+// The model test: whatever is sent, however functions end, and wherever the process
+// ends, the file holds what a small model of promises 2 to 7 says. The plan of a run
+// is drawn first and then run in a bubble of testing/synctest, whose time costs none.
+
+// fate is how an event ends in the end.
+type fate string
+
+const (
+	done  fate = "done"
+	dead  fate = "dead"
+	parks fate = "parks" // fails for ever
+)
+
+// script is an event's payload: what its function does with it.
+type script struct {
+	Fate  fate   `json:"fate"`
+	Fails []way  `json:"fails,omitempty"` // first attempts; from then on as Fate says
+	Takes int    `json:"takes,omitempty"` // ms
+	Emits string `json:"emits,omitempty"` // to this client, if it is done
+	Pad   string `json:"pad,omitempty"`
+}
+
+// way is how one attempt fails.
+type way string
+
+var ways = []way{"error", "retry now", "retry later", "panic", "goexit", "effect error", "effect panic", "effect sql", "effect goexit"}
+
+// step is one thing that a plan does.
+type step struct {
+	do    string
+	sends []send        // of "send", at the same time for different clients
+	which int           // of "repeat" and "conflict": the event, modulo what was sent
+	pause time.Duration // of "sleep"
+}
+
+type send struct {
+	client, typ string
+	script      script
+}
+
+type plan struct {
+	hotBytes, slice, pollers int
+	steps                    []step
+}
+
+var clients = []string{"a", "b", "c", "d"}
+
+func drawPlan(t *rapid.T, file bool) plan {
+	scripts := rapid.Custom(func(t *rapid.T) script {
+		s := script{
+			Fate:  rapid.SampledFrom([]fate{done, done, done, done, done, done, done, dead, parks}).Draw(t, "fate"),
+			Takes: rapid.SampledFrom([]int{0, 0, 0, 1, 2000}).Draw(t, "takes"),
+			Pad:   rapid.SampledFrom([]string{"", fmt.Sprintf("%03000d", 0)}).Draw(t, "pad"),
+		}
+		if rapid.IntRange(0, 3).Draw(t, "trouble") == 0 {
+			s.Fails = rapid.SliceOfN(rapid.SampledFrom(ways), 1, 3).Draw(t, "fails")
+		}
+		if rapid.IntRange(0, 3).Draw(t, "emit") == 0 {
+			s.Emits = rapid.SampledFrom(clients).Draw(t, "emits")
+		}
+		return s
+	})
+	sends := rapid.Custom(func(t *rapid.T) send {
+		return send{
+			client: rapid.SampledFrom(clients).Draw(t, "client"),
+			typ:    rapid.SampledFrom([]string{"plain", "slots", "ahead"}).Draw(t, "type"),
+			script: scripts.Draw(t, "script"),
+		}
+	})
+	kinds := []string{"send", "send", "send", "send", "repeat", "conflict", "sleep"}
+	if file {
+		kinds = append(kinds, "restart", "crash now", "crash in an effect", "crash before the answer")
+	}
+	steps := rapid.Custom(func(t *rapid.T) step {
+		s := step{do: rapid.SampledFrom(kinds).Draw(t, "do")}
+		switch s.do {
+		case "send":
+			s.sends = rapid.SliceOfN(sends, 1, 8).Draw(t, "sends")
+		case "repeat", "conflict":
+			s.which = rapid.IntRange(0, 1000).Draw(t, "which")
+		case "sleep":
+			s.pause = rapid.SampledFrom([]time.Duration{0, time.Millisecond, time.Second, 10 * time.Second}).Draw(t, "pause")
+		}
+		return s
+	})
+	return plan{
+		hotBytes: rapid.SampledFrom([]int{1, 4 << 10, 64 << 10}).Draw(t, "hot bytes"),
+		slice:    rapid.IntRange(1, 6).Draw(t, "slice"),
+		pollers:  rapid.IntRange(1, 3).Draw(t, "pollers"),
+		steps:    rapid.SliceOfN(steps, 1, 20).Draw(t, "steps"),
+	}
+}
+
+func TestModelInMemory(t *testing.T) { checkModel(t, false) }
+
+func TestModelOnAFile(t *testing.T) { checkModel(t, true) }
+
+func checkModel(t *testing.T, file bool) {
+	checks := "40"
+	if long() {
+		checks = "2000"
+	}
+	if f := flag.Lookup("rapid.checks"); f.Value.String() == f.DefValue {
+		_ = f.Value.Set(checks)
+		t.Cleanup(func() { _ = f.Value.Set(f.DefValue) })
+	}
+	rapid.Check(t, func(rt *rapid.T) {
+		p := drawPlan(rt, file)
+		w := newWorld(t, p, file)
+		defer os.RemoveAll(w.dir)
+		synctest.Test(t, func(*testing.T) { w.run() })
+		for _, v := range w.violations {
+			rt.Error(v)
+		}
+	})
+}
+
+// sent is the model's view of one event that a client sends.
+type sent struct {
+	send
+	id       string
+	payload  []byte
+	seq      int64 // once it was answered
+	answered bool
+}
+
+// world runs a plan and knows what must come of it.
+type world struct {
+	plan   plan
+	dir    string // "" in memory
+	schema string
+
+	mu         sync.Mutex
+	engine     *engine
+	engines    int // opened so far
+	crashes    int
+	sent       []*sent
+	violations []string
+}
+
+func newWorld(t *testing.T, p plan, file bool) *world {
+	w := &world{plan: p}
+	schema, err := os.ReadFile("../schema.sql")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.schema = string(schema)
+	if file {
+		if w.dir, err = os.MkdirTemp("", "inturn-model-"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return w
+}
+
+// wrong notes a violation of the model.
+func (w *world) wrong(format string, args ...any) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.violations = append(w.violations, fmt.Sprintf(format, args...))
+}
+
+func (w *world) run() {
+	w.open(w.nextPath())
+	for _, s := range w.plan.steps {
+		w.do(s)
+		w.recoverIfCrashed()
+	}
+	w.engine.disarm()
+	// Longer than all waits of one event; nothing waits for another account.
+	for range w.sent {
+		time.Sleep(10 * time.Minute)
+	}
+	synctest.Wait()
+	w.judge()
+	w.engine.close()
+	if w.dir != "" {
+		violations, err := db.Verify(context.Background(), w.engine.path, nil)
+		if err != nil {
+			w.wrong("check: %v", err)
+		}
+		for _, v := range violations {
+			w.wrong("check: %s: %s", v.Kind, v.Detail)
+		}
+	}
+}
+
+func (w *world) do(s step) {
+	switch s.do {
+	case "send":
+		w.sendAll(s.sends)
+	case "repeat":
+		if len(w.sent) > 0 {
+			w.append(w.sent[s.which%len(w.sent)])
+		}
+	case "conflict":
+		if len(w.sent) > 0 {
+			w.conflict(w.sent[s.which%len(w.sent)])
+		}
+	case "sleep":
+		time.Sleep(s.pause)
+		synctest.Wait()
+		if !w.engine.isDead() {
+			w.nobodyIsHeldUp()
+		}
+	case "restart":
+		w.engine.close()
+		w.open(w.engine.path)
+	case "crash now":
+		synctest.Wait() // nobody writes: the files are as a kill would leave them
+		w.engine.crash()
+	default:
+		w.engine.arm(s.do)
+	}
+}
+
+// sendAll lets each client send its share in order, all clients at once.
+func (w *world) sendAll(list []send) {
+	byClient := map[string][]*sent{}
+	for _, s := range list {
+		payload, err := json.Marshal(s.script)
+		if err != nil {
+			panic(err)
+		}
+		e := &sent{send: s, id: fmt.Sprint(len(w.sent)), payload: payload}
+		w.sent = append(w.sent, e)
+		byClient[s.client] = append(byClient[s.client], e)
+	}
+	var wg sync.WaitGroup
+	for _, evs := range byClient {
+		wg.Go(func() {
+			for _, e := range evs {
+				if !w.append(e) {
+					return // the client will come back with it, and then with the others
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// append sends e, again if it was sent before, and holds the answer against the
+// model. It reports whether an answer came.
+func (w *world) append(e *sent) bool {
+	g := w.engine
+	r, err := g.store.Append(context.Background(), db.Event{ClientID: e.client, MessageID: e.id, Type: e.typ, Payload: e.payload})
+	if g.isDead() {
+		return false // nobody heard it
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	bad := func(what string, want any) {
+		w.violations = append(w.violations, fmt.Sprintf("sending %s %s: %s, receipt %+v (%v), want %v", e.client, e.id, what, r, err, want))
+	}
+	switch {
+	case err != nil:
+		bad("refused", "no error")
+	case e.answered && (r.Seq != e.seq || !r.Duplicate):
+		bad("the repeat's answer is another", e.seq)
+	case !e.answered && r.Duplicate && w.crashes == 0:
+		bad("a new event is called a duplicate", false)
+	case (r.State == db.Done || r.State == db.Dead) != (r.Result != nil):
+		bad("state and result differ", "")
+	}
+	e.seq, e.answered = r.Seq, true
+	return true
+}
+
+// conflict sends e's identity with another payload.
+func (w *world) conflict(e *sent) {
+	g := w.engine
+	other := e.script
+	other.Pad += "other"
+	payload, _ := json.Marshal(other)
+	_, err := g.store.Append(context.Background(), db.Event{ClientID: e.client, MessageID: e.id, Type: e.typ, Payload: payload})
+	if g.isDead() || !e.answered {
+		return
+	}
+	if reused, ok := errors.AsType[*db.IDReusedError](err); !ok || reused.Seq != e.seq {
+		w.wrong("%s %s again with another payload: %v, want an IDReusedError of seq %d", e.client, e.id, err, e.seq)
+	}
+}
+
+// recoverIfCrashed opens what the crash left, and the clients send again what was
+// not answered, in order.
+func (w *world) recoverIfCrashed() {
+	for w.engine.isDead() {
+		w.crashes++
+		w.engine.close()
+		w.open(w.engine.left)
+		for _, e := range w.sent {
+			if e.answered {
+				continue
+			}
+			if !w.append(e) {
+				break
+			}
+		}
+	}
+}
+
+func (w *world) nextPath() string {
+	if w.dir == "" {
+		return ":memory:"
+	}
+	w.engines++
+	return filepath.Join(w.dir, fmt.Sprint(w.engines), "inturn.db")
+}
+
+// nobodyIsHeldUp: while others fail, wait or are parked, an account that has no
+// trouble and takes no time has nothing pending (promises 5 and 7).
+func (w *world) nobodyIsHeldUp() {
+	for _, c := range clients {
+		quick := true
+		evs := w.events(c)
+		for _, ev := range evs {
+			s := scriptOf(ev)
+			quick = quick && s.Takes == 0 && len(s.Fails) == 0 && s.Fate != parks && ev.Type != "slots"
+		}
+		if !quick || w.crashes > 0 { // after a crash a recorded attempt may wait
+			continue
+		}
+		for _, ev := range evs {
+			if ev.State == db.Pending {
+				w.wrong("%s %s waits although nothing holds its account", c, ev.MessageID)
+			}
+		}
+	}
+}
+
+func (w *world) events(client string) []db.Stored {
+	evs, err := w.engine.store.Events(context.Background(), db.Filter{ClientID: client, Limit: 1000})
+	if err != nil {
+		w.wrong("list events: %v", err)
+	}
+	return evs
+}
+
+func scriptOf(ev db.Stored) (s script) {
+	_ = json.Unmarshal(ev.Payload, &s)
+	return s
+}
+
+// judge compares the file with the model once everything has come to its end.
+func (w *world) judge() {
+	effects := w.effects()
+	found := map[string]db.Stored{}
+	emitted := map[string]bool{}
+	for _, c := range clients {
+		var ran []string // whose effects must be there, in this order
+		blocked := false
+		for _, ev := range w.events(c) {
+			if ev.Type == "audit" {
+				continue
+			}
+			key := c + "/" + ev.MessageID
+			found[key] = ev
+			s := scriptOf(ev)
+			want := db.Pending
+			if !blocked {
+				switch s.Fate {
+				case done:
+					want = db.Done
+				case dead:
+					want = db.Dead
+				case parks:
+					blocked = true
+				}
+			}
+			if ev.State != want {
+				w.wrong("%s is %s, want %s", key, ev.State, want)
+			}
+			if ev.State == db.Done {
+				ran = append(ran, key)
+				if s.Emits != "" {
+					emitted[s.Emits+"/of "+key] = true
+				}
+			}
+			if ev.State != db.Pending {
+				least := len(s.Fails) + 1
+				if n := ev.Result.Attempts; n < least || n > least+w.crashes {
+					w.wrong("%s was settled by attempt %d, want %d (and at most %d for crashes)", key, n, least, w.crashes)
+				}
+			}
+		}
+		var got []string
+		for _, key := range effects {
+			if ev, ok := found[key]; ok && ev.ClientID == c {
+				got = append(got, key)
+			}
+		}
+		if !slices.Equal(got, ran) {
+			w.wrong("effects of %s: %v, want each once and in order: %v", c, got, ran)
+		}
+	}
+	last := map[string]int64{}
+	for _, e := range w.sent {
+		key := e.client + "/" + e.id
+		ev, ok := found[key]
+		switch {
+		case !e.answered:
+			w.wrong("%s was never answered", key)
+		case !ok:
+			w.wrong("%s was answered and is lost", key)
+		case ev.Seq != e.seq || string(ev.Payload) != string(e.payload) || ev.Type != e.typ:
+			w.wrong("%s is another than the one that was answered (seq %d, want %d)", key, ev.Seq, e.seq)
+		case e.seq <= last[e.client]:
+			w.wrong("%s overtook the one that was sent before it", key)
+		}
+		last[e.client] = e.seq
+		delete(found, key)
+	}
+	for key := range found {
+		if !emitted[key] {
+			w.wrong("%s is there, and nobody sent it", key)
+		}
+		delete(emitted, key)
+	}
+	for key := range emitted {
+		w.wrong("%s was emitted and is lost", key)
+	}
+}
+
+// effects reads the effect table through an event of its own, which works in memory
+// too.
+func (w *world) effects() (keys []string) {
+	ev := db.Event{ClientID: "auditor", MessageID: fmt.Sprint(rand.Int64()), Type: "audit", Payload: []byte("{}")}
+	r, err := w.engine.store.Append(context.Background(), ev)
+	if err != nil {
+		w.wrong("audit: %v", err)
+		return nil
+	}
+	if err := w.engine.store.Wait(context.Background(), r.Seq); err != nil {
+		w.wrong("audit: %v", err)
+		return nil
+	}
+	s, err := w.engine.store.Find(context.Background(), ev.ClientID, ev.MessageID)
+	if err != nil || json.Unmarshal(s.Result.Output, &keys) != nil {
+		w.wrong("audit: %v", err)
+	}
+	return keys
+}
