@@ -50,7 +50,7 @@ type Engine struct {
 func New(t testing.TB, fns ...functions.Function) *Engine {
 	t.Helper()
 	path := ":memory:"
-	if _, readable := any((*db.DB)(nil)).(memoryReader); !readable || os.Getenv("INTURN_TEST_FILE") == "1" {
+	if os.Getenv("INTURN_TEST_FILE") == "1" {
 		path = filepath.Join(t.TempDir(), "inturn.db")
 	}
 	return Open(t, path, fns...)
