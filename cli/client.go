@@ -36,7 +36,7 @@ func (c Client) HTTP() (*http.Client, error) {
 			Hint: "an address looks like https://localhost:8443",
 		}
 	}
-	roots, err := c.roots()
+	tlsConfig, err := c.tlsConfig()
 	if err != nil {
 		return nil, err
 	}
@@ -50,11 +50,7 @@ func (c Client) HTTP() (*http.Client, error) {
 		MaxIdleConnsPerHost:   64,
 		ExpectContinueTimeout: time.Second,
 		Protocols:             protocols,
-		TLSClientConfig: &tls.Config{
-			MinVersion:         tls.VersionTLS12,
-			RootCAs:            roots,
-			InsecureSkipVerify: c.Insecure,
-		},
+		TLSClientConfig:       tlsConfig,
 	}
 	client := &http.Client{
 		Transport: transport,
@@ -66,6 +62,15 @@ func (c Client) HTTP() (*http.Client, error) {
 		client.Transport = &authorised{host: base.Host, token: c.Token, Transport: transport}
 	}
 	return client, nil
+}
+
+// tlsConfig says whom the client trusts.
+func (c Client) tlsConfig() (*tls.Config, error) {
+	roots, err := c.roots()
+	if err != nil {
+		return nil, err
+	}
+	return &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots, InsecureSkipVerify: c.Insecure}, nil
 }
 
 // localCA is where `serve` with default flags keeps its CA.
