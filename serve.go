@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
@@ -146,12 +147,12 @@ func (s *serve) run(ctx context.Context, set *functions.Set, out, errOut io.Writ
 	}
 	public, err := api.Listen(s.Listen, s.MaxConnections)
 	if err != nil {
-		return fmt.Errorf("serve: %w", err)
+		return explainListen("--listen", fmt.Errorf("serve: %w", err))
 	}
 	defer public.Close()
 	admin, err := api.Listen(s.Admin, 256)
 	if err != nil {
-		return fmt.Errorf("serve: admin: %w", err)
+		return explainListen("--admin", fmt.Errorf("serve: admin: %w", err))
 	}
 	defer admin.Close()
 	bound.public, bound.admin = public.Addr().String(), admin.Addr().String()
@@ -272,6 +273,21 @@ func (s *serve) explain(err error) error {
 		return &cli.Hint{Err: err, Hint: "keep a copy of the file and its -wal, then run `inturn check --db " + s.DB + "`, or restore a backup"}
 	case errors.Is(err, db.ErrFenced):
 		return &cli.Hint{Err: err, Hint: "another inturn has taken the file over; this one has written nothing since"}
+	case errors.Is(err, db.ErrForeign):
+		return &cli.Hint{Err: err, Hint: "name inturn's own file, or a new one, with --db or INTURN_DB"}
+	case errors.Is(err, db.ErrNewer):
+		return &cli.Hint{Err: err, Hint: "run that newer version, or restore a backup from before it"}
+	}
+	if _, ok := errors.AsType[*fs.PathError](err); ok {
+		return &cli.Hint{Err: err, Hint: "name a file in a folder that this user may write, with --db or INTURN_DB"}
+	}
+	return err
+}
+
+// explainListen says what to do about an address that is taken.
+func explainListen(flag string, err error) error {
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return &cli.Hint{Err: err, Hint: "is another inturn running? choose another address with " + flag}
 	}
 	return err
 }

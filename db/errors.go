@@ -27,6 +27,10 @@ var (
 	ErrOutcomeUnknown = errors.New("the write may or may not have survived")
 	// ErrCorrupt: the file is damaged.
 	ErrCorrupt = errors.New("the database file is damaged")
+	// ErrForeign: the file is a database of another program.
+	ErrForeign = errors.New("the file is a database of another program")
+	// ErrNewer: the file has a version of the schema that this binary doesn't know.
+	ErrNewer = errors.New("the file was written by a newer version of inturn")
 	// ErrSuperseded: the run is no longer pending; somebody else ended it.
 	ErrSuperseded = errors.New("the run was ended by somebody else")
 	// ErrEffectTooSlow: an effect ran longer than MaxEffect and was interrupted.

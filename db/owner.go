@@ -40,9 +40,9 @@ func (w *writer) takeOwnership(schema, name string) (version int, clean bool, er
 		}
 		return version, true, w.commit()
 	case app != applicationID:
-		return 0, false, errors.New("the file is a database of another program")
+		return 0, false, ErrForeign
 	case version > schemaVersion:
-		return 0, false, fmt.Errorf("the file was written by a newer version of inturn (schema %d, this one knows %d)", version, schemaVersion)
+		return 0, false, fmt.Errorf("%w (schema %d, this one knows %d)", ErrNewer, version, schemaVersion)
 	}
 	o, err := ownerRow(w)
 	if err != nil {
