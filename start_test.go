@@ -1,0 +1,272 @@
+package main
+
+import (
+	"database/sql"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// A request that was on its way when shutdown began is not taken: the sender is told
+// to come back, or its connection is closed without an answer.
+func TestAnswersWhileItEnds(t *testing.T) {
+	t.Parallel()
+	needTool(t, "curl")
+	s := startServer(t, t.TempDir(), nil)
+	begun, release := make(chan struct{}), make(chan struct{})
+	relay := holdRequests(t, s.listen, begun, release)
+	// TLS 1.2, where the type of a record shows that the handshake is over.
+	cmd := exec.CommandContext(t.Context(), "curl", "--silent", "--show-error", "--max-time", "60", "--cacert", s.ca, "--include",
+		"--http1.1", "--tls-max", "1.2", "--connect-to", "::"+relay, s.url("/v1/events"), "-d", chat("a", "1", "x"))
+	cmd.Env = cleanEnv()
+	got := make(chan ran, 1)
+	go func() {
+		defer close(got)
+		got <- runCommand(t, cmd)
+	}()
+	<-begun
+	s.cmd.Process.Signal(syscall.SIGTERM)
+	s.wait(t, "stopping")
+	close(release)
+	switch r := <-got; r.status {
+	case 0:
+		if !regexp.MustCompile(`(?s)^HTTP/1.1 503 .*\r\nRetry-After: \d+\r\n.*urn:inturn:problem:shutting-down"`).MatchString(r.out) {
+			t.Errorf("answered %s", r.out)
+		}
+	case 52, 55, 56: // curl's: nothing received, can't send, can't receive
+	default:
+		t.Errorf("curl: %+v", r)
+	}
+	if status := s.end(t); status != 0 {
+		t.Errorf("ended with status %d", status)
+	}
+	wantCheck(t, s.dir)
+	if r := inturn(t, s.dir, nil, "query", "--csv", "SELECT count(*) FROM outbox"); strings.TrimSpace(r.out) != "count(*)\n0" {
+		t.Errorf("what was refused is stored: %+v", r)
+	}
+}
+
+// holdRequests relays one TLS 1.2 connection to addr. It lets the handshake through
+// and holds what the client sends then, from begun until release.
+func holdRequests(t *testing.T, addr string, begun chan<- struct{}, release <-chan struct{}) (listen string) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const applicationData = 23 // RFC 5246, section 6.2.1
+	up, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan struct{}, 2)
+	go func() {
+		defer func() { ended <- struct{}{} }()
+		down, err := l.Accept()
+		if err != nil {
+			ended <- struct{}{}
+			return
+		}
+		go func() {
+			defer func() { ended <- struct{}{} }()
+			defer down.Close()
+			io.Copy(down, up)
+		}()
+		held := false
+		for head := make([]byte, 5); ; {
+			if _, err := io.ReadFull(down, head); err != nil {
+				return
+			}
+			if head[0] == applicationData && !held {
+				held = true
+				close(begun)
+				<-release
+			}
+			if _, err := up.Write(head); err != nil {
+				return
+			}
+			if _, err := io.CopyN(up, down, int64(head[3])<<8|int64(head[4])); err != nil {
+				return
+			}
+		}
+	}()
+	t.Cleanup(func() {
+		l.Close()
+		up.Close()
+		<-ended
+		<-ended
+	})
+	return l.Addr().String()
+}
+
+func TestTheAdminAddress(t *testing.T) {
+	t.Parallel()
+	s := startServer(t, t.TempDir(), []string{"INTURN_TOKEN=a-secret-of-this-test"})
+	for path, status := range map[string]int{"/healthz": 200, "/readyz": 200, "/nothing": 404, "/v1/events": 404} {
+		if a := curl(t, "http://"+s.admin+path); a.status != status {
+			t.Errorf("%s: %d, want %d: %s", path, a.status, status, a.body)
+		}
+	}
+	if a := s.curl(t, "/readyz", "-H", "Authorization: Bearer a-secret-of-this-test"); a.status != 404 {
+		t.Errorf("/readyz on the public address: %d", a.status)
+	}
+	if r := inturn(t, s.dir, []string{"INTURN_ADMIN=" + s.admin}, "health"); r != (ran{}) {
+		t.Errorf("health: %+v", r)
+	}
+	s.stop(t)
+	r := inturn(t, s.dir, nil, "health", "--admin", s.admin)
+	if r.status != 1 || !strings.Contains(r.errOut, "connection refused\nhint: ") {
+		t.Errorf("health without a server: %+v", r)
+	}
+}
+
+// refused is a program that must end by itself, with a message for people.
+type refused struct {
+	name   string
+	env    []string
+	args   []string
+	status int
+	says   string // pattern of the message
+	hint   string // pattern of the line after it, "" for none
+}
+
+func (c refused) run(t *testing.T, dir string) {
+	t.Run(c.name, func(t *testing.T) {
+		r := inturn(t, dir, append([]string{"INTURN_LISTEN=127.0.0.1:0", "INTURN_ADMIN=127.0.0.1:0"}, c.env...), c.args...)
+		if r.status != c.status || r.out != "" {
+			t.Errorf("status %d, want %d; standard output %q", r.status, c.status, r.out)
+		}
+		// The log comes before it.
+		_, message, ok := strings.Cut("\n"+r.errOut, "\ninturn: ")
+		if !ok || strings.Contains(r.errOut, "goroutine ") || strings.Contains(r.errOut, "panic") {
+			t.Fatalf("no message for people: %s", r.errOut)
+		}
+		lines := strings.Split(strings.TrimSuffix(message, "\n"), "\n")
+		if !regexp.MustCompile("^" + c.says + "$").MatchString(lines[0]) {
+			t.Errorf("says   %s\nwant   %s", lines[0], c.says)
+		}
+		hint := ""
+		if len(lines) > 1 {
+			hint = strings.TrimPrefix(lines[1], "hint: ")
+		}
+		if len(lines) > 2 || !regexp.MustCompile("^"+c.hint+"$").MatchString(hint) {
+			t.Errorf("hints  %q\nwant   %q", lines[1:], c.hint)
+		}
+	})
+}
+
+func TestServeSaysWhyItCannot(t *testing.T) {
+	t.Parallel()
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	at := taken.Addr().String()
+	for _, c := range []refused{
+		{name: "beyond loopback without tokens", args: []string{"serve", "--listen", "0.0.0.0:0"}, status: 1,
+			says: `serve: 0\.0\.0\.0:0 is not loopback, and there are no tokens: .+`, hint: `set INTURN_TOKEN or --token-file, .+--insecure-no-auth`},
+		{name: "on all addresses without tokens", args: []string{"serve", "--listen", ":0"}, status: 1, says: `serve: :0 is not loopback.+`, hint: `.+--insecure-no-auth`},
+		{name: "no token file", args: []string{"serve", "--token-file", "none.json"}, status: 1, says: `serve: token file none\.json: no such file or directory`},
+		{name: "a token that no header can carry", env: []string{"INTURN_TOKEN=two words"}, args: []string{"serve"}, status: 1, says: `serve: INTURN_TOKEN: must be visible ASCII characters.+`},
+		{name: "the port is taken", args: []string{"serve", "--listen", at}, status: 1, says: `serve: listen on ` + at + `: .*address already in use`, hint: `.*--listen.*`},
+		{name: "the admin port is taken", args: []string{"serve", "--admin", at}, status: 1, says: `serve: admin: listen on ` + at + `: .*address already in use`, hint: `.*--admin.*`},
+		{name: "no address", args: []string{"serve", "--listen", "nowhere"}, status: 1, says: `serve: nowhere is not loopback.+`, hint: `.+`},
+		{name: "a folder that can't be made", args: []string{"serve", "--db", "/proc/none/inturn.db"}, status: 1, says: `serve: open /proc/none/inturn\.db: make folder: .+`, hint: `.*--db.*`},
+		{name: "a folder in place of the file", args: []string{"serve", "--db", "."}, status: 1, says: `serve: open \.: .+`},
+
+		{name: "no such flag", args: []string{"serve", "--bogus"}, status: 2, says: `unknown flag --bogus`, hint: "see `inturn serve --help`"},
+		{name: "an argument too many", args: []string{"serve", "now"}, status: 2, says: `unexpected argument now`, hint: "see `inturn serve --help`"},
+		{name: "a mode that is none", args: []string{"serve", "--tls", "maybe"}, status: 2, says: `.*--tls must be one of.*`, hint: "see `inturn serve --help`"},
+		{name: "a number that is too small", args: []string{"serve", "--slice", "0"}, status: 2, says: `serve: --slice must be at least 1`, hint: "see `inturn serve --help`"},
+		{name: "a size that is none", args: []string{"serve", "--max-event", "big"}, status: 2, says: `--max-event: "big" is not a size.+`, hint: "see `inturn serve --help`"},
+		{name: "a setting that is wrong", env: []string{"INTURN_SLICE=many"}, args: []string{"serve"}, status: 2, says: `.*slice.*many.*`, hint: "see `inturn serve --help`"},
+	} {
+		c.run(t, t.TempDir())
+	}
+}
+
+// Every file that is not ours, or not any more, is named as what it is and left alone.
+func TestFilesThatAreNotOurs(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	noise := []byte(strings.Repeat("this is no database, whatever its name. ", 400))
+	write := func(name string, b []byte) {
+		t.Helper()
+		if err := os.WriteFile(filepath.Join(dir, name), b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("noise.db", noise)
+	write("foreign.db", nil)
+	execSQL(t, filepath.Join(dir, "foreign.db"), `CREATE TABLE theirs (x); INSERT INTO theirs VALUES (1)`)
+
+	s := startServer(t, dir, nil, "--db", "newer.db")
+	for range 3 {
+		s.post(t, chat("a", "1", strings.Repeat("x", 10_000)), "-H", wait)
+	}
+	s.stop(t)
+	sound, err := os.ReadFile(filepath.Join(dir, "newer.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Every page but the first, so that it is still found to be a database.
+	damaged := append([]byte{}, sound...)
+	for i := 4096; i < len(damaged); i++ {
+		damaged[i] ^= 0x55
+	}
+	write("damaged.db", damaged)
+	write("cut.db", sound[:len(sound)/2])
+	execSQL(t, filepath.Join(dir, "newer.db"), `PRAGMA user_version = 99`)
+
+	damage := "keep a copy of the file .+`inturn check --db .+`.+"
+	for _, c := range []refused{
+		{name: "noise", args: []string{"--db", "noise.db"}, says: `open noise\.db: the database file is damaged: .+`, hint: damage},
+		{name: "damaged", args: []string{"--db", "damaged.db"}, says: `open damaged\.db: the database file is damaged: .+`, hint: damage},
+		{name: "cut", args: []string{"--db", "cut.db"}, says: `open cut\.db: the database file is damaged: .+`, hint: damage},
+		{name: "of another program", args: []string{"--db", "foreign.db"}, says: `open foreign\.db: the file is a database of another program`, hint: `.*--db.*`},
+		{name: "newer", args: []string{"--db", "newer.db"}, says: `open newer\.db: the file was written by a newer version of inturn.+`, hint: `.*newer.*`},
+	} {
+		name := filepath.Join(dir, c.args[1])
+		before, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.args, c.says, c.status = append([]string{"serve"}, c.args...), "serve: "+c.says, 1
+		c.run(t, dir)
+		after, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if string(before) != string(after) {
+			t.Errorf("%s: serve wrote to it", c.name)
+		}
+		check := inturn(t, dir, nil, "check", "--db", c.args[2])
+		if check.status != 1 || strings.Contains(check.errOut, "goroutine ") || !strings.HasPrefix(check.errOut, "inturn: check: ") {
+			t.Errorf("%s: check: %+v", c.name, check)
+		}
+		query := inturn(t, dir, nil, "query", "--db", c.args[2], "SELECT * FROM events")
+		if strings.Contains(query.errOut, "goroutine ") || query.status == 1 && !strings.HasPrefix(query.errOut, "inturn: query: ") {
+			t.Errorf("%s: query: %+v", c.name, query)
+		}
+	}
+}
+
+// execSQL changes a file as another program would.
+func execSQL(t *testing.T, file, text string) {
+	t.Helper()
+	handle, err := sql.Open("sqlite", "file:"+file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer handle.Close()
+	if _, err := handle.Exec(text); err != nil {
+		t.Fatal(err)
+	}
+}
