@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -167,13 +168,13 @@ func (p *process) watch(log io.Reader) {
 	close(p.gone)
 }
 
-// find returns the first line of the log with this message, and what to wait for if
-// there is none.
-func (p *process) find(msg string) (logLine, bool, <-chan struct{}) {
+// find returns the first line of the log with one of these messages, and what to wait
+// for if there is none.
+func (p *process) find(msgs ...string) (logLine, bool, <-chan struct{}) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, l := range p.lines {
-		if l.Msg == msg {
+		if slices.Contains(msgs, l.Msg) {
 			return l, true, nil
 		}
 	}
@@ -185,24 +186,24 @@ func (p *process) said(msg string) bool {
 	return ok
 }
 
-// says waits for a line of the log with this message.
-func (p *process) says(msg string) logLine {
+// says waits for a line of the log with one of these messages.
+func (p *process) says(msgs ...string) logLine {
 	p.t.Helper()
 	timeout := time.After(patience)
 	for {
-		line, ok, more := p.find(msg)
+		line, ok, more := p.find(msgs...)
 		if ok {
 			return line
 		}
 		select {
 		case <-more:
 		case <-p.gone:
-			if line, ok, _ := p.find(msg); ok {
+			if line, ok, _ := p.find(msgs...); ok {
 				return line
 			}
-			p.t.Fatalf("the process ended (%v) and never said %q:\n%s", p.cmd.ProcessState, msg, p.log())
+			p.t.Fatalf("the process ended (%v) and never said %q:\n%s", p.cmd.ProcessState, msgs, p.log())
 		case <-timeout:
-			p.t.Fatalf("the process never said %q:\n%s", msg, p.log())
+			p.t.Fatalf("the process never said %q:\n%s", msgs, p.log())
 		}
 	}
 }

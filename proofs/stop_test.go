@@ -12,6 +12,7 @@ import (
 
 // TestStopUnderLoad ends the server in order again and again while senders send.
 func TestStopUnderLoad(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	server := start(t, dir)
 	server.ready()
@@ -41,6 +42,7 @@ func TestStopUnderLoad(t *testing.T) {
 // TestDrain: what runs when SIGTERM comes ends and is recorded; until then /readyz
 // says no and new events are refused or find nobody.
 func TestDrain(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	server := start(t, dir)
 	url, c := server.ready(), dial(t, dir)
@@ -90,6 +92,7 @@ func TestDrain(t *testing.T) {
 // TestCutShort: work that is longer than --drain is cancelled, is no attempt, and
 // runs again after the start; also where its attempt was recorded before it began.
 func TestCutShort(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	takes := 4 * time.Second
 	server := start(t, dir)
@@ -130,6 +133,7 @@ func wantUntouched(t *testing.T, dir string) {
 
 // TestSecondSignal: who asks twice gets an end at once, which is as safe as a crash.
 func TestSecondSignal(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	server := start(t, dir)
 	server.ready()
@@ -158,6 +162,7 @@ func TestSecondSignal(t *testing.T) {
 // TestSignalAtStart: whenever SIGTERM comes, the end is one in order or one by that
 // signal, nothing is said in panic, and the next start works.
 func TestSignalAtStart(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	server := start(t, dir)
 	server.ready()

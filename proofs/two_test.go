@@ -28,16 +28,17 @@ func (p *process) pid() string { return fmt.Sprintf("process %d ", p.cmd.Process
 // wantWaiting wants second to say that first has the file, and to take nothing.
 func wantWaiting(t *testing.T, second, first *process) {
 	t.Helper()
-	if l := second.says(waitsForFile); !strings.HasPrefix(l.Holder, first.pid()) {
+	if l := second.says(waitsForFile, "ready"); l.Msg == waitsForFile && !strings.HasPrefix(l.Holder, first.pid()) {
 		t.Errorf("the second process says that %q has the file, and %q has it", l.Holder, first.pid())
 	}
 	if second.said("ready") {
-		t.Error("two processes are ready on one file")
+		t.Fatal("two processes are ready on one file")
 	}
 }
 
 // TestSecondAfterCrash: who waits for the file takes over when its holder dies.
 func TestSecondAfterCrash(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	first := start(t, dir)
 	first.ready()
@@ -163,7 +164,7 @@ func (f *fenced) afterTakeover(t *testing.T, first, second *process) {
 		t.Error(err)
 	}
 	if after := mark(t, second.dir); after != before {
-		t.Errorf("the process that has lost the file has written: %q, before %q", after, before)
+		t.Fatalf("the process that has lost the file has written: %q, before %q", after, before)
 	}
 	// The second one has all that it needs.
 	c := dial(t, second.dir)
@@ -199,6 +200,7 @@ func mark(t testing.TB, dir string) (sum string) {
 
 // TestRollingStart replaces a process by the next one again and again under load.
 func TestRollingStart(t *testing.T) {
+	t.Parallel()
 	rounds := 3
 	if long() {
 		rounds = 10
