@@ -1,0 +1,189 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os/exec"
+	"path"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// rule says which packages of this repository a package may import.
+type rule struct {
+	name string // as path.Match has it, below the module; "" for main
+	may  []string
+	why  string // what is lost if it imports more
+}
+
+// rules are the edges of design: the first that matches a package counts.
+var rules = []rule{
+	{"", []string{"cli", "db", "functions", "functions/*", "runner", "tls"},
+		"main wires the parts; what is for tests (functionstest, internal, proofs) is not in the product"},
+	{"db", []string{"db/internal/q"}, "the storage stands below everything: a second engine takes its place without touching anybody"},
+	{"db/internal/q", nil, "generated code"},
+	{"tls", nil, "certificates know nothing of events"},
+	{"functions", []string{"db"}, "the door needs the plain types of the storage and nothing that runs functions"},
+	{"functions/api", []string{"db", "functions"}, "a request ends where it is durable: who runs it, and when, is the runner's"},
+	{"functions/functionstest", []string{"db", "functions", "runner"}, "a function is tested on the engine alone, without HTTP and certificates"},
+	{"runner", []string{"db", "functions"}, "turns have nothing to do with how events came in or with certificates"},
+	{"cli", []string{"db"}, "a command's body gets what it needs from main: the server it starts, the invariants it asks"},
+	{"proofs", nil, "the proofs judge the real program from outside"},
+	{"proofs/*", nil, "the proofs judge the real program from outside"},
+	{"internal/*", nil, "tools of tests, which the parts' own tests share"},
+	{"functions/*/q", nil, "generated code"},
+	{"functions/*", []string{"functions", "./q"}, "what a person adds touches the door only, so that the engine can change behind it"},
+}
+
+// owner says who alone may import something from outside.
+type owner struct {
+	what string // an import path; a trailing slash stands for all below it
+	may  []string
+	why  string
+}
+
+var owners = []owner{
+	{"modernc.org/", []string{"db", "internal/faultvfs"}, "only db knows that the file is SQLite"},
+	{"database/sql", []string{"db", "db/internal/q", "cli", "functions/functionstest", "functions/message", "functions/*/q"},
+		"SQL is db's, the functions' for their own tables, and the commands' that read the file"},
+	{"database/sql/", []string{"db", "internal/faultvfs"}, "drivers are db's"},
+	{"github.com/caddyserver/", []string{"tls"}, "only tls knows certificates"},
+	{"crypto/x509", []string{"tls", "cli"}, "only tls makes certificates, and only a client chooses whom it trusts"},
+	{"crypto/x509/", []string{"tls"}, "only tls makes certificates"},
+	{"crypto/ecdsa", []string{"tls"}, "only tls makes keys"},
+	{"crypto/tls", []string{"", "tls", "cli", "functions/api"}, "sockets are the server's and the clients'"},
+	{"net/http", []string{"", "tls", "cli", "functions", "functions/*"}, "the storage and the runner don't know how events came in"},
+	{"github.com/oklog/", []string{"", "runner", "functions/functionstest"}, "actors are made where the process is wired"},
+	{"github.com/alecthomas/kong", []string{"", "cli"}, "flags are the commands'"},
+	{"github.com/schollz/", []string{"cli"}, "progress is shown by commands"},
+	{"os/signal", []string{""}, "signals are the process's"},
+	{"os/exec", nil, "the product starts no other program"},
+	{"testing", []string{"functions/functionstest"}, "product code has no flags and hooks of tests in it"},
+	{"testing/", nil, "product code has no flags and hooks of tests in it"},
+	{"go.uber.org/goleak", nil, "it is for tests"},
+	{"pgregory.net/", nil, "it is for tests"},
+	{"github.com/rogpeppe/", nil, "it is for tests"},
+	{"log", []string{"functions/api"}, "logs are structured (log/slog); net/http alone wants the old kind"},
+	{"net/http/pprof", nil, "it adds itself to a global handler"},
+	{"expvar", nil, "it adds itself to a global handler"},
+}
+
+// pkg is a package as `go list` has it, without its tests.
+type pkg struct {
+	ImportPath string
+	Imports    []string
+}
+
+const module = "inturn"
+
+// forbidden returns what the rules say against the imports of p, with reasons.
+func forbidden(p pkg) (all []string) {
+	name := below(p.ImportPath)
+	at := slices.IndexFunc(rules, func(r rule) bool { return matches(r.name, name) })
+	if at < 0 {
+		return []string{fmt.Sprintf("%s: no rule says what it may import: add one, with its reason", p.ImportPath)}
+	}
+	for _, imported := range p.Imports {
+		if imported == module || strings.HasPrefix(imported, module+"/") {
+			if !slices.ContainsFunc(rules[at].may, func(may string) bool { return edge(name, may, below(imported)) }) {
+				all = append(all, fmt.Sprintf("%s must not import %s: %s", p.ImportPath, imported, rules[at].why))
+			}
+			continue
+		}
+		for _, o := range owners {
+			if (imported == o.what || strings.HasSuffix(o.what, "/") && strings.HasPrefix(imported, o.what)) &&
+				!slices.ContainsFunc(o.may, func(may string) bool { return matches(may, name) }) {
+				all = append(all, fmt.Sprintf("%s must not import %s: %s", p.ImportPath, imported, o.why))
+			}
+		}
+	}
+	return all
+}
+
+// edge reports whether may, an entry of the rule for name, allows imported.
+func edge(name, may, imported string) bool {
+	if own, ok := strings.CutPrefix(may, "./"); ok {
+		return imported == name+"/"+own
+	}
+	return matches(may, imported) && imported != "functions/functionstest"
+}
+
+// below is an import path without the module, "" for the module itself.
+func below(importPath string) string {
+	return strings.TrimPrefix(strings.TrimPrefix(importPath, module), "/")
+}
+
+func matches(pattern, name string) bool {
+	ok, err := path.Match(pattern, name)
+	return ok && err == nil
+}
+
+func TestImports(t *testing.T) {
+	var out, errOut bytes.Buffer
+	cmd := exec.CommandContext(t.Context(), "go", "list", "-json=ImportPath,Imports", "./...")
+	cmd.Stdout, cmd.Stderr = &out, &errOut
+	if err := cmd.Run(); err != nil {
+		t.Fatalf("go list: %v\n%s", err, errOut.String())
+	}
+	seen := 0
+	for list := json.NewDecoder(&out); ; seen++ {
+		var p pkg
+		if err := list.Decode(&p); errors.Is(err, io.EOF) {
+			break
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		for _, complaint := range forbidden(p) {
+			t.Error(complaint)
+		}
+	}
+	if seen < 10 {
+		t.Errorf("go list named %d packages", seen)
+	}
+}
+
+// The rules refuse what they are for.
+func TestImportRules(t *testing.T) {
+	for _, c := range []struct {
+		from, to string
+		allowed  bool
+	}{
+		{"inturn", "inturn/db", true},
+		{"inturn", "inturn/functions/order", true},
+		{"inturn", "inturn/functions/functionstest", false},
+		{"inturn", "inturn/db/internal/q", false},
+		{"inturn/db", "inturn/db/internal/q", true},
+		{"inturn/db", "inturn/functions", false},
+		{"inturn/db", "modernc.org/sqlite", true},
+		{"inturn/db", "net/http", false},
+		{"inturn/runner", "inturn/db", true},
+		{"inturn/runner", "inturn/tls", false},
+		{"inturn/runner", "inturn/functions/message", false},
+		{"inturn/runner", "database/sql", false},
+		{"inturn/functions", "inturn/runner", false},
+		{"inturn/functions/api", "inturn/runner", false},
+		{"inturn/functions/api", "crypto/x509", false},
+		{"inturn/functions/order", "inturn/functions", true},
+		{"inturn/functions/order", "inturn/functions/order/q", true},
+		{"inturn/functions/order", "inturn/functions/message", false},
+		{"inturn/functions/order", "inturn/functions/message/q", false},
+		{"inturn/functions/order", "inturn/db", false},
+		{"inturn/functions/order", "modernc.org/sqlite/lib", false},
+		{"inturn/functions/order/q", "database/sql", true},
+		{"inturn/cli", "inturn/functions/api", false},
+		{"inturn/cli", "testing", false},
+		{"inturn/cli", "testing/fstest", false},
+		{"inturn/tls", "inturn/db", false},
+		{"inturn/tls", "crypto/x509", true},
+		{"inturn/functions/functionstest", "testing", true},
+		{"inturn/store", "errors", false}, // a package that no rule knows
+	} {
+		if got := forbidden(pkg{c.from, []string{c.to}}); (got == nil) != c.allowed {
+			t.Errorf("%s imports %s: %q", c.from, c.to, got)
+		}
+	}
+}
