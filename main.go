@@ -45,6 +45,7 @@ type commands struct {
 	Serve    serve        `cmd:"" help:"Run the server."`
 	Demo     cli.Demo     `cmd:"" help:"Show it: a server, 10,000 events for 1,000 accounts, 1 s of work each."`
 	Generate cli.Generate `cmd:"" help:"Write client messages to a CSV file."`
+	Send     cli.Send     `cmd:"" help:"Send a file of events, over HTTP or a WebSocket."`
 	LoadTest cli.LoadTest `cmd:"" name:"loadtest" help:"Offer messages at a fixed rate, then verify by the API what became of them."`
 	Check    cli.Check    `cmd:"" help:"Prove from the file alone that nothing was lost, doubled or overtaken."`
 	Query    cli.Query    `cmd:"" help:"Run read-only SQL on the file, also while the server runs."`

@@ -207,8 +207,8 @@ func readAnswer(r *bufio.Reader) (status int, body []byte, last bool, err error)
 	return status, body, last, err
 }
 
-// receipt reads what the tester needs of one. The ids in it are the tester's own,
-// so nothing in them looks like a field.
+// receipt reads what the tester needs of one. Quotes in an id are escaped, and only a
+// repeat's receipt has a result, so nothing else in it looks like these fields.
 func receipt(body []byte) (seq int64, repeat bool) {
 	_, rest, ok := bytes.Cut(body, []byte(`"seq":`))
 	if !ok {
@@ -220,7 +220,7 @@ func receipt(body []byte) (seq int64, repeat bool) {
 		}
 		seq = seq*10 + int64(c-'0')
 	}
-	return seq, bytes.Contains(rest, []byte(`"duplicate":true`))
+	return seq, bytes.Contains(body, []byte(`"duplicate":true`))
 }
 
 // dialer opens connections to the server of a Client.
