@@ -32,6 +32,7 @@ func TestSoak(t *testing.T) {
 	}
 	dir := t.TempDir()
 	server := start(t, dir)
+	server.ready()
 	c := dial(t, dir)
 	f := newFleet(t, 6, c, 56, 8)
 	for _, s := range f.senders {

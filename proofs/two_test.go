@@ -255,7 +255,9 @@ func TestPersonHoldsLock(t *testing.T) {
 	person := holdLock(t, dir)
 	over := time.After(holds)
 	stop := f.run(url, false)
-	if a, err := c.post(t.Context(), url, workEvent("refused", 0, 0)); err != nil || a.Status != 503 || a.RetryAfter == 0 || a.problem() != "overloaded" {
+	held, cancel := context.WithTimeout(t.Context(), holds)
+	defer cancel()
+	if a, err := c.post(held, url, workEvent("refused", 0, 0)); err != nil || a.Status != 503 || a.RetryAfter == 0 || a.problem() != "overloaded" {
 		t.Errorf("an append is answered %d %s, Retry-After %d, %v", a.Status, a.Type, a.RetryAfter, err)
 	}
 	for reading := true; reading; {
