@@ -183,7 +183,6 @@ func wantNeighbours(t *testing.T, d *DB, b bad) {
 	before, middle, after := settling(done(a, note("a"))), settling(done(x, b.effect)), settling(done(c, note("c")))
 	held := &holdOp{hold: Hold{Event: h, Attempts: 1, NextAt: time.UnixMicro(1), Error: "e"}, caller: newCaller()}
 	added := appending(event("d", "m"))
-	added.began = time.Now().Add(patience) // never late, however slow the others are
 	together(t, d, before, middle, after, held, added)
 	for i, op := range []*caller{&before.caller, &after.caller, &held.caller, &added.caller} {
 		if op.err != nil {

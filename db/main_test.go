@@ -253,4 +253,9 @@ func settling(items ...Settlement) *settleOp {
 	return &settleOp{items: items, limit: len(items), caller: newCaller()}
 }
 
-func appending(ev Event) *appendOp { return &appendOp{event: ev, caller: newCaller()} }
+// appending is never refused for being late, however slow the machine or its group is.
+func appending(ev Event) *appendOp {
+	op := &appendOp{event: ev, caller: newCaller()}
+	op.began = time.Now().Add(patience)
+	return op
+}
