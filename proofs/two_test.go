@@ -93,7 +93,7 @@ func TestStandstill(t *testing.T) {
 }
 
 // TestBriefStop: a process that was stopped for less than a beat may stand still has
-// lost nothing.
+// lost nothing; and who waits for it can be told to end.
 func TestBriefStop(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -101,8 +101,10 @@ func TestBriefStop(t *testing.T) {
 	url, c := first.ready(), dial(t, dir)
 	mustPost(t, c, url, workEvent("a", 0, 200*time.Millisecond))
 	first.signal(syscall.SIGSTOP)
-	second := start(t, dir)
+	second, third := start(t, dir), start(t, dir)
 	wantWaiting(t, second, first)
+	wantWaiting(t, third, first)
+	third.stops()
 	first.signal(syscall.SIGCONT)
 	mustPost(t, c, url, workEvent("a", 1, 0), "Prefer", "wait=60")
 	if second.said(takesPlace) || second.said("ready") {
