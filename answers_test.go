@@ -189,7 +189,7 @@ func TestAnswersToWhatIsNotValid(t *testing.T) {
 		bad("cut off", `{"client_id":"a","message_id":"1"`, "#"),
 		bad("cut off in the payload", `{"client_id":"a","message_id":"1","payload":{"phone":`, "#/payload/phone"),
 		bad("comment", `{"client_id":"a"/* */}`, "#"),
-		bad("array", `[`+chat("a", "1", "x")+`]`, "#"),
+		bad("array that ends early", `[`+chat("a", "1", "x"), "#"),
 		bad("string", `"hello"`, "#"),
 		bad("null", `null`, "#"),
 		bad("something after it", chat("a", "1", "x")+`{}`, "#"),
@@ -231,10 +231,9 @@ func TestAnswersToWhatIsNotValid(t *testing.T) {
 		{name: "too large", args: data(file("large", chat("a", "1", strings.Repeat("x", 64<<10)))), status: 413, problem: "too-large"},
 		{name: "too large, of unknown length", args: data(file("large", chat("a", "1", strings.Repeat("x", 64<<10))), "-H", "Transfer-Encoding: chunked"), status: 413, problem: "too-large"},
 
-		{name: "text", args: data(chat("a", "1", "x"), "-H", "Content-Type: text/plain"), status: 415, problem: "unsupported-media-type", header: map[string]string{"Accept": "application/json"}},
+		{name: "text", args: data(chat("a", "1", "x"), "-H", "Content-Type: text/plain"), status: 415, problem: "unsupported-media-type", header: map[string]string{"Accept": "application/json, application/x-ndjson, application/cloudevents+json, application/cloudevents-batch+json"}},
 		{name: "another charset", args: data(chat("a", "1", "x"), "-H", asJSON+"; charset=latin1"), status: 415, problem: "unsupported-media-type"},
 		{name: "compressed", args: data(chat("a", "1", "x"), "-H", asJSON, "-H", "Content-Encoding: gzip"), status: 415, problem: "unsupported-media-type", header: map[string]string{"Accept-Encoding": "identity"}},
-		{name: "NDJSON, which is not there yet", args: data(chat("a", "1", "x"), "-H", "Content-Type: application/x-ndjson"), status: 415, problem: "unsupported-media-type"},
 	} {
 		r.run(t, s)
 	}
@@ -380,7 +379,8 @@ func TestAnswersAboutADeadEvent(t *testing.T) {
 // testedElsewhere are answers that a test of the whole program can't provoke
 // honestly, and what shows them.
 var testedElsewhere = map[string]string{
-	"503 outcome-unknown": "the disk must fail at the commit: package proofs, and the tests of db and functions/api",
+	"503 outcome-unknown": "the disk must fail at the commit: the tests of db and functions/api",
+	"503 storage-full":    "the disk must be full: the tests of db and functions/api",
 }
 
 // Each row of the README's table has been asked for above. Rows are found by their

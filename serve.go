@@ -47,6 +47,8 @@ type serve struct {
 	Slice    int `help:"Events after which an account's turn passes on if others wait." default:"64" env:"INTURN_SLICE"`
 
 	MaxEvent          byteSize `help:"Longest body of a request with one event." default:"1MiB" env:"INTURN_MAX_EVENT"`
+	MaxBody           byteSize `help:"Longest body of a batch." default:"8MiB" env:"INTURN_MAX_BODY"`
+	MaxBatch          int      `help:"Events of one batch." default:"1000" env:"INTURN_MAX_BATCH"`
 	MaxPending        int      `help:"Pending events in all; past it: 503." default:"10000000" env:"INTURN_MAX_PENDING"`
 	MaxAccountPending int      `help:"Pending events of one account; past it: 429." default:"1000000" env:"INTURN_MAX_ACCOUNT_PENDING"`
 	MaxConnections    int      `help:"Connections at once; further ones wait." default:"10000" env:"INTURN_MAX_CONNECTIONS"`
@@ -65,7 +67,8 @@ const (
 	// is ended the hard way, which loses nothing. The platform's kill time must be
 	// above both together.
 	watchdogAfter = 15 * time.Second
-	adminEnd      = time.Second // for the answers that the admin server still owes
+	streamsEnd    = 5 * time.Second // at least, for the answers to what streams have sent
+	adminEnd      = time.Second     // for the answers that the admin server still owes
 )
 
 // addresses are those really bound.
@@ -77,7 +80,8 @@ type addresses struct {
 // Validate says what is wrong with the flags; kong calls it.
 func (s *serve) Validate() error {
 	for flag, n := range map[string]int{"in-flight": s.InFlight, "slice": s.Slice, "max-pending": s.MaxPending,
-		"max-account-pending": s.MaxAccountPending, "max-connections": s.MaxConnections, "max-event": int(s.MaxEvent)} {
+		"max-account-pending": s.MaxAccountPending, "max-connections": s.MaxConnections, "max-event": int(s.MaxEvent),
+		"max-body": int(s.MaxBody), "max-batch": s.MaxBatch} {
 		if n < 1 {
 			return fmt.Errorf("--%s must be at least 1", flag)
 		}
@@ -128,9 +132,10 @@ func (s *serve) run(ctx context.Context, set *functions.Set, out, errOut io.Writ
 	store.OnAppend(turns.Appended)
 	turns.Start(store.Backlog())
 
-	stopping := make(chan struct{})
+	stopping, streams := make(chan struct{}), api.NewStreams(0)
 	options := api.Options{
-		Store: store, Functions: set, Log: log, MaxEvent: int64(s.MaxEvent), Tokens: tokens, Stopping: stopping,
+		Store: store, Functions: set, Log: log, MaxEvent: int64(s.MaxEvent), MaxBody: int64(s.MaxBody), MaxBatch: s.MaxBatch,
+		Tokens: tokens, Stopping: stopping, Streams: streams,
 	}
 	handler, err := api.New(options)
 	if err != nil {
@@ -161,9 +166,9 @@ func (s *serve) run(ctx context.Context, set *functions.Set, out, errOut io.Writ
 	var g run.Group
 	stop := sync.OnceFunc(func() {
 		endAtOnce()
-		log.Info("stopping", "drain", s.Drain)
 		watchdog.Reset(s.Drain + watchdogAfter)
-		close(stopping)
+		close(stopping) // before the line, which says that events are refused from now on
+		log.Info("stopping", "drain", s.Drain)
 	})
 	g.Add(run.ContextHandler(signals))
 	g.Add(func() error { // the storage: it can only fail
@@ -175,6 +180,13 @@ func (s *serve) run(ctx context.Context, set *functions.Set, out, errOut io.Writ
 		}
 	}, func(error) { stop() })
 	addServer(&g, api.Server(handler, tlsConfig, log), public, stopping, stop, s.Drain)
+	g.Add(func() error { // net/http doesn't wait for connections that are WebSockets
+		<-stopping
+		ctx, cancel := context.WithTimeout(context.Background(), max(s.Drain, streamsEnd))
+		defer cancel()
+		_ = streams.Wait(ctx) // who is not done by then resends
+		return nil
+	}, func(error) { stop() })
 	turns.AddTo(&g, s.Drain)
 	// The admin server outlives all that: /readyz says no while functions drain.
 	var group run.Group

@@ -31,6 +31,7 @@ const maxHeld = 256 << 20
 // store is what the API needs of the storage; db.Store says what each promises.
 type store interface {
 	Append(ctx context.Context, ev db.Event) (db.Receipt, error)
+	AppendBatch(ctx context.Context, b db.Batch) ([]db.Appended, error)
 	Find(ctx context.Context, clientID, messageID string) (db.Stored, error)
 	Events(ctx context.Context, f db.Filter) ([]db.Stored, error)
 	Wait(ctx context.Context, seq int64) error
@@ -42,12 +43,18 @@ type Options struct {
 	Store     store
 	Functions *functions.Set
 	Log       *slog.Logger // nil: nothing is logged
-	MaxEvent  int64        // bytes of a request's body; 0: DefaultMaxEvent
+	MaxEvent  int64        // bytes of an event as it is sent; 0: DefaultMaxEvent
+	MaxBody   int64        // bytes of a batch; 0: DefaultMaxBody; at least MaxEvent
+	MaxBatch  int          // events of a batch; 0: DefaultMaxBatch
 	Tokens    *Tokens      // nil: everyone may do everything
 
 	// Stopping is closed when shutdown begins: from then on new events are refused,
 	// /readyz says no, and what Prefer: wait holds is answered at once. Nil: never.
 	Stopping <-chan struct{}
+
+	// Streams counts the connections and requests that send events for as long as
+	// they like. Nil: New makes one, and nobody can wait for them.
+	Streams *Streams
 
 	Now func() time.Time // nil: time.Now
 
@@ -69,7 +76,8 @@ func New(o Options) (http.Handler, error) {
 	}
 	a := &api{Options: o.complete()}
 	routes := http.NewServeMux()
-	routes.HandleFunc("POST /v1/events", a.endpoint(a.postEvent))
+	routes.HandleFunc("POST /v1/events", a.endpoint(a.postEvents))
+	routes.HandleFunc("GET /v1/stream", a.endpoint(a.stream))
 	routes.HandleFunc("GET /v1/events", a.endpoint(a.listEvents))
 	routes.HandleFunc("GET /v1/events/{client_id}/{message_id}", a.endpoint(a.getEvent))
 	for _, f := range o.Functions.All() {
@@ -100,6 +108,16 @@ func (o Options) complete() Options {
 	}
 	if o.MaxEvent <= 0 {
 		o.MaxEvent = DefaultMaxEvent
+	}
+	if o.MaxBody <= 0 {
+		o.MaxBody = DefaultMaxBody
+	}
+	o.MaxBody = max(o.MaxBody, o.MaxEvent)
+	if o.MaxBatch <= 0 {
+		o.MaxBatch = DefaultMaxBatch
+	}
+	if o.Streams == nil {
+		o.Streams = NewStreams(0)
 	}
 	if o.Now == nil {
 		o.Now = time.Now

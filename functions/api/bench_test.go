@@ -19,7 +19,7 @@ func BenchmarkEnvelope(b *testing.B) {
 	for b.Loop() {
 		e := newEnvelope()
 		e.body.WriteString(typicalEvent)
-		if _, err := e.event(); err != nil {
+		if _, err := e.event(""); err != nil {
 			b.Fatal(err)
 		}
 		e.free()
@@ -32,7 +32,7 @@ func BenchmarkEnvelopeWithoutPool(b *testing.B) {
 	for b.Loop() {
 		e := new(envelope)
 		e.body.WriteString(typicalEvent)
-		if _, err := e.event(); err != nil {
+		if _, err := e.event(""); err != nil {
 			b.Fatal(err)
 		}
 	}

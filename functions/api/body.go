@@ -52,14 +52,25 @@ func (b *heldBody) release() {
 // firstRead bounds what is allocated for a body before any of it came.
 const firstRead = 64 << 10
 
-// readBody reads the whole body into buf. One that says that it is too large is
-// not read at all.
+// readBody reads the whole body into buf: one event, of at most --max-event bytes,
+// or, if it begins as an array does, a batch of at most --max-body. One that says
+// that it is too large is not read at all.
 func (a *api) readBody(x *exchange, r *http.Request, buf *bytes.Buffer) error {
-	if r.ContentLength > a.MaxEvent {
+	if r.ContentLength > max(a.MaxEvent, a.MaxBody) {
 		return bodyProblem(&http.MaxBytesError{Limit: a.MaxEvent})
 	}
 	if r.ContentLength > 0 {
 		buf.Grow(int(min(r.ContentLength, firstRead)) + bytes.MinRead)
+	}
+	if r.ContentLength < 0 || r.ContentLength > a.MaxEvent {
+		if _, err := io.CopyN(buf, &x.body, min(a.MaxEvent, 512)); err != nil && err != io.EOF {
+			return bodyProblem(err)
+		}
+		if isArray(buf.Bytes()) {
+			x.body.max = a.MaxBody
+		} else if r.ContentLength > a.MaxEvent {
+			return bodyProblem(&http.MaxBytesError{Limit: a.MaxEvent})
+		}
 	}
 	if _, err := buf.ReadFrom(&x.body); err != nil {
 		return bodyProblem(err)
@@ -67,11 +78,17 @@ func (a *api) readBody(x *exchange, r *http.Request, buf *bytes.Buffer) error {
 	return nil
 }
 
+// isArray tells by the first byte whether JSON is an array.
+func isArray(body []byte) bool {
+	body = bytes.TrimLeft(body, " \t\r\n")
+	return len(body) > 0 && body[0] == '['
+}
+
 func bodyProblem(err error) *problem {
 	var tooBig *http.MaxBytesError
 	switch {
 	case errors.As(err, &tooBig):
-		return tooLarge.because("the body may have %d bytes: send less in one event", tooBig.Limit)
+		return tooLarge.because("the body may have %d bytes: send less in one request", tooBig.Limit)
 	case errors.Is(err, errHeld):
 		return overloaded.because("nothing was stored: resend later").causedBy(err)
 	case errors.Is(err, os.ErrDeadlineExceeded):

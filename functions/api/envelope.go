@@ -45,25 +45,13 @@ func (e *envelope) free() {
 }
 
 // event decodes what is in e.body. Errors are *problem and name the field.
-// client_id and message_id come with an error too, as far as they were read.
-func (e *envelope) event() (ev functions.Event, err error) {
-	e.dec.Reset(&e.body)
-	switch kind := e.dec.PeekKind(); kind {
-	case '{':
-	case '[':
-		return ev, field("", "a batch is not taken here: send one event, as a JSON object")
-	case jsontext.KindInvalid:
-		if _, err := e.dec.ReadToken(); err == io.EOF {
-			return ev, field("", "is empty: send one event, as a JSON object")
-		} else {
-			return ev, syntaxProblem("", err)
-		}
-	default:
-		return ev, field("", "must be a JSON object, not %s", kindName(kind))
+// client_id and message_id come with an error too, as far as they were read. key,
+// if not "", is another name of message_id that came beside the body.
+func (e *envelope) event(key string) (ev functions.Event, err error) {
+	if err := e.open(); err != nil {
+		return ev, err
 	}
-	if _, err := e.dec.ReadToken(); err != nil {
-		return ev, syntaxProblem("", err)
-	}
+	named := false
 	for e.dec.PeekKind() != '}' {
 		raw, err := e.dec.ReadValue()
 		if err != nil {
@@ -73,6 +61,7 @@ func (e *envelope) event() (ev functions.Event, err error) {
 		case "client_id":
 			ev.ClientID, err = e.text("/client_id")
 		case "message_id":
+			named = true
 			ev.MessageID, err = e.text("/message_id")
 		case "type":
 			if ev.Type, err = e.text("/type"); err == nil && ev.Type == "" {
@@ -87,13 +76,48 @@ func (e *envelope) event() (ev functions.Event, err error) {
 			return ev, err
 		}
 	}
-	if _, err := e.dec.ReadToken(); err != nil {
-		return ev, syntaxProblem("", err)
+	if err := e.close(); err != nil {
+		return ev, err
 	}
-	if _, err := e.dec.ReadToken(); err != io.EOF {
-		return ev, field("", "goes on after the event (at byte %d): send one event a request", e.dec.InputOffset())
+	switch {
+	case key == "":
+	case !named:
+		ev.MessageID = key
+	case ev.MessageID != key:
+		return ev, field("/message_id", "differs from the Idempotency-Key: send one of them, or the same in both")
 	}
 	return ev, missing(ev)
+}
+
+// open begins to decode the object in e.body.
+func (e *envelope) open() error {
+	e.dec.Reset(&e.body)
+	switch kind := e.dec.PeekKind(); kind {
+	case '{':
+		_, err := e.dec.ReadToken()
+		if err != nil {
+			return syntaxProblem("", err)
+		}
+		return nil
+	case jsontext.KindInvalid:
+		if _, err := e.dec.ReadToken(); err != io.EOF {
+			return syntaxProblem("", err)
+		}
+		return field("", "is empty: send one event, as a JSON object")
+	default:
+		return field("", "must be one event, as a JSON object, not %s", kindName(kind))
+	}
+}
+
+// close ends the object and sees that nothing follows it.
+func (e *envelope) close() error {
+	if _, err := e.dec.ReadToken(); err != nil {
+		return syntaxProblem("", err)
+	}
+	if _, err := e.dec.ReadToken(); err != io.EOF {
+		return field("", "goes on after the event (at byte %d): send one event, or an array of them, or application/x-ndjson", e.dec.InputOffset())
+	}
+	return nil
 }
 
 // missing names all required fields that did not come.

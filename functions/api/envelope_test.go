@@ -14,7 +14,7 @@ func decode(body string) (functions.Event, error) {
 	e := newEnvelope()
 	defer e.free()
 	e.body.WriteString(body)
-	return e.event()
+	return e.event("")
 }
 
 func TestEnvelopeTakes(t *testing.T) {
@@ -48,7 +48,7 @@ func TestEnvelopeRefuses(t *testing.T) {
 		{"white space", " \n", "#", "empty"},
 		{"a string", `"x"`, "#", "not a string"},
 		{"null", `null`, "#", "not null"},
-		{"an array", `[]`, "#", "batch"},
+		{"an array", `[]`, "#", "not an array"},
 		{"not JSON", `client_id=a`, "#", "not valid JSON"},
 		{"byte order mark", "\ufeff" + with(`1`), "#", "not valid JSON"},
 		{"cut short", `{"client_id":"a","message_id":"1","payload":{"x":`, "#/payload/x", "ends too early"},
@@ -109,7 +109,7 @@ func TestEnvelopeRefuses(t *testing.T) {
 func TestEventsDoNotAliasTheEnvelope(t *testing.T) {
 	e := newEnvelope()
 	e.body.WriteString(goodEvent)
-	ev, err := e.event()
+	ev, err := e.event("")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2,15 +2,14 @@ package api
 
 import (
 	"errors"
-	"mime"
 	"net/http"
-	"strings"
 
 	"inturn/functions"
 )
 
-// postEvent is POST /v1/events: one event in, one receipt out.
-func (a *api) postEvent(x *exchange, r *http.Request) error {
+// postEvents is POST /v1/events: one event in, one receipt out, or many of them.
+// See form for how it is told which.
+func (a *api) postEvents(x *exchange, r *http.Request) error {
 	who, err := a.authorize(x, r, scopeIngest)
 	if err != nil {
 		return err
@@ -18,10 +17,36 @@ func (a *api) postEvent(x *exchange, r *http.Request) error {
 	if a.stopped() {
 		return shuttingDown.because("nothing was stored: resend in a moment")
 	}
-	if err := checkMediaType(r.Header); err != nil {
+	form, err := formOf(r.Header)
+	switch {
+	case err != nil:
+		return err
+	case form == linesForm:
+		return a.postLines(x, r, who)
+	case form == cloudBatchForm:
+		x.body.max = a.MaxBody
+	}
+	e := newEnvelope()
+	defer e.free()
+	if err := a.readBody(x, r, &e.body); err != nil {
 		return err
 	}
-	ev, err := a.readEvent(x, r)
+	switch {
+	case form == cloudBatchForm, form == plainForm && isArray(e.body.Bytes()):
+		return a.postBatch(x, r, who, form == cloudBatchForm, e.body.Bytes())
+	case form == plainForm:
+		return a.postPlain(x, r, who, e)
+	}
+	return a.postCloudEvent(x, r, who, form, e)
+}
+
+// postPlain takes the plain form in e.body.
+func (a *api) postPlain(x *exchange, r *http.Request, who *token, e *envelope) error {
+	key, err := idempotencyKey(r.Header)
+	if err != nil {
+		return err
+	}
+	ev, err := e.event(key)
 	x.clientID, x.messageID = ev.ClientID, ev.MessageID
 	if err != nil {
 		return err
@@ -32,17 +57,37 @@ func (a *api) postEvent(x *exchange, r *http.Request) error {
 	return a.accept(x, r, ev)
 }
 
-func (a *api) readEvent(x *exchange, r *http.Request) (functions.Event, error) {
-	e := newEnvelope()
-	defer e.free()
-	if err := a.readBody(x, r, &e.body); err != nil {
-		return functions.Event{}, err
+// postCloudEvent takes one CloudEvent in e.body, structured or binary.
+func (a *api) postCloudEvent(x *exchange, r *http.Request, who *token, form form, e *envelope) (err error) {
+	var c cloudEvent
+	defer func() { err = c.named(err) }()
+	if form == cloudForm {
+		err = e.cloudEvent(&c)
+	} else {
+		err = c.body(r.Header, e.body.Bytes())
 	}
-	return e.event()
+	if err != nil {
+		return err
+	}
+	ev, err := c.event(traceAttrs(r.Header))
+	x.clientID, x.messageID = ev.ClientID, ev.MessageID
+	if err != nil {
+		return err
+	}
+	switch key, err := idempotencyKey(r.Header); {
+	case err != nil:
+		return err
+	case key != "" && key != c.id:
+		return field("/id", "differs from the Idempotency-Key: leave that out, or send the same in both")
+	}
+	if err := who.mayUse(ev.ClientID); err != nil {
+		return err
+	}
+	return a.accept(x, r, ev)
 }
 
-// accept checks ev, makes it durable and answers. Every event goes through here,
-// whichever way it came in.
+// accept checks ev, makes it durable and answers. Every single event goes through
+// here, whichever way it came in.
 func (a *api) accept(x *exchange, r *http.Request, ev functions.Event) error {
 	ev, err := a.Functions.Check(ev)
 	if err != nil {
@@ -67,30 +112,5 @@ func (a *api) accept(x *exchange, r *http.Request, ev functions.Event) error {
 		}
 	}
 	x.answerReceipt(receipt)
-	return nil
-}
-
-// checkMediaType takes JSON, also when it is not named as such or named as curl
-// does by default.
-func checkMediaType(h http.Header) error {
-	for _, encoding := range h["Content-Encoding"] {
-		if encoding != "" && !strings.EqualFold(encoding, "identity") {
-			return mediaType.because("Content-Encoding %.50q is not taken: send the body as it is", encoding)
-		}
-	}
-	if h["Ce-Specversion"] != nil {
-		return mediaType.because("CloudEvents (ce-* headers) are not taken here: send the event as application/json")
-	}
-	contentType := h.Get("Content-Type")
-	if contentType == "" || contentType == "application/json" {
-		return nil
-	}
-	media, params, err := mime.ParseMediaType(contentType)
-	switch {
-	case err != nil || media != "application/json" && media != "application/x-www-form-urlencoded":
-		return mediaType.because("Content-Type %.100q is not taken here: send one event as application/json", contentType)
-	case params["charset"] != "" && !strings.EqualFold(params["charset"], "utf-8"):
-		return mediaType.because("charset %.50q is not taken: send UTF-8", params["charset"])
-	}
 	return nil
 }

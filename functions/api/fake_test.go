@@ -26,6 +26,11 @@ type fakeStore struct {
 	err      error         // of the next calls
 	waiting  chan int64    // if not nil, gets the seq of each Wait that has begun
 	received chan db.Event // if not nil, gets each event that is appended
+
+	batches   chan int         // if not nil, gets the size of each batch that has begun
+	batchErrs []error          // of the next batches, one each; nil takes it
+	full      map[string]error // what events of these accounts are told in a batch
+	first     int64            // subtracted from the seqs that a batch answers
 }
 
 var fakeTime = time.Date(2026, 11, 21, 12, 0, 0, 123456000, time.UTC)
@@ -63,6 +68,45 @@ func (s *fakeStore) Append(ctx context.Context, ev db.Event) (db.Receipt, error)
 		s.settled[ev.Seq] = make(chan struct{})
 	}
 	return db.Receipt{ClientID: e.ClientID, MessageID: e.MessageID, Seq: e.Seq, Duplicate: duplicate, State: e.State, Result: e.Result}, nil
+}
+
+// AppendBatch keeps the order of an account as db.DB does, and has no limits.
+func (s *fakeStore) AppendBatch(ctx context.Context, b db.Batch) ([]db.Appended, error) {
+	if s.batches != nil {
+		s.batches <- len(b.Events)
+	}
+	s.mu.Lock()
+	err := s.err
+	if len(s.batchErrs) > 0 {
+		err, s.batchErrs = s.batchErrs[0], s.batchErrs[1:]
+	}
+	s.mu.Unlock()
+	if err != nil {
+		return nil, err
+	}
+	var answers []db.Appended
+	for _, ev := range b.Events {
+		s.mu.Lock()
+		full := s.full[ev.ClientID]
+		s.mu.Unlock()
+		if b.Refused[ev.ClientID] {
+			answers = append(answers, db.Appended{Err: db.ErrNotAttempted})
+			continue
+		}
+		if err = full; err == nil {
+			var r db.Receipt
+			if r, err = s.Append(ctx, ev); err == nil {
+				r.Seq -= s.first
+				answers = append(answers, db.Appended{Receipt: r})
+				continue
+			}
+		}
+		if b.Refused != nil {
+			b.Refused[ev.ClientID] = true
+		}
+		answers = append(answers, db.Appended{Err: err})
+	}
+	return answers, nil
 }
 
 func (s *fakeStore) settle(seq int64, r db.Result) {

@@ -25,6 +25,7 @@ type exchange struct {
 	// For the log line, as far as they are known.
 	token, clientID, messageID string
 	seq                        int64
+	tally                      tally // of a request with many events
 }
 
 // Unwrap lets http.ResponseController reach the connection.
@@ -135,7 +136,7 @@ func (a *api) panicked(x *exchange, r *http.Request, v any) {
 		slog.Any("panic", v), slog.String("stack", string(debug.Stack())))
 	if x.status == 0 || !x.routed {
 		x.routed = true
-		a.refuse(x, r, internal.because(""))
+		a.refuse(x, r, internal.because("the cause is in the server's log, under this request_id"))
 	}
 }
 
@@ -143,13 +144,16 @@ func (a *api) panicked(x *exchange, r *http.Request, v any) {
 // warn where the server is not able, error for its own faults. Routes are logged in
 // place of paths, because the path of an HTTP function may hold a secret.
 func (a *api) logRequest(x *exchange, r *http.Request, start time.Time) {
-	level := slog.LevelDebug
+	level, status := slog.LevelDebug, x.status
+	if x.problem != nil { // with many events it is that of one of them
+		status = max(status, x.problem.status)
+	}
 	switch {
-	case x.status == http.StatusInternalServerError:
+	case status == http.StatusInternalServerError:
 		level = slog.LevelError
-	case x.status >= 500 && r.Context().Err() == nil:
+	case status >= 500 && r.Context().Err() == nil:
 		level = slog.LevelWarn
-	case x.status >= 400:
+	case status >= 400:
 		level = slog.LevelInfo
 	}
 	ctx := r.Context()
@@ -168,6 +172,9 @@ func (a *api) logRequest(x *exchange, r *http.Request, start time.Time) {
 	}
 	if x.seq != 0 {
 		attrs = append(attrs, slog.Int64("seq", x.seq))
+	}
+	if t := x.tally; t != (tally{}) {
+		attrs = append(attrs, slog.Int("accepted", t.accepted), slog.Int("duplicates", t.duplicates), slog.Int("refused", t.refused))
 	}
 	if p := x.problem; p != nil {
 		attrs = append(attrs, slog.String("problem", p.name))

@@ -3,6 +3,7 @@ package api
 import (
 	"errors"
 	"net/http"
+	"os"
 
 	"inturn/functions"
 )
@@ -35,7 +36,7 @@ func (a *api) httpFunction(fn func(*http.Request) (functions.Event, error)) func
 // functionProblem translates an HTTP function's error. Its text is for the sender.
 func functionProblem(err error) *problem {
 	var tooBig *http.MaxBytesError
-	if errors.As(err, &tooBig) || errors.Is(err, errHeld) {
+	if errors.As(err, &tooBig) || errors.Is(err, errHeld) || errors.Is(err, os.ErrDeadlineExceeded) {
 		return bodyProblem(err)
 	}
 	if ue, ok := errors.AsType[*functions.UnauthorizedError](err); ok {

@@ -38,6 +38,8 @@ var (
 	tooLarge         = kind{"too-large", http.StatusRequestEntityTooLarge, "The body is too large", 0}
 	mediaType        = kind{"unsupported-media-type", http.StatusUnsupportedMediaType, "Media type not supported", 0}
 	idReused         = kind{"id-reused", http.StatusUnprocessableEntity, "The message_id was used for another event", 0}
+	notAttempted     = kind{"not-attempted", http.StatusFailedDependency, "An earlier event was refused", 0}
+	upgradeRequired  = kind{"upgrade-required", http.StatusUpgradeRequired, "This path speaks WebSocket", 0}
 	accountFull      = kind{"account-full", http.StatusTooManyRequests, "Too many events of this account are pending", 5}
 	internal         = kind{"internal", http.StatusInternalServerError, "Something went wrong here", 0}
 	overloaded       = kind{"overloaded", http.StatusServiceUnavailable, "Too much is coming in", 1}
@@ -146,6 +148,8 @@ func storeProblem(err error) *problem {
 		p := idReused.because("an event with this client_id and message_id was accepted before with another payload or type: use a new message_id, or send the same event")
 		p.seq = reused.Seq
 		return p
+	case errors.Is(err, db.ErrNotAttempted):
+		return notAttempted.because("an earlier event of this account was refused, or one whose account can't be read: repair that one, then resend it and those after it in order")
 	case errors.Is(err, db.ErrNotFound):
 		return notFound.because("there is no event with this client_id and message_id")
 	case errors.Is(err, db.ErrAccountFull):
@@ -165,19 +169,21 @@ func storeProblem(err error) *problem {
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return outcomeUnknown.because("resend the same id: a repeat is never processed twice").causedBy(err)
 	}
-	return internal.because("").causedBy(err)
+	return internal.because("the cause is in the server's log, under this request_id").causedBy(err)
+}
+
+// asProblem makes any error a problem.
+func asProblem(err error) *problem {
+	if p, ok := errors.AsType[*problem](err); ok {
+		return p
+	}
+	return storeProblem(err)
 }
 
 // refuse answers err. It is the one place where errors become answers, are counted
 // and are noted for the log.
 func (a *api) refuse(x *exchange, r *http.Request, err error) {
-	p, ok := errors.AsType[*problem](err)
-	if !ok {
-		p = storeProblem(err)
-	}
-	if p.status == http.StatusInternalServerError {
-		p.detail = "the cause is in the server's log, under this request_id"
-	}
+	p := asProblem(err)
 	x.problem = p
 	if p.seq != 0 {
 		x.seq = p.seq
@@ -196,7 +202,7 @@ func (a *api) refuse(x *exchange, r *http.Request, err error) {
 	case shuttingDown:
 		h.Set("Connection", "close") // the next try should reach another process
 	case mediaType:
-		h.Set("Accept", "application/json")
+		h.Set("Accept", accepted)
 		h.Set("Accept-Encoding", "identity")
 	}
 	x.answer(p.status, problemType, p.json(x.requestID))

@@ -1,0 +1,112 @@
+package api
+
+import (
+	"bytes"
+	"io"
+	"net/http"
+	"strconv"
+
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+// Bounds of a batch, if Options don't say.
+const (
+	DefaultMaxBody  = 8 << 20
+	DefaultMaxBatch = 1000
+)
+
+// maxResults bounds the results that a batch's or a group's answers carry, in bytes.
+// Repeats past it are answered without theirs.
+const maxResults = 4 << 20
+
+// postBatch takes an array of events: one transaction, one answer with an entry for
+// each, in order,
+//
+//	{"results": […], "accepted": n, "duplicates": n, "refused": n}
+//
+// It is 200 however many were refused. Where the array itself is broken, or has too
+// many events, nothing of it is taken: 400, 413. Where the storage takes none of
+// them now, it is one problem.
+func (a *api) postBatch(x *exchange, r *http.Request, who *token, cloud bool, body []byte) error {
+	if err := noIdempotencyKey(r.Header); err != nil {
+		return err
+	}
+	t, err := a.taker(x, r, who)
+	if err != nil {
+		return err
+	}
+	t.cloud = cloud
+	raws, err := a.split(body)
+	if err != nil {
+		return err
+	}
+	items := make([]item, len(raws))
+	for i, raw := range raws {
+		items[i] = t.item(raw)
+	}
+	answers, err := t.take(r.Context(), items)
+	x.body.release()
+	if err != nil {
+		return storeProblem(err)
+	}
+	t.count(x, answers)
+	out := []byte(`{"results":[`)
+	results := 0
+	for i := range answers {
+		if i > 0 {
+			out = append(out, ',')
+		}
+		out = appendAnswer(out, 0, &answers[i], fits(&results, &answers[i]))
+	}
+	out = append(out, `],"accepted":`...)
+	out = strconv.AppendInt(out, int64(x.tally.accepted), 10)
+	out = append(out, `,"duplicates":`...)
+	out = strconv.AppendInt(out, int64(x.tally.duplicates), 10)
+	out = append(out, `,"refused":`...)
+	out = strconv.AppendInt(out, int64(x.tally.refused), 10)
+	x.answer(http.StatusOK, jsonType, append(out, "}\n"...))
+	return nil
+}
+
+// fits reports whether one more result may be answered, and counts it.
+func fits(sum *int, a *answer) bool {
+	if a.receipt.Result == nil {
+		return true
+	}
+	*sum += len(a.receipt.Result.Output)
+	return *sum <= maxResults
+}
+
+// split finds the elements of the array. What is wrong within one is for its own
+// answer, so only what hides where it ends is an error here.
+func (a *api) split(body []byte) ([][]byte, error) {
+	d := jsontext.NewDecoder(bytes.NewBuffer(body), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
+	if kind := d.PeekKind(); kind != '[' && kind != jsontext.KindInvalid {
+		return nil, field("", "must be an array of events, not %s", kindName(kind))
+	}
+	if _, err := d.ReadToken(); err != nil {
+		if err == io.EOF {
+			return nil, field("", "is empty: send an array of events")
+		}
+		return nil, syntaxProblem("", err)
+	}
+	var raws [][]byte
+	for d.PeekKind() != ']' {
+		raw, err := d.ReadValue()
+		if err != nil {
+			return nil, syntaxProblem("", err)
+		}
+		if len(raws) == a.MaxBatch {
+			return nil, tooLarge.because("a batch may have %d events: send fewer, or application/x-ndjson", a.MaxBatch)
+		}
+		end := int(d.InputOffset())
+		raws = append(raws, body[end-len(raw):end]) // raw itself is the decoder's
+	}
+	if _, err := d.ReadToken(); err != nil {
+		return nil, syntaxProblem("", err)
+	}
+	if _, err := d.ReadToken(); err != io.EOF {
+		return nil, field("", "goes on after the array (at byte %d): send one array", d.InputOffset())
+	}
+	return raws, nil
+}

@@ -1,0 +1,246 @@
+package api
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"os"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	// linesIdle is how long a sender of lines may pause.
+	linesIdle = 2 * time.Minute
+	// linesPatience is how long a group of lines waits for the storage to have room
+	// before it is refused: proxies on the way don't wait longer.
+	linesPatience = 30 * time.Second
+	// maxAnswers is about the length of what is written at once, in bytes: clients of
+	// a WebSocket bound what they read, some at 32 KiB.
+	maxAnswers = 16 << 10
+)
+
+// postLines takes NDJSON of any length: an event a line, an answer a line, in order,
+// while it is read. Lines that came while the last group was written are the next
+// one, so nobody waits for a group to fill. Empty lines are no events. n counts the
+// others from 1.
+//
+// The status is 200 before anything is known of most lines, so whatever ends the
+// reading (a time-out, shutdown, a body that is cut) is the answer of the line that
+// did not come.
+func (a *api) postLines(x *exchange, r *http.Request, who *token) error {
+	if err := noIdempotencyKey(r.Header); err != nil {
+		return err
+	}
+	t, err := a.taker(x, r, who)
+	if err != nil {
+		return err
+	}
+	t.patience = linesPatience
+	if err := a.Streams.enter(); err != nil {
+		return err
+	}
+	defer a.Streams.leave()
+
+	rc := http.NewResponseController(x)
+	_ = rc.EnableFullDuplex() // HTTP/2 needs none
+	in := newIntake(a.Streams)
+	body := &patientBody{Reader: x.body.ReadCloser, rc: rc}
+	handled, read, watched := make(chan struct{}), make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(read)
+		defer in.end()
+		a.readLines(r.Context(), body, in)
+	}()
+	go func() {
+		defer close(watched)
+		select {
+		case <-a.Stopping:
+		case <-handled:
+		case <-read:
+			return
+		}
+		body.cut()
+	}()
+	defer func() { // net/http must not have the body back before its reader has ended
+		in.stop()
+		close(handled)
+		<-watched
+		<-read
+	}()
+
+	out := lineWriter{x: x, rc: rc}
+	n := 0
+	for g := new(group); in.take(g); {
+		items := t.items(g)
+		answers, err := t.take(r.Context(), items)
+		if err != nil {
+			t.refuseOpen(items, answers, err)
+			t.patience = 0
+		}
+		t.count(x, answers)
+		results := 0
+		for i := range answers {
+			n++
+			if err := out.line(n, &answers[i], fits(&results, &answers[i])); err != nil {
+				return nil // the client is gone; it resends
+			}
+		}
+		if err := out.flush(); err != nil {
+			return nil
+		}
+	}
+	return out.end()
+}
+
+// items decodes a group.
+func (t *taker) items(g *group) []item {
+	items := make([]item, 0, len(g.raws))
+	g.each(func(body []byte, p *problem) {
+		if p != nil {
+			items = append(items, item{problem: p, unread: p.kind != tooLarge})
+			return
+		}
+		items = append(items, t.item(body))
+	})
+	return items
+}
+
+// readLines puts each line of body, until it ends.
+func (a *api) readLines(ctx context.Context, body *patientBody, in *intake) {
+	lines := bufio.NewReaderSize(body, 32<<10)
+	for {
+		line, err := a.readLine(lines)
+		var p *problem
+		switch {
+		case err != nil && err != io.EOF:
+			p = a.linesProblem(err)
+		case int64(len(bytes.TrimRight(line, "\r\n"))) > a.MaxEvent:
+			p = tooLarge.because("an event may have %d bytes: send less in one line", a.MaxEvent)
+		}
+		if p != nil {
+			line = nil
+		}
+		if p != nil || len(bytes.TrimSpace(line)) > 0 {
+			if in.put(ctx, line, p) != nil {
+				return
+			}
+		}
+		if err != nil {
+			return
+		}
+	}
+}
+
+// readLine returns the next line, valid until the next call. Of one that is too long
+// it keeps enough to see that.
+func (a *api) readLine(lines *bufio.Reader) ([]byte, error) {
+	line, err := lines.ReadSlice('\n')
+	if err != bufio.ErrBufferFull {
+		return line, err
+	}
+	var long []byte
+	defer func() { a.Streams.release(len(long)) }()
+	for {
+		if int64(len(long)) <= a.MaxEvent {
+			long = append(long, line...)
+			if !a.Streams.hold(len(line)) {
+				return nil, errHeld
+			}
+		}
+		if err != bufio.ErrBufferFull {
+			return long, err
+		}
+		line, err = lines.ReadSlice('\n')
+	}
+}
+
+func (a *api) linesProblem(err error) *problem {
+	switch {
+	case a.stopped():
+		return shuttingDown.because("this line and those after it were not read: resend them in a moment")
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return tooSlow.because("nothing came for too long: resend what was not answered")
+	}
+	return bodyProblem(err)
+}
+
+// patientBody gives each read the time of a pause, in place of the server's time for
+// the whole body.
+type patientBody struct {
+	io.Reader
+	rc   *http.ResponseController
+	over atomic.Bool
+}
+
+func (b *patientBody) Read(p []byte) (int, error) {
+	_ = b.rc.SetReadDeadline(time.Now().Add(linesIdle)) // where there are none, there is no time-out either
+	if b.over.Load() {
+		return 0, os.ErrDeadlineExceeded
+	}
+	n, err := b.Reader.Read(p)
+	if err == io.EOF {
+		_ = b.rc.SetReadDeadline(time.Time{}) // net/http now reads, to see whether the client leaves
+	}
+	return n, err
+}
+
+// cut ends the Read that waits and all that follow.
+func (b *patientBody) cut() {
+	b.over.Store(true)
+	_ = b.rc.SetReadDeadline(time.Unix(1, 0))
+}
+
+// lineWriter writes answers in chunks. The header goes out with the first one: a
+// client that asked whether to continue (Expect) is answered by reading.
+type lineWriter struct {
+	x   *exchange
+	rc  *http.ResponseController
+	buf []byte
+}
+
+var linesType = []string{typeLines}
+
+func (w *lineWriter) begin() {
+	if w.x.status != 0 {
+		return
+	}
+	h := w.x.Header()
+	h["Content-Type"], h["Cache-Control"], h["X-Content-Type-Options"] = linesType, noStore, noSniff
+	w.x.WriteHeader(http.StatusOK)
+}
+
+func (w *lineWriter) line(n int, a *answer, withResult bool) error {
+	w.buf = append(appendAnswer(w.buf, n, a, withResult), '\n')
+	if len(w.buf) < maxAnswers {
+		return nil
+	}
+	return w.write()
+}
+
+func (w *lineWriter) write() error {
+	w.begin()
+	_ = w.rc.SetWriteDeadline(time.Now().Add(writeTimeout))
+	_, err := w.x.Write(w.buf)
+	w.buf = w.buf[:0]
+	return err
+}
+
+func (w *lineWriter) flush() error {
+	if err := w.write(); err != nil {
+		return err
+	}
+	if err := w.rc.Flush(); err != nil && !errors.Is(err, http.ErrNotSupported) {
+		return err
+	}
+	return nil
+}
+
+// end answers also where there was no line.
+func (w *lineWriter) end() error {
+	w.begin()
+	return nil
+}

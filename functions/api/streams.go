@@ -1,0 +1,117 @@
+package api
+
+import (
+	"context"
+	"sync"
+)
+
+// DefaultMaxStreams bounds the WebSocket connections and NDJSON requests at once.
+const DefaultMaxStreams = 1000
+
+// Bounds of what all streams together have read and not yet answered, in bytes. At
+// the first no stream begins to read another event; the second is the end for one
+// that is in the middle of it.
+const (
+	maxStreamsHeld  = 64 << 20
+	mostStreamsHeld = 2 * maxStreamsHeld
+)
+
+// Streams counts what sends events for as long as it likes. Their connections may
+// be out of net/http's hands, so that a shutdown must wait for them here.
+type Streams struct {
+	max int
+
+	mu    sync.Mutex
+	open  int
+	held  int64
+	room  chan struct{} // closed when held has fallen below the bound; nil: nobody waits
+	empty chan struct{} // closed when open is 0; nil: nobody waits
+}
+
+// NewStreams bounds them by most (0: DefaultMaxStreams).
+func NewStreams(most int) *Streams {
+	if most <= 0 {
+		most = DefaultMaxStreams
+	}
+	return &Streams{max: most}
+}
+
+// Wait returns when no stream is open, or with ctx's error. Streams end by
+// themselves once Options.Stopping is closed.
+func (s *Streams) Wait(ctx context.Context) error {
+	s.mu.Lock()
+	if s.open == 0 {
+		s.mu.Unlock()
+		return nil
+	}
+	if s.empty == nil {
+		s.empty = make(chan struct{})
+	}
+	empty := s.empty
+	s.mu.Unlock()
+	select {
+	case <-empty:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// enter is the begin of a stream; leave is its end, if enter took it.
+func (s *Streams) enter() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.open >= s.max {
+		return overloaded.because("%d streams are open: come back later, or send events in requests of their own", s.open)
+	}
+	s.open++
+	return nil
+}
+
+func (s *Streams) leave() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.open--; s.open == 0 && s.empty != nil {
+		close(s.empty)
+		s.empty = nil
+	}
+}
+
+// hold counts n bytes that were read and reports whether that may go on.
+func (s *Streams) hold(n int) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.held += int64(n)
+	return s.held <= mostStreamsHeld
+}
+
+// release gives n bytes back.
+func (s *Streams) release(n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.held -= int64(n); s.held < maxStreamsHeld && s.room != nil {
+		close(s.room)
+		s.room = nil
+	}
+}
+
+// waitRoom returns when another event may be read, or when ctx ends.
+func (s *Streams) waitRoom(ctx context.Context) error {
+	for {
+		s.mu.Lock()
+		if s.held < maxStreamsHeld {
+			s.mu.Unlock()
+			return nil
+		}
+		if s.room == nil {
+			s.room = make(chan struct{})
+		}
+		room := s.room
+		s.mu.Unlock()
+		select {
+		case <-room:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}

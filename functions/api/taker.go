@@ -1,0 +1,179 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"time"
+
+	"inturn/db"
+)
+
+// taker takes the events of one request that has many: it keeps their order and
+// answers each.
+type taker struct {
+	*api
+	who       *token
+	requestID string
+	trace     []byte // attrs of the request's traceparent, or nil
+	cloud     bool   // items are CloudEvents
+	order     *order
+
+	// patience is how long an event waits for the storage to have room before it is
+	// refused; forever also waits for the room of its account.
+	patience time.Duration
+}
+
+const forever = 1<<63 - 1
+
+func (a *api) taker(x *exchange, r *http.Request, who *token) (*taker, error) {
+	t := &taker{api: a, who: who, requestID: x.requestID, trace: traceAttrs(r.Header), order: &order{}}
+	switch values := r.URL.Query()["on_error"]; {
+	case len(values) == 0:
+	case len(values) == 1 && values[0] == "continue":
+		t.order = nil
+	default:
+		return nil, parameter("on_error", "must be continue, or left out")
+	}
+	return t, nil
+}
+
+// take makes the events of items durable, as one transaction, and returns an answer
+// for each, in order. With an error, and where the server stops before a patient
+// taker had room, some are open.
+func (t *taker) take(ctx context.Context, items []item) ([]answer, error) {
+	answers := make([]answer, len(items))
+	events, at := make([]db.Event, 0, len(items)), make([]int, 0, len(items))
+	for i := range items {
+		it, a := &items[i], &answers[i]
+		a.clientID, a.messageID = it.event.ClientID, it.event.MessageID
+		if a.clientID == "" {
+			a.clientID = it.account
+		}
+		switch {
+		case t.order.holds(it.account) && !it.unread:
+			a.problem = storeProblem(db.ErrNotAttempted)
+		case it.problem != nil:
+			a.problem = it.problem
+			t.order.refuse(it.account)
+		default:
+			a.open = true
+			events, at = append(events, it.event), append(at, i)
+		}
+	}
+	err := t.append(ctx, events, at, answers)
+	t.overtaken(items, answers)
+	return answers, err
+}
+
+// refuseOpen gives the open answers the reason why they can't be had.
+func (t *taker) refuseOpen(items []item, answers []answer, err error) {
+	for i := range answers {
+		if a := &answers[i]; a.open {
+			a.open = false
+			if a.problem = storeProblem(err); t.order.holds(items[i].account) {
+				a.problem = storeProblem(db.ErrNotAttempted)
+			}
+			t.order.refuse(items[i].account)
+		}
+	}
+}
+
+// count notes the answers that are given for the log line and the counters.
+func (t *taker) count(x *exchange, answers []answer) {
+	for i := range answers {
+		p := answers[i].problem
+		x.tally.add(&answers[i])
+		if p == nil {
+			continue
+		}
+		if t.OnProblem != nil {
+			t.OnProblem(p.status, p.name)
+		}
+		if p.cause != nil && p.status >= http.StatusInternalServerError {
+			x.problem = p // the last one; only its cause is logged
+		}
+	}
+}
+
+// append asks the storage for the answers of events, again and again while some
+// have to wait for room and there is patience for it.
+func (t *taker) append(ctx context.Context, events []db.Event, at []int, answers []answer) error {
+	deadline := time.Now().Add(t.patience)
+	for pause := 10 * time.Millisecond; len(events) > 0; pause = min(2*pause, time.Second) {
+		patient := t.patience == forever || time.Now().Before(deadline)
+		batch := db.Batch{Events: events}
+		if t.order != nil {
+			batch.Refused = map[string]bool{}
+		}
+		results, err := t.Store.AppendBatch(ctx, batch)
+		switch {
+		case err == nil:
+			events, at = t.settle(events, at, results, answers, patient)
+		case !patient || !errors.Is(err, db.ErrOverloaded) && !errors.Is(err, db.ErrStorageFull):
+			if ctx.Err() != nil {
+				err = errors.Join(ctx.Err(), err)
+			}
+			return err
+		}
+		if len(events) == 0 {
+			return nil
+		}
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-t.Stopping:
+			if t.patience == forever {
+				return nil // they stay open
+			}
+			return db.ErrClosed
+		}
+	}
+	return nil
+}
+
+// settle gives the answers that the storage had, and returns what has to wait.
+func (t *taker) settle(events []db.Event, at []int, results []db.Appended, answers []answer, patient bool) ([]db.Event, []int) {
+	waits := func(err error) bool {
+		return patient && (errors.Is(err, db.ErrBacklogFull) || errors.Is(err, db.ErrAccountFull) && t.patience == forever)
+	}
+	var later []db.Event
+	var laterAt []int
+	waiting := map[string]bool{} // accounts of which an event waits
+	for k, r := range results {
+		a, account := &answers[at[k]], events[k].ClientID
+		if waits(r.Err) || errors.Is(r.Err, db.ErrNotAttempted) && waiting[account] {
+			waiting[account] = true
+			later, laterAt = append(later, events[k]), append(laterAt, at[k])
+			continue
+		}
+		a.open = false
+		if r.Err == nil {
+			a.receipt = r.Receipt
+			continue
+		}
+		a.problem = storeProblem(r.Err)
+		t.order.refuse(account)
+	}
+	return later, laterAt
+}
+
+// overtaken finds items that were refused before the storage was asked and stand
+// behind one of their account that it refused: they too were not attempted.
+func (t *taker) overtaken(items []item, answers []answer) {
+	if t.order == nil {
+		return
+	}
+	refused := map[string]bool{}
+	for i := range answers {
+		account := items[i].account
+		switch p := answers[i].problem; {
+		case p == nil:
+		case items[i].problem != nil && refused[account]:
+			answers[i].problem = storeProblem(db.ErrNotAttempted)
+		case account != "":
+			refused[account] = true
+		}
+	}
+}
