@@ -379,8 +379,8 @@ func TestAnswersAboutADeadEvent(t *testing.T) {
 // testedElsewhere are answers that a test of the whole program can't provoke
 // honestly, and what shows them.
 var testedElsewhere = map[string]string{
-	"503 outcome-unknown": "the disk must fail at the commit: the tests of db and functions/api",
-	"503 storage-full":    "the disk must be full: the tests of db and functions/api",
+	"503 outcome-unknown": "the disk must fail at the commit: package proofs, and the tests of db and functions/api",
+	"503 storage-full":    "the disk must be full: package proofs, and the tests of db and functions/api",
 }
 
 // Each row of the README's table has been asked for above. Rows are found by their

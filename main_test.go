@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -105,10 +106,13 @@ type ran struct {
 	out, errOut string
 }
 
-// inturn runs the real program in dir until it ends.
+// inturn runs the real program in dir until it ends; one that does not is killed,
+// which its status shows.
 func inturn(t *testing.T, dir string, env []string, args ...string) ran {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), program(t), args...)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, program(t), args...)
 	cmd.Dir, cmd.Env = dir, cleanEnv(env...)
 	return runCommand(t, cmd)
 }

@@ -52,6 +52,34 @@ func TestAnswersWhileItEnds(t *testing.T) {
 	}
 }
 
+// While functions drain, /readyz says no; a second signal ends the rest at once and
+// loses nothing.
+func TestTheEndIsSaidAndCanBeHastened(t *testing.T) {
+	t.Parallel()
+	s := startServer(t, t.TempDir(), nil)
+	if a := s.post(t, busy("a", "1"), "-H", "Prefer: wait=1"); a.status != 202 {
+		t.Fatalf("%d %s", a.status, a.body)
+	}
+	s.cmd.Process.Signal(syscall.SIGTERM)
+	s.wait(t, "stopping")
+	a := curl(t, "http://"+s.admin+"/readyz")
+	if p := a.problem(t); a.status != 503 || p.Type != "urn:inturn:problem:shutting-down" || a.header.Get("Retry-After") == "" {
+		t.Errorf("readyz while it ends: %d %v %s", a.status, a.header, a.body)
+	}
+	if a := curl(t, "http://"+s.admin+"/healthz"); a.status != 200 {
+		t.Errorf("healthz while it ends: %d %s", a.status, a.body)
+	}
+	s.cmd.Process.Signal(syscall.SIGTERM)
+	s.end(t)
+	if strings.Contains(s.logged(), "goroutine ") {
+		t.Error("it ended with a stack trace")
+	}
+	wantCheck(t, s.dir)
+	if r := inturn(t, s.dir, nil, "query", "--csv", "SELECT state FROM events"); strings.TrimSpace(r.out) != "state\npending" {
+		t.Errorf("the event that was cut short: %+v", r)
+	}
+}
+
 // holdRequests relays one TLS 1.2 connection to addr. It lets the handshake through
 // and holds what the client sends then, from begun until release.
 func holdRequests(t *testing.T, addr string, begun chan<- struct{}, release <-chan struct{}) (listen string) {
