@@ -161,6 +161,11 @@ func (e *engine) work(ctx context.Context, ev functions.Event, s script) (functi
 }
 
 func (e *engine) ahead(_ context.Context, ev functions.Event, s script) (functions.Effect, error) {
+	if !e.isDead() {
+		e.w.mu.Lock()
+		e.w.worked[ev.ClientID+"/"+ev.MessageID] = true
+		e.w.mu.Unlock()
+	}
 	fail := way("")
 	if ev.Attempt <= len(s.Fails) {
 		fail = s.Fails[ev.Attempt-1]

@@ -157,11 +157,12 @@ type world struct {
 	engines    int // opened so far
 	crashes    int
 	sent       []*sent
+	worked     map[string]bool // by client/message: a function was called for it
 	violations []string
 }
 
 func newWorld(t *testing.T, p plan, file bool) *world {
-	w := &world{plan: p}
+	w := &world{plan: p, worked: map[string]bool{}}
 	schema, err := os.ReadFile("../schema.sql")
 	if err != nil {
 		t.Fatal(err)
@@ -413,6 +414,11 @@ func (w *world) judge() {
 		}
 		if !slices.Equal(got, ran) {
 			w.wrong("effects of %s: %v, want each once and in order: %v", c, got, ran)
+		}
+	}
+	for key := range w.worked {
+		if _, ok := found[key]; !ok {
+			w.wrong("a function was called for %s, which is not there", key)
 		}
 	}
 	last := map[string]int64{}

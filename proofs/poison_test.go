@@ -81,7 +81,10 @@ func poisoned(t *testing.T, binary, typ, how, end string) {
 	// The poison has harmless events before and behind it.
 	for i := range 2*each + 1 {
 		ev := event{client: "poison", id: fmt.Sprint(i), typ: typ, payload: "{}"}
-		if i == each {
+		switch i {
+		case 0:
+			ev.typ, ev.payload = "steady", `{"how":"wait"}`
+		case each:
 			ev.payload = fmt.Sprintf(`{"how":%q}`, how)
 		}
 		events = append(events, ev)

@@ -33,7 +33,7 @@ func TestBackoffDoublesWithJitterBetweenHalfAndFull(t *testing.T) {
 	}
 	// A shift that overflows must not come out as a short wait.
 	for attempts := range 100 {
-		p := functions.Policy{First: 5*time.Minute + 12345, Top: 24 * time.Hour}
+		p := functions.Policy{First: 1<<38 + 1, Top: 24 * time.Hour} // 2^31 after 31 doublings in 64 bits
 		if d := backoff(p, attempts+1); d < p.First/2 || d > p.Top {
 			t.Errorf("after %d attempts the wait is %v", attempts+1, d)
 		}

@@ -159,13 +159,13 @@ func TestHandedSlotIsNotHeldUpByTheQuarter(t *testing.T) {
 			}, functions.AtOnce(1))).start(nil, false)
 		t.Cleanup(func() { close(release) })
 		g.commit(event("s1", "0", "stuck", 10)) // half of the quarter
+		g.commit(event("b0", "0", "f", 10))     // takes the slot
 		g.settle()
-		g.commit(event("b0", "0", "f", 10)) // takes the slot
+		g.commit(event("again", "0", "f", 10)) // waits for it
 		g.settle()
-		g.commit(event("again", "0", "f", 10))
-		g.sleep(1500 * time.Millisecond) // it has failed once, and waits for the slot again
-		g.commit(event("s2", "0", "stuck", 10))
-		g.commit(event("b1", "0", "f", 10), event("b2", "0", "f", 10))
+		g.commit(event("b1", "0", "f", 10)) // waits behind
+		g.sleep(1500 * time.Millisecond)    // again has failed, and waits once more, behind b1
+		g.commit(event("s2", "0", "stuck", 10), event("b2", "0", "f", 10))
 		g.sleep(time.Minute)
 		for _, c := range []string{"b0", "again", "b1", "b2"} {
 			if len(g.fakeStore.ended(c)) != 1 {

@@ -48,8 +48,8 @@ func end(_ context.Context, ev functions.Event, h how) (functions.Effect, error)
 	case "panic in a goroutine":
 		go panic("nobody recovers this")
 		select {}
-	case "":
-		time.Sleep(time.Millisecond)
+	case "wait": // so that what comes after it can be worked ahead
+		time.Sleep(300 * time.Millisecond)
 	}
 	return func(tx functions.Tx) (any, error) {
 		if h.How == "exit in the effect" {
