@@ -120,7 +120,7 @@ func TestModelOnAFile(t *testing.T) { checkModel(t, true) }
 func checkModel(t *testing.T, file bool) {
 	checks := "40"
 	if long() {
-		checks = "2000"
+		checks = "300"
 	}
 	if f := flag.Lookup("rapid.checks"); f.Value.String() == f.DefValue {
 		_ = f.Value.Set(checks)

@@ -3,6 +3,7 @@ package runner
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"runtime/debug"
@@ -25,7 +26,22 @@ func protect(ctx context.Context, f functions.Function, ev db.Event) (effect db.
 			effect, err = nil, &db.PanicError{Value: p, Stack: debug.Stack()}
 		}
 	}()
-	return f.Work(ctx, ev)
+	effect, err = f.Work(ctx, ev)
+	return effect, readable(err)
+}
+
+// readable returns err, or the panic that asking for its text ends in: it is the
+// function's, and its text is asked for where a panic would end the process.
+func readable(err error) (same error) {
+	defer func() {
+		if p := recover(); p != nil {
+			same = &db.PanicError{Value: p, Stack: debug.Stack()}
+		}
+	}()
+	if err != nil {
+		_ = err.Error()
+	}
+	return err
 }
 
 // notSettled handles what Settle said of ev.
@@ -33,7 +49,7 @@ func (r *Runner) notSettled(l *lane, f functions.Function, ev db.Event, started 
 	if errors.Is(err, db.ErrSuperseded) || isEnding(err) {
 		return r.storeFailed(l, ev, err)
 	}
-	return r.failed(l, f, ev, started, err)
+	return r.failed(l, f, ev, started, readable(err))
 }
 
 // isEnding reports whether err is the storage's last word: the process is ending,
@@ -145,12 +161,15 @@ func (r *Runner) park(l *lane, ev db.Event, attempts int, err error) bool {
 	return false
 }
 
+// maxErrorLog bounds a function's error in the log, in characters.
+const maxErrorLog = 4096
+
 // say logs what happened to an event, never its payload.
 func (r *Runner) say(level slog.Level, msg string, ev db.Event, err error, more ...slog.Attr) {
 	attrs := append([]slog.Attr{
 		slog.String("type", ev.Type), slog.String("client_id", ev.ClientID), slog.String("message_id", ev.MessageID),
 		slog.Int64("seq", ev.Seq), slog.Int("attempt", ev.Attempt), slog.String("request_id", ev.RequestID),
-		slog.String("error", err.Error()),
+		slog.String("error", fmt.Sprintf("%.*s", maxErrorLog, err.Error())),
 	}, more...)
 	if p, ok := errors.AsType[*db.PanicError](err); ok {
 		attrs = append(attrs, slog.String("stack", string(p.Stack)))

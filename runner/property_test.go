@@ -92,7 +92,7 @@ func drawPlan(t *rapid.T) plan {
 func TestBooksBalance(t *testing.T) {
 	rounds := 5 // of rapid's 100 plans
 	if os.Getenv("INTURN_LONG") == "1" {
-		rounds = 200
+		rounds = 50
 	}
 	for range rounds {
 		rapid.Check(t, func(rt *rapid.T) {

@@ -314,3 +314,44 @@ func TestAnAttemptOverItsTimeLimit(t *testing.T) {
 		}
 	})
 }
+
+// unreadable is an error as a function may return it by mistake: a nil pointer in an
+// interface.
+type unreadable struct{ text string }
+
+func (e *unreadable) Error() string { return e.text }
+
+func TestAnErrorThatPanicsIsAFailedAttempt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		work := func(_ context.Context, ev functions.Event, _ any) (functions.Effect, error) {
+			var bad *unreadable
+			switch {
+			case ev.Attempt > 1:
+				return nil, nil
+			case ev.ClientID == "reject":
+				return nil, &functions.RejectError{}
+			case ev.ClientID == "effect":
+				return func(functions.Tx) (any, error) { return nil, bad }, nil
+			}
+			return nil, bad
+		}
+		g := newRig(t, Options{}, functions.New("f", work), functions.New("ahead", work, functions.Ahead())).start(nil, false)
+		for _, typ := range []string{"f", "ahead"} {
+			for i, c := range []string{"work", "effect", "reject"} {
+				g.commit(event(c, fmt.Sprint(typ, i), typ, 10))
+			}
+		}
+		g.sleep(time.Hour)
+		for _, c := range []string{"work", "effect", "reject"} {
+			for _, it := range g.settled[c] {
+				if it.Event.Attempt != 2 || it.Status != db.Done {
+					t.Errorf("%s %s: %s by attempt %d, want done by 2", c, it.Event.MessageID, it.Status, it.Event.Attempt)
+				}
+			}
+			if len(g.settled[c]) != 2 {
+				t.Errorf("%s: %d of 2 events settled", c, len(g.settled[c]))
+			}
+		}
+		g.books()
+	})
+}
