@@ -66,9 +66,9 @@ const (
 	// watchdogAfter is how long the end may take beyond the drain before the process
 	// is ended the hard way, which loses nothing. The platform's kill time must be
 	// above both together.
-	watchdogAfter = 15 * time.Second
+	watchdogAfter = 20 * time.Second
 	streamsEnd    = 5 * time.Second // at least, for the answers to what streams have sent
-	adminEnd      = time.Second     // for the answers that the admin server still owes
+	serverEnd     = 5 * time.Second // for the answers that are still owed once the functions have ended
 )
 
 // addresses are those really bound.
@@ -179,7 +179,6 @@ func (s *serve) run(ctx context.Context, set *functions.Set, out, errOut io.Writ
 			return nil
 		}
 	}, func(error) { stop() })
-	addServer(&g, api.Server(handler, tlsConfig, log), public, stopping, stop, s.Drain)
 	g.Add(func() error { // net/http doesn't wait for connections that are WebSockets
 		<-stopping
 		ctx, cancel := context.WithTimeout(context.Background(), max(s.Drain, streamsEnd))
@@ -188,11 +187,14 @@ func (s *serve) run(ctx context.Context, set *functions.Set, out, errOut io.Writ
 		return nil
 	}, func(error) { stop() })
 	turns.AddTo(&g, s.Drain)
-	// The admin server outlives all that: /readyz says no while functions drain.
+	// The servers outlive all that: while functions drain they answer what they can,
+	// and say 503 to new events and on /readyz.
 	var group run.Group
 	drained := make(chan struct{})
+	done := sync.OnceFunc(func() { close(drained) })
 	group.Add(g.Run, func(error) { stop() })
-	addServer(&group, api.Server(api.Admin(options), nil, log), admin, drained, sync.OnceFunc(func() { close(drained) }), adminEnd)
+	addServer(&group, api.Server(handler, tlsConfig, log), public, drained, done)
+	addServer(&group, api.Server(api.Admin(options), nil, log), admin, drained, done)
 
 	s.sayReady(out, log, bound, tokens != nil)
 	ready(bound)
@@ -205,7 +207,7 @@ func (s *serve) run(ctx context.Context, set *functions.Set, out, errOut io.Writ
 }
 
 // addServer adds an HTTP server that, once told to stop, lets its requests end.
-func addServer(g *run.Group, srv *http.Server, ln net.Listener, stopping <-chan struct{}, stop func(), patience time.Duration) {
+func addServer(g *run.Group, srv *http.Server, ln net.Listener, stopping <-chan struct{}, stop func()) {
 	g.Add(func() error {
 		failed := make(chan error, 1)
 		go func() {
@@ -220,7 +222,7 @@ func addServer(g *run.Group, srv *http.Server, ln net.Listener, stopping <-chan 
 			return err
 		case <-stopping:
 		}
-		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		ctx, cancel := context.WithTimeout(context.Background(), serverEnd)
 		defer cancel()
 		if srv.Shutdown(ctx) != nil {
 			srv.Close()

@@ -52,7 +52,7 @@ func TestAnswersWhileItEnds(t *testing.T) {
 	}
 }
 
-// While functions drain, /readyz says no; a second signal ends the rest at once and
+// While functions drain, /readyz and new events are told no and questions are answered; a second signal ends the rest at once and
 // loses nothing.
 func TestTheEndIsSaidAndCanBeHastened(t *testing.T) {
 	t.Parallel()
@@ -68,6 +68,13 @@ func TestTheEndIsSaidAndCanBeHastened(t *testing.T) {
 	}
 	if a := curl(t, "http://"+s.admin+"/healthz"); a.status != 200 {
 		t.Errorf("healthz while it ends: %d %s", a.status, a.body)
+	}
+	a = s.post(t, chat("b", "1", "x"))
+	if p := a.problem(t); a.status != 503 || p.Type != "urn:inturn:problem:shutting-down" || a.header.Get("Retry-After") == "" {
+		t.Errorf("an event while it ends: %d %v %s", a.status, a.header, a.body)
+	}
+	if a := s.curl(t, "/v1/events/a/1"); a.status != 200 {
+		t.Errorf("a question while it ends: %d %s", a.status, a.body)
 	}
 	s.cmd.Process.Signal(syscall.SIGTERM)
 	s.end(t)

@@ -200,7 +200,11 @@ func (a *api) refuse(x *exchange, r *http.Request, err error) {
 	}
 	switch p.kind {
 	case shuttingDown:
-		h.Set("Connection", "close") // the next try should reach another process
+		// The next try should reach another process. HTTP/2 says that by itself, at the
+		// end; here it would cut the answer off.
+		if r.ProtoMajor == 1 {
+			h.Set("Connection", "close")
+		}
 	case mediaType:
 		h.Set("Accept", accepted)
 		h.Set("Accept-Encoding", "identity")
