@@ -237,8 +237,10 @@ func (s *streamSender) read(ctx context.Context, conn *websocket.Conn) error {
 			if s.over() {
 				return nil
 			}
-			if websocket.CloseStatus(err) == websocket.StatusPolicyViolation {
-				return &errStream{err}
+			switch websocket.CloseStatus(err) {
+			case websocket.StatusPolicyViolation, websocket.StatusMessageTooBig, websocket.StatusUnsupportedData, websocket.StatusInvalidFramePayloadData:
+				it, _ := s.oldest() // all before it are answered
+				return &errStream{fmt.Errorf("line %d: %w", it.line, err)}
 			}
 			return err
 		}
