@@ -114,11 +114,12 @@ func (a *api) readLines(ctx context.Context, body *patientBody, in *intake) {
 	lines := bufio.NewReaderSize(body, 32<<10)
 	for {
 		line, err := a.readLine(lines)
+		line = bytes.TrimRight(line, "\r\n")
 		var p *problem
 		switch {
 		case err != nil && err != io.EOF:
 			p = a.linesProblem(err)
-		case int64(len(bytes.TrimRight(line, "\r\n"))) > a.MaxEvent:
+		case int64(len(line)) > a.MaxEvent:
 			p = tooLarge.because("an event may have %d bytes: send less in one line", a.MaxEvent)
 		}
 		if p != nil {

@@ -68,13 +68,21 @@ func (t *taker) take(ctx context.Context, items []item) ([]answer, error) {
 
 // refuseOpen gives the open answers the reason why they can't be had.
 func (t *taker) refuseOpen(items []item, answers []answer, err error) {
+	var here *order // what was refused before, among these
+	if t.order != nil {
+		here = &order{}
+	}
 	for i := range answers {
-		if a := &answers[i]; a.open {
+		a, account := &answers[i], items[i].account
+		if a.open {
 			a.open = false
-			if a.problem = storeProblem(err); t.order.holds(items[i].account) {
+			if a.problem = storeProblem(err); here.holds(account) {
 				a.problem = storeProblem(db.ErrNotAttempted)
 			}
-			t.order.refuse(items[i].account)
+			t.order.refuse(account)
+		}
+		if a.problem != nil {
+			here.refuse(account)
 		}
 	}
 }

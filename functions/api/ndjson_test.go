@@ -1,0 +1,334 @@
+package api
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"inturn/db"
+)
+
+func entriesOf(t testing.TB, text string) (entries []entry) {
+	t.Helper()
+	if text != "" && !strings.HasSuffix(text, "\n") {
+		t.Errorf("the last line is not whole: %q", text)
+	}
+	for i, line := range strings.Split(strings.TrimSuffix(text, "\n"), "\n") {
+		if text == "" {
+			break
+		}
+		var e entry
+		strict(t, line, &e)
+		if e.N != i+1 {
+			t.Errorf("line %d has n %d", i+1, e.N)
+		}
+		entries = append(entries, e)
+	}
+	return entries
+}
+
+func postLinesOf(t testing.TB, h http.Handler, target, body string) []entry {
+	t.Helper()
+	w := request(h, "POST", target, body, "Content-Type", "application/x-ndjson")
+	if w.Code != 200 || w.Header().Get("Content-Type") != "application/x-ndjson" {
+		t.Fatalf("%d %s", w.Code, w.Body)
+	}
+	return entriesOf(t, w.Body.String())
+}
+
+func TestLines(t *testing.T) {
+	for _, query := range []string{"", "?on_error=continue"} {
+		h := newAPI(t, Options{Store: mixedStore(t)})
+		got := postLinesOf(t, h, "/v1/events"+query, "\n"+strings.Join(mixedBodies(), "\r\n \n")+"\n\n")
+		if want := mixedTold(query != ""); said(got) != want {
+			t.Errorf("%s got\n%s\nwant\n%s", query, said(got), want)
+		}
+	}
+	if got := postLinesOf(t, newAPI(t, Options{}), "/v1/events", " \n\n"); len(got) != 0 {
+		t.Errorf("no lines: %+v", got)
+	}
+	wantProblem(t, request(newAPI(t, Options{}), "POST", "/v1/events?on_error=no", "", "Content-Type", typeLines), 400, "invalid-request")
+	wantProblem(t, request(newAPI(t, Options{}), "POST", "/v1/events", "", "Content-Type", typeLines, "Idempotency-Key", `"1"`), 400, "invalid-request")
+}
+
+// Far more lines than a group: all are answered, in order, and the rule of order
+// holds from group to group.
+func TestManyLines(t *testing.T) {
+	s := &fakeStore{}
+	h := newAPI(t, Options{Store: s})
+	var body strings.Builder
+	for i := range 3 * groupItems {
+		fmt.Fprintln(&body, small("a", fmt.Sprint(i)))
+		if i == 10 {
+			fmt.Fprintln(&body, `{"client_id":"b","message_id":"0","type":"any"}`)
+		}
+	}
+	fmt.Fprintln(&body, small("b", "1"))
+	got := postLinesOf(t, h, "/v1/events", body.String())
+	if len(got) != 3*groupItems+2 {
+		t.Fatalf("%d answers", len(got))
+	}
+	for i, e := range got {
+		want := 202
+		switch i {
+		case 11:
+			want = 400
+		case len(got) - 1:
+			want = 424
+		}
+		if e.Status != want {
+			t.Errorf("line %d: %s", i+1, e.said())
+		}
+	}
+	for i, e := range s.events {
+		if e.MessageID != fmt.Sprint(i) {
+			t.Fatalf("event %d is %s", i, e.MessageID)
+		}
+	}
+}
+
+func TestLongLines(t *testing.T) {
+	long := strings.Replace(small("a", "2"), `"payload":"2"`, `"payload":"`+strings.Repeat("x", 100_000)+`"`, 1)
+	exact := strings.Replace(small("a", "3"), `"payload":"3"`, `"payload":"`+strings.Repeat("x", 40_000-len(small("a", "3"))+1)+`"`, 1)
+	a := Options{MaxEvent: 40_000, Streams: NewStreams(0)}
+	h := newAPI(t, a)
+	body := strings.Join([]string{small("a", "1"), long, exact, small("b", "1")}, "\n")
+	if got, want := said(postLinesOf(t, h, "/v1/events", body)), "202 a/1 1 pending\n413 too-large\n424 not-attempted\n424 not-attempted"; got != want {
+		t.Errorf("got\n%s", got)
+	}
+	if got, want := said(postLinesOf(t, h, "/v1/events?on_error=continue", body+"\n"+long)), "202 a/1 1 pending repeat\n413 too-large\n202 a/3 2 pending\n202 b/1 3 pending\n413 too-large"; got != want {
+		t.Errorf("got\n%s", got)
+	}
+	if a.Streams.held != 0 || a.Streams.open != 0 {
+		t.Errorf("%d bytes, %d streams are still counted", a.Streams.held, a.Streams.open)
+	}
+}
+
+// What the storage has no room for waits a while, and is then said line by line.
+func TestLinesAndAnOverload(t *testing.T) {
+	overloaded := func(n int) (errs []error) {
+		for range n {
+			errs = append(errs, db.ErrOverloaded)
+		}
+		return errs
+	}
+	body := strings.Join([]string{small("a", "1"), small("b", "1"), small("a", "2"), "x"}, "\n")
+	for _, tt := range []struct {
+		err  []error
+		want string
+	}{
+		{overloaded(5), "202 a/1 1 pending\n202 b/1 2 pending\n202 a/2 3 pending\n400 invalid-event #"},
+		{overloaded(1000), "503 overloaded\n503 overloaded\n424 not-attempted\n400 invalid-event #"},
+		{[]error{db.ErrClosed}, "503 shutting-down\n503 shutting-down\n424 not-attempted\n400 invalid-event #"},
+		{[]error{errors.New("x")}, "500 internal\n500 internal\n424 not-attempted\n400 invalid-event #"},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			began := time.Now()
+			s := &fakeStore{batchErrs: tt.err}
+			got := said(postLinesOf(t, newAPI(t, Options{Store: s}), "/v1/events", body))
+			if got != tt.want {
+				t.Errorf("got\n%s\nwant\n%s", got, tt.want)
+			}
+			if took := time.Since(began); took > linesPatience+2*time.Second {
+				t.Errorf("it took %v", took)
+			}
+		})
+	}
+}
+
+// lineClient sends lines over a real connection and reads answers meanwhile.
+type lineClient struct {
+	io.WriteCloser
+	answers *bufio.Reader
+	closed  func() error
+}
+
+func sendLines(t *testing.T, addr string) *lineClient {
+	t.Helper()
+	pr, pw := io.Pipe()
+	r, err := http.NewRequest("POST", "http://"+addr+"/v1/events", pr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Content-Type", typeLines)
+	transport := &http.Transport{}
+	t.Cleanup(transport.CloseIdleConnections)
+	type result struct {
+		w   *http.Response
+		err error
+	}
+	got := make(chan result, 1)
+	go func() {
+		w, err := transport.RoundTrip(r)
+		got <- result{w, err}
+	}()
+	// The header comes with the first answer.
+	fmt.Fprintln(pw, small("first", "1"))
+	g := <-got
+	if g.err != nil {
+		t.Fatal(g.err)
+	}
+	t.Cleanup(func() { pw.Close(); g.w.Body.Close() })
+	c := &lineClient{pw, bufio.NewReader(g.w.Body), g.w.Body.Close}
+	if e := c.next(t); e.Status != 202 {
+		t.Fatal(e.said())
+	}
+	return c
+}
+
+func (c *lineClient) next(t *testing.T) (e entry) {
+	t.Helper()
+	line, err := c.answers.ReadString('\n')
+	if err != nil {
+		t.Fatalf("%v after %q", err, line)
+	}
+	strict(t, line, &e)
+	return e
+}
+
+// A sender that waits for each answer gets it: nothing is held back for a group to fill.
+func TestLinesAreAnsweredWhileTheyAreRead(t *testing.T) {
+	c := sendLines(t, serve(t, Server(newAPI(t, Options{}), nil, nil), 0))
+	for i := range 3 {
+		fmt.Fprintln(c, small("a", fmt.Sprint(i)))
+		if e := c.next(t); e.Status != 202 || e.N != i+2 {
+			t.Errorf("%d %s", e.N, e.said())
+		}
+	}
+	c.Close()
+	if rest, err := io.ReadAll(c.answers); err != nil || len(rest) > 0 {
+		t.Errorf("%q, %v", rest, err)
+	}
+}
+
+func TestLinesAtShutdown(t *testing.T) {
+	stopping, streams := make(chan struct{}), NewStreams(0)
+	c := sendLines(t, serve(t, Server(newAPI(t, Options{Stopping: stopping, Streams: streams}), nil, nil), 0))
+	close(stopping)
+	if e := c.next(t); e.said() != "503 shutting-down" || e.N != 2 || e.RetryAfter == 0 {
+		t.Errorf("%d %s", e.N, e.said())
+	}
+	if rest, err := io.ReadAll(c.answers); err != nil || len(rest) > 0 {
+		t.Errorf("%q, %v", rest, err)
+	}
+	if err := streams.Wait(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
+// Lines that were whole when the sender left are taken.
+func TestASenderOfLinesThatLeaves(t *testing.T) {
+	s, streams := &fakeStore{received: make(chan db.Event, 10)}, NewStreams(0)
+	c := dial(t, serve(t, Server(newAPI(t, Options{Store: s, Streams: streams}), nil, nil), 0))
+	lines := small("a", "1") + "\n" + small("a", "2") + "\n" + small("a", "3")[:20]
+	fmt.Fprintf(c, "POST /v1/events HTTP/1.1\r\nHost: x\r\nContent-Type: %s\r\nContent-Length: 1000\r\n\r\n%s", typeLines, lines)
+	for i := range 2 {
+		if ev := <-s.received; ev.MessageID != fmt.Sprint(i+1) {
+			t.Errorf("got %s", ev.MessageID)
+		}
+	}
+	c.Close()
+	if err := streams.Wait(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if len(s.received) > 0 {
+		t.Errorf("half a line was taken: %+v", <-s.received)
+	}
+}
+
+func TestASenderOfLinesThatIsSilent(t *testing.T) {
+	body := &patientBody{Reader: brokenReader{os.ErrDeadlineExceeded}, rc: http.NewResponseController(&discardAnswer{})}
+	a := &api{Options: Options{}.complete()}
+	in := newIntake(a.Streams)
+	a.readLines(t.Context(), body, in)
+	in.end()
+	var g group
+	if !in.take(&g) || len(g.raws) != 1 || g.raws[0].problem == nil || g.raws[0].problem.name != "request-timeout" {
+		t.Errorf("%+v", g.raws)
+	}
+}
+
+type brokenReader struct{ err error }
+
+func (r brokenReader) Read([]byte) (int, error) { return 0, r.err }
+
+func TestStreamsAreBounded(t *testing.T) {
+	streams := NewStreams(1)
+	addr := serve(t, Server(newAPI(t, Options{Streams: streams}), nil, nil), 0)
+	c := sendLines(t, addr)
+	h := newAPI(t, Options{Streams: streams})
+	wantProblem(t, request(h, "POST", "/v1/events", "", "Content-Type", typeLines), 503, "overloaded")
+	wantProblem(t, request(h, "GET", "/v1/stream", "", upgradeHeaders()...), 503, "overloaded")
+	c.Close()
+	if err := streams.Wait(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if got := postLinesOf(t, h, "/v1/events", small("a", "1")); len(got) != 1 {
+		t.Errorf("%+v", got)
+	}
+}
+
+func upgradeHeaders(more ...string) []string {
+	return append([]string{"Connection", "Upgrade", "Upgrade", "websocket", "Sec-WebSocket-Version", "13", "Sec-WebSocket-Key", "AAAAAAAAAAAAAAAAAAAAAA=="}, more...)
+}
+
+func TestTheRoomOfAllStreams(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := NewStreams(0)
+		if !s.hold(maxStreamsHeld) || s.hold(maxStreamsHeld+1) {
+			t.Error("the bounds are elsewhere")
+		}
+		waited := make(chan error, 1)
+		go func() { waited <- s.waitRoom(t.Context()) }()
+		synctest.Wait()
+		s.release(maxStreamsHeld + 1)
+		synctest.Wait()
+		select {
+		case <-waited:
+			t.Error("there was no room")
+		default:
+		}
+		s.release(1)
+		if err := <-waited; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func FuzzLines(f *testing.F) {
+	f.Add([]byte(strings.Join(mixedBodies(), "\n")))
+	f.Add([]byte("\n\r\n" + small("a", "1") + "\r\n{}\n\xff\n" + strings.Repeat("[", 5000)))
+	f.Add([]byte(small("a", "1") + "\n" + strings.Repeat("x", 3000) + "\n" + small("a", "2")))
+	h := newAPI(f, Options{MaxEvent: 2000, Store: &instantStore{}})
+	f.Fuzz(func(t *testing.T, body []byte) {
+		for _, target := range []string{"/v1/events", "/v1/events?on_error=continue"} {
+			lines := 0
+			for _, line := range strings.Split(string(body), "\n") {
+				if strings.TrimSpace(line) != "" {
+					lines++
+				}
+			}
+			got := postLinesOf(t, h, target, string(body))
+			if len(got) != lines {
+				t.Fatalf("%d lines, %d answers", lines, len(got))
+			}
+			poisoned := false
+			for _, e := range got {
+				if e.Status == 0 || e.Status >= 500 {
+					t.Fatalf("%s", e.said())
+				}
+				if poisoned && e.Status != 424 {
+					t.Fatalf("after a line that can't be read: %s", e.said())
+				}
+				poisoned = poisoned || target == "/v1/events" && e.Status == 400 && e.ClientID == ""
+			}
+		}
+	})
+}
