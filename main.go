@@ -25,6 +25,7 @@ import (
 	"inturn/cli"
 	"inturn/db"
 	"inturn/functions"
+	"inturn/functions/api"
 	"inturn/functions/message"
 	"inturn/functions/work"
 )
@@ -47,6 +48,7 @@ type commands struct {
 	Generate cli.Generate `cmd:"" help:"Write client messages to a CSV file."`
 	Send     cli.Send     `cmd:"" help:"Send a file of events, over HTTP or a WebSocket."`
 	LoadTest cli.LoadTest `cmd:"" name:"loadtest" help:"Offer messages at a fixed rate, then verify by the API what became of them."`
+	Token    cli.Token    `cmd:"" help:"Make, list and revoke tokens."`
 	Check    cli.Check    `cmd:"" help:"Prove from the file alone that nothing was lost, doubled or overtaken."`
 	Query    cli.Query    `cmd:"" help:"Run read-only SQL on the file, also while the server runs."`
 	Health   cli.Health   `cmd:"" help:"Exit with 0 if the server is ready."`
@@ -93,8 +95,22 @@ func execute(args []string, out, errOut io.Writer) int {
 	}
 	command.BindTo(ctx, (*context.Context)(nil))
 	command.Bind(cli.IO{Out: out, Err: errOut}, set, set.Invariants(),
-		cli.Start(startDemo(set)), cli.Build{Version: version, SQLite: db.SQLiteVersion})
+		cli.Start(startDemo(set)), tokenEditor, cli.Build{Version: version, SQLite: db.SQLiteVersion})
 	return cli.Fail(errOut, command.Run())
+}
+
+// tokenEditor is the token commands' way to the file that the API reads.
+var tokenEditor = cli.TokenEditor{
+	New: func(path string, info cli.TokenInfo) (string, error) { return api.NewToken(path, api.TokenInfo(info)) },
+	List: func(path string) ([]cli.TokenInfo, error) {
+		list, err := api.ListTokens(path)
+		infos := make([]cli.TokenInfo, len(list))
+		for i, info := range list {
+			infos[i] = cli.TokenInfo(info)
+		}
+		return infos, err
+	},
+	Revoke: api.RevokeToken,
 }
 
 // startDemo runs the server that the demo sends to.

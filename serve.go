@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -25,6 +26,7 @@ import (
 	"inturn/db"
 	"inturn/functions"
 	"inturn/functions/api"
+	"inturn/functions/hook"
 	"inturn/runner"
 	localtls "inturn/tls"
 )
@@ -103,6 +105,9 @@ func (s *serve) run(ctx context.Context, set *functions.Set, out, errOut io.Writ
 	log := s.logger(errOut)
 	tokens, err := s.tokens()
 	if err != nil {
+		return fmt.Errorf("serve: %w", err)
+	}
+	if set, err = functions.NewSet(slices.Concat(set.All(), []functions.Function{hook.Function(tokens.Secrets)})...); err != nil {
 		return fmt.Errorf("serve: %w", err)
 	}
 
@@ -186,6 +191,16 @@ func (s *serve) run(ctx context.Context, set *functions.Set, out, errOut io.Writ
 		_ = streams.Wait(ctx) // who is not done by then resends
 		return nil
 	}, func(error) { stop() })
+	hangup := make(chan os.Signal, 1)
+	if s.TokenFile != "" { // else it ends the process, as it does for a closed terminal
+		signal.Notify(hangup, syscall.SIGHUP)
+		defer signal.Stop(hangup)
+	}
+	watching, unwatch := context.WithCancel(context.Background())
+	g.Add(func() error {
+		tokens.Watch(watching, hangup, log)
+		return nil
+	}, func(error) { unwatch() })
 	turns.AddTo(&g, s.Drain)
 	// The servers outlive all that: while functions drain they answer what they can,
 	// and say 503 to new events and on /readyz.

@@ -4,12 +4,14 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"crypto/subtle"
+	"encoding/base64"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"strings"
+	"sync/atomic"
 
 	jsonv2 "github.com/go-json-experiment/json"
 )
@@ -17,6 +19,7 @@ import (
 // Bounds of a token file. Every token is compared with on each request.
 const (
 	maxTokens    = 1000
+	maxSecrets   = 10 // of one client_id
 	maxTokenFile = 1 << 20
 )
 
@@ -39,8 +42,18 @@ func (s scope) String() string {
 	return "?"
 }
 
-// Tokens are those that are taken. They don't change.
-type Tokens struct{ list []token }
+// Tokens are those that are taken, and the secrets of those who sign. Reload and
+// Watch exchange all of them at once.
+type Tokens struct {
+	path, env string
+	set       atomic.Pointer[tokenSet]
+}
+
+// tokenSet is what was read at one time. It doesn't change.
+type tokenSet struct {
+	list    []token
+	secrets map[string][]string // by client_id
+}
 
 type token struct {
 	name      string
@@ -61,33 +74,66 @@ func HashToken(secret string) string {
 // scope. Either may be ""; if both are, it returns nil: no tokens are asked for. A
 // file without tokens lets nobody in. The file is strict JSON,
 //
-//	{"tokens": [
-//	  {"name": "shop", "hash": "…", "scopes": ["ingest", "read", "operate"], "client_ids": ["a"]}
-//	]}
+//	{
+//	  "tokens": [
+//	    {"name": "shop", "hash": "…", "scopes": ["ingest", "read", "operate"], "client_ids": ["a"]}
+//	  ],
+//	  "secrets": {"a": ["whsec_…"]}
+//	}
 //
 // with HashToken's hash. client_ids is optional; with it the token is good for
-// these alone, for writing and reading.
+// these alone, for writing and reading. secrets is optional: by client_id, the keys
+// of those who sign as Standard Webhooks says; where two are listed both are good, so
+// that one can follow the other without a gap.
 func LoadTokens(path, env string) (*Tokens, error) {
 	env = strings.TrimSpace(env)
 	if path == "" && env == "" {
 		return nil, nil
 	}
-	t := &Tokens{}
-	if path != "" {
-		if err := t.load(path); err != nil {
-			return nil, fmt.Errorf("token file %s: %w", path, err)
-		}
-	}
-	if env != "" {
-		if strings.Trim(env, visible) != "" {
-			return nil, errors.New("INTURN_TOKEN: must be visible ASCII characters, because it is sent in a header")
-		}
-		err := t.add(token{name: "INTURN_TOKEN", hash: sha256.Sum256([]byte(env)), scopes: anyone.scopes})
-		if err != nil {
-			return nil, fmt.Errorf("INTURN_TOKEN: %w", err)
-		}
+	t := &Tokens{path: path, env: env}
+	if err := t.Reload(); err != nil {
+		return nil, err
 	}
 	return t, nil
+}
+
+// Reload reads the file again. After an error the tokens are as they were before.
+func (t *Tokens) Reload() error {
+	s := &tokenSet{}
+	if t.path != "" {
+		file, err := readTokenFile(t.path)
+		if err == nil {
+			err = s.fill(file)
+		}
+		if err != nil {
+			return fmt.Errorf("token file %s: %w", t.path, err)
+		}
+	}
+	if t.env != "" {
+		if strings.Trim(t.env, visible) != "" {
+			return errors.New("INTURN_TOKEN: must be visible ASCII characters, because it is sent in a header")
+		}
+		err := s.add(token{name: "INTURN_TOKEN", hash: sha256.Sum256([]byte(t.env)), scopes: anyone.scopes})
+		if err != nil {
+			return fmt.Errorf("INTURN_TOKEN: %w", err)
+		}
+	}
+	t.set.Store(s)
+	return nil
+}
+
+// Secrets returns the signing secrets of a client_id that are good now.
+func (t *Tokens) Secrets(clientID string) []string {
+	if t == nil {
+		return nil
+	}
+	return t.set.Load().secrets[clientID]
+}
+
+// tokensFile is the file.
+type tokensFile struct {
+	Tokens  []tokenEntry        `json:"tokens"`
+	Secrets map[string][]string `json:"secrets,omitempty"`
 }
 
 // tokenEntry is one entry of the file.
@@ -95,38 +141,54 @@ type tokenEntry struct {
 	Name      string   `json:"name"`
 	Hash      string   `json:"hash"`
 	Scopes    []string `json:"scopes"`
-	ClientIDs []string `json:"client_ids"`
+	ClientIDs []string `json:"client_ids,omitempty"`
 }
 
-func (t *Tokens) load(path string) error {
+func readTokenFile(path string) (file tokensFile, err error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return errors.Unwrap(err) // the path is named by the caller
+		return file, errors.Unwrap(err) // the path is named by the caller
 	}
 	defer f.Close()
 	text, err := io.ReadAll(io.LimitReader(f, maxTokenFile+1))
 	if err != nil {
-		return err
+		return file, err
 	}
 	if len(text) > maxTokenFile {
-		return fmt.Errorf("is larger than %d bytes", maxTokenFile)
+		return file, fmt.Errorf("is larger than %d bytes", maxTokenFile)
 	}
-	var file struct {
-		Tokens []tokenEntry `json:"tokens"`
-	}
-	if err := jsonv2.Unmarshal(bytes.TrimSpace(text), &file, jsonv2.RejectUnknownMembers(true)); err != nil {
-		return err
-	}
+	return file, jsonv2.Unmarshal(bytes.TrimSpace(text), &file, jsonv2.RejectUnknownMembers(true))
+}
+
+func (s *tokenSet) fill(file tokensFile) error {
 	for i, entry := range file.Tokens {
 		tok, err := entry.token()
 		if err == nil {
-			err = t.add(tok)
+			err = s.add(tok)
 		}
 		if err != nil {
 			return fmt.Errorf("token %d (%.64q): %w", i+1, entry.Name, err)
 		}
 	}
+	s.secrets = file.Secrets
+	for id, secrets := range file.Secrets {
+		if id == "" || len(secrets) == 0 || len(secrets) > maxSecrets {
+			return fmt.Errorf("secrets of %.64q: must be 1 to %d, of a client_id", id, maxSecrets)
+		}
+		for i, secret := range secrets {
+			if !validSecret(secret) { // it must not be shown
+				return fmt.Errorf("secret %d of %.64q: must be whsec_ and 24 to 64 random bytes in base64", i+1, id)
+			}
+		}
+	}
 	return nil
+}
+
+// validSecret follows Standard Webhooks, "Signature scheme".
+func validSecret(secret string) bool {
+	text, ok := strings.CutPrefix(secret, "whsec_")
+	key, err := base64.StdEncoding.DecodeString(text)
+	return ok && err == nil && len(key) >= 24 && len(key) <= 64
 }
 
 func (e tokenEntry) token() (token, error) {
@@ -164,11 +226,11 @@ func (e tokenEntry) token() (token, error) {
 // visible is the characters of a token.
 const visible = "!\"#$%&'()*+,-./0123456789:;<=>?@ABCDEFGHIJKLMNOPQRSTUVWXYZ[\\]^_`abcdefghijklmnopqrstuvwxyz{|}~"
 
-func (t *Tokens) add(tok token) error {
-	if len(t.list) == maxTokens {
+func (s *tokenSet) add(tok token) error {
+	if len(s.list) == maxTokens {
 		return fmt.Errorf("there are more than %d tokens", maxTokens)
 	}
-	for _, other := range t.list {
+	for _, other := range s.list {
 		switch {
 		case other.name == tok.name:
 			return errors.New("another token has this name")
@@ -176,7 +238,7 @@ func (t *Tokens) add(tok token) error {
 			return fmt.Errorf("this is the same token as %.64q", other.name)
 		}
 	}
-	t.list = append(t.list, tok)
+	s.list = append(s.list, tok)
 	return nil
 }
 
@@ -184,12 +246,13 @@ func (t *Tokens) add(tok token) error {
 // them, each in constant time: how long it takes tells nothing about any.
 func (t *Tokens) find(secret string) *token {
 	sum := sha256.Sum256([]byte(secret))
+	list := t.set.Load().list
 	found := -1
-	for i := range t.list {
-		found = subtle.ConstantTimeSelect(subtle.ConstantTimeCompare(sum[:], t.list[i].hash[:]), i, found)
+	for i := range list {
+		found = subtle.ConstantTimeSelect(subtle.ConstantTimeCompare(sum[:], list[i].hash[:]), i, found)
 	}
 	if found < 0 {
 		return nil
 	}
-	return &t.list[found]
+	return &list[found]
 }
