@@ -26,7 +26,8 @@ type engine struct {
 	ended chan error
 
 	mu     sync.Mutex
-	armed  string // at what the crash comes
+	armed  string // at what the crash comes, and
+	after  int    // after how many of them
 	dead   bool   // it has come: nothing that this engine does now is real
 	left   string // a copy of the files at that moment
 	inside map[string]bool
@@ -46,7 +47,7 @@ func (w *world) open(path string) {
 	}
 	r := runner.New(runner.Options{Store: e.store, Functions: set, HotBytes: w.plan.hotBytes, Slice: w.plan.slice, Pollers: w.plan.pollers})
 	e.store.OnAppend(func(evs []db.Event) {
-		e.crashAt("crash before the answer") // the commit is durable, and nobody knows
+		e.crashAt(beforeAnswer)
 		r.Appended(evs)
 	})
 	r.Start(e.store.Backlog())
@@ -99,20 +100,24 @@ func (e *engine) crash() {
 
 func (e *engine) crashAt(point string) {
 	e.mu.Lock()
-	armed := e.armed == point
+	now := false
+	if e.armed == point {
+		e.after--
+		now = e.after < 0
+	}
 	e.mu.Unlock()
-	if armed {
+	if now {
 		e.crash()
 	}
 }
 
-func (e *engine) arm(point string) {
+func (e *engine) arm(point string, after int) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.armed = point
+	e.armed, e.after = point, after
 }
 
-func (e *engine) disarm() { e.arm("") }
+func (e *engine) disarm() { e.arm("", 0) }
 
 func (e *engine) isDead() bool {
 	e.mu.Lock()
@@ -194,7 +199,7 @@ func (e *engine) ahead(_ context.Context, ev functions.Event, s script) (functio
 
 // effect notes that it ran, as part of the settle, and fails afterwards if it must.
 func (e *engine) effect(tx functions.Tx, ev functions.Event, s script, fail way) error {
-	e.crashAt("crash in an effect")
+	e.crashAt(inEffect)
 	key := ev.ClientID + "/" + ev.MessageID
 	if _, err := tx.ExecContext(tx.Context(), `INSERT INTO effects (client_id, event) VALUES (?, ?)`, ev.ClientID, key); err != nil {
 		return err

@@ -51,7 +51,7 @@ var ways = []way{"error", "retry now", "retry later", "panic", "goexit", "effect
 type step struct {
 	do    string
 	sends []send        // of "send", at the same time for different clients
-	which int           // of "repeat" and "conflict": the event, modulo what was sent
+	which int           // of "repeat" and "conflict": the event, modulo what was sent; of a crash: after so many
 	pause time.Duration // of "sleep"
 }
 
@@ -65,19 +65,25 @@ type plan struct {
 	steps                    []step
 }
 
-var clients = []string{"a", "b", "c", "d"}
+// Where a crash can be made to come.
+const (
+	inEffect     = "crash in an effect"      // in the middle of a transaction
+	beforeAnswer = "crash before the answer" // the commit is durable, and nobody knows
+)
+
+var clients = []string{"a", "b", "c", "d", "e", "f"}
 
 func drawPlan(t *rapid.T, file bool) plan {
 	scripts := rapid.Custom(func(t *rapid.T) script {
 		s := script{
-			Fate:  rapid.SampledFrom([]fate{done, done, done, done, done, done, done, dead, parks}).Draw(t, "fate"),
+			Fate:  rapid.SampledFrom([]fate{done, done, done, done, done, done, dead, dead, parks}).Draw(t, "fate"),
 			Takes: rapid.SampledFrom([]int{0, 0, 0, 1, 2000}).Draw(t, "takes"),
 			Pad:   rapid.SampledFrom([]string{"", fmt.Sprintf("%03000d", 0)}).Draw(t, "pad"),
 		}
-		if rapid.IntRange(0, 3).Draw(t, "trouble") == 0 {
+		if rapid.IntRange(0, 2).Draw(t, "trouble") == 0 {
 			s.Fails = rapid.SliceOfN(rapid.SampledFrom(ways), 1, 3).Draw(t, "fails")
 		}
-		if rapid.IntRange(0, 3).Draw(t, "emit") == 0 {
+		if rapid.IntRange(0, 2).Draw(t, "emit") == 0 {
 			s.Emits = rapid.SampledFrom(clients).Draw(t, "emits")
 		}
 		return s
@@ -91,7 +97,7 @@ func drawPlan(t *rapid.T, file bool) plan {
 	})
 	kinds := []string{"send", "send", "send", "send", "repeat", "conflict", "sleep"}
 	if file {
-		kinds = append(kinds, "restart", "crash now", "crash in an effect", "crash before the answer")
+		kinds = append(kinds, "restart", "crash now", inEffect, inEffect, beforeAnswer)
 	}
 	steps := rapid.Custom(func(t *rapid.T) step {
 		s := step{do: rapid.SampledFrom(kinds).Draw(t, "do")}
@@ -100,6 +106,8 @@ func drawPlan(t *rapid.T, file bool) plan {
 			s.sends = rapid.SliceOfN(sends, 1, 8).Draw(t, "sends")
 		case "repeat", "conflict":
 			s.which = rapid.IntRange(0, 1000).Draw(t, "which")
+		case inEffect, beforeAnswer:
+			s.which = rapid.IntRange(0, 5).Draw(t, "after")
 		case "sleep":
 			s.pause = rapid.SampledFrom([]time.Duration{0, time.Millisecond, time.Second, 10 * time.Second}).Draw(t, "pause")
 		}
@@ -109,7 +117,7 @@ func drawPlan(t *rapid.T, file bool) plan {
 		hotBytes: rapid.SampledFrom([]int{1, 4 << 10, 64 << 10}).Draw(t, "hot bytes"),
 		slice:    rapid.IntRange(1, 6).Draw(t, "slice"),
 		pollers:  rapid.IntRange(1, 3).Draw(t, "pollers"),
-		steps:    rapid.SliceOfN(steps, 1, 20).Draw(t, "steps"),
+		steps:    rapid.SliceOfN(steps, 5, 20).Draw(t, "steps"),
 	}
 }
 
@@ -233,7 +241,7 @@ func (w *world) do(s step) {
 		synctest.Wait() // nobody writes: the files are as a kill would leave them
 		w.engine.crash()
 	default:
-		w.engine.arm(s.do)
+		w.engine.arm(s.do, s.which)
 	}
 }
 
