@@ -231,6 +231,23 @@ func (p *process) signal(s syscall.Signal) {
 	}
 }
 
+// stop stops the process and returns when it stands still.
+func (p *process) stop() {
+	p.t.Helper()
+	p.signal(syscall.SIGSTOP)
+	var status syscall.WaitStatus
+	for {
+		_, err := syscall.Wait4(p.cmd.Process.Pid, &status, syscall.WUNTRACED, nil)
+		switch {
+		case err == syscall.EINTR:
+		case err != nil || !status.Stopped():
+			p.t.Fatalf("stop: status %v, %v", status, err)
+		default:
+			return
+		}
+	}
+}
+
 // kill ends the process as a crash would, also one that is stopped.
 func (p *process) kill() { p.cmd.Process.Kill() }
 

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -100,7 +101,7 @@ func TestBriefStop(t *testing.T) {
 	first := start(t, dir)
 	url, c := first.ready(), dial(t, dir)
 	mustPost(t, c, url, workEvent("a", 0, 200*time.Millisecond))
-	first.signal(syscall.SIGSTOP)
+	first.stop()
 	second, third := start(t, dir), start(t, dir)
 	wantWaiting(t, second, first)
 	wantWaiting(t, third, first)
@@ -118,9 +119,47 @@ func TestBriefStop(t *testing.T) {
 	second.stops()
 }
 
+// TestEpochIsTheFence: a process that runs and beats writes nothing from the commit on
+// by which another one has taken the file, also what it has queued before.
+func TestEpochIsTheFence(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	first := start(t, dir)
+	url, c := first.ready(), dial(t, dir)
+	mustPost(t, c, url, workEvent("running", 0, 500*time.Millisecond))
+	person := holdLock(t, dir)
+	queued := make(chan answer, 1)
+	go func() {
+		a, _ := c.post(context.Background(), url, workEvent("queued", 0, 0))
+		queued <- a
+	}()
+	first.says(waitsForLock)
+	person.release("UPDATE owner SET epoch = epoch + 1;")
+	if a := <-queued; a.taken() {
+		t.Fatalf("an append to a process that has lost the file is answered %d", a.Status)
+	}
+	wantFenced(t, first)
+	file := read(t, dbFile(dir))
+	if s := file.events[key("running", "w0")]; len(file.events) != 1 || !s.pending {
+		t.Errorf("the process that has lost the file has written: %+v", file.events)
+	}
+}
+
+// wantFenced waits for the end of a process that has lost the file.
+func wantFenced(t *testing.T, p *process) {
+	t.Helper()
+	if status := p.ends(); status != 1 {
+		t.Errorf("exit status %d of the process that has lost the file:\n%s", status, p.log())
+	}
+	if log := p.log(); !strings.Contains(log, "inturn: serve: another process owns the database") || strings.Contains(log, "goroutine ") {
+		t.Errorf("the process that has lost the file says:\n%s", log)
+	}
+}
+
 // fenced is what waits in a stopped process.
 type fenced struct {
 	client *client
+	epoch  int64      // under which it owned the file
 	queued chan error // of the append that was queued when the process was stopped
 }
 
@@ -134,6 +173,7 @@ func stoppedWithWrites(t *testing.T, dir string) (*process, *fenced) {
 	mustPost(t, f.client, url, workEvent("before", 0, 0), "Prefer", "wait=60")
 	mustPost(t, f.client, url, workEvent("running", 0, time.Second))
 	mustPost(t, f.client, url, workEvent("running", 1, 0))
+	f.epoch = read(t, dbFile(dir)).epoch
 	person := holdLock(t, dir)
 	go func() {
 		a, err := f.client.post(context.Background(), url, workEvent("queued", 0, 0))
@@ -144,9 +184,11 @@ func stoppedWithWrites(t *testing.T, dir string) (*process, *fenced) {
 		}
 		f.queued <- err
 	}()
-	first.says(waitsForLock) // the append waits inside BEGIN IMMEDIATE
-	first.signal(syscall.SIGSTOP)
-	person.release()
+	first.says(waitsForLock)
+	// Had it got the write lock, it would keep it as long as it stands still, and nobody
+	// could take the file over.
+	first.stop()
+	person.release("")
 	return first, f
 }
 
@@ -154,14 +196,12 @@ func stoppedWithWrites(t *testing.T, dir string) (*process, *fenced) {
 func (f *fenced) afterTakeover(t *testing.T, first, second *process) {
 	t.Helper()
 	drained(t, second.dir)
+	if epoch := read(t, dbFile(second.dir)).epoch; epoch <= f.epoch {
+		t.Errorf("the second process has epoch %d, the first %d", epoch, f.epoch)
+	}
 	before := mark(t, second.dir)
 	first.signal(syscall.SIGCONT)
-	if status := first.ends(); status != 1 {
-		t.Errorf("exit status %d of the process that has lost the file:\n%s", status, first.log())
-	}
-	if log := first.log(); !strings.Contains(log, "inturn: serve: another process owns the database") || strings.Contains(log, "goroutine ") {
-		t.Errorf("the process that has lost the file says:\n%s", log)
-	}
+	wantFenced(t, first)
 	if err := <-f.queued; err != nil {
 		t.Error(err)
 	}
@@ -280,7 +320,7 @@ func TestPersonHoldsLock(t *testing.T) {
 	if f.refused.Load() == 0 {
 		t.Error("no append was refused")
 	}
-	person.release()
+	person.release("")
 
 	if a := mustPost(t, c, url, workEvent("worker", 0, time.Second), "Prefer", "wait=60"); !a.Duplicate || a.State != "done" {
 		t.Errorf("what ran meanwhile is answered %+v", a)
@@ -300,7 +340,8 @@ func TestPersonHoldsLock(t *testing.T) {
 }
 
 // person is one who has begun a write transaction beside a server.
-type person struct{ release func() }
+// release runs some SQL in it and commits.
+type person struct{ release func(sql string) }
 
 // holdLock begins a transaction in sqlite3, or in the test's process where there is
 // no sqlite3.
@@ -328,8 +369,8 @@ func holdLock(t testing.TB, dir string) person {
 	if line, err := bufio.NewReader(out).ReadString('\n'); line != "held\n" {
 		t.Fatalf("sqlite3 says %q, %v", line, err)
 	}
-	return person{func() {
-		io.WriteString(in, "COMMIT;\n.quit\n")
+	return person{func(sql string) {
+		io.WriteString(in, sql+"\nCOMMIT;\n.quit\n")
 		in.Close()
 		if err := cmd.Wait(); err != nil {
 			t.Errorf("sqlite3: %v", err)
@@ -348,8 +389,9 @@ func holdLockHere(t testing.TB, dir string) person {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return person{func() {
-		if err := tx.Commit(); err != nil {
+	return person{func(sql string) {
+		_, err := tx.Exec(sql)
+		if err = errors.Join(err, tx.Commit()); err != nil {
 			t.Errorf("release the write lock: %v", err)
 		}
 		pool.Close()
