@@ -103,6 +103,7 @@ func (c *committer) run() {
 		case len(ops) > 0:
 			c.guard.Lock()
 			c.commit(ops, false)
+			c.tidy()
 			c.guard.Unlock()
 		case !more:
 			return
@@ -307,8 +308,21 @@ func (c *committer) busy(ops []operation) {
 	}
 }
 
+// tidy keeps a WAL from growing into the room that is kept for settles.
+func (c *committer) tidy() {
+	if c.space.low() == nil || !c.w.longWAL() || c.failedWith() != nil {
+		return
+	}
+	if err := c.w.shrinkWAL(); err != nil {
+		c.log.Warn("the WAL can't be moved into the file", "error", err.Error())
+	}
+}
+
 func (c *committer) full(ops []operation, err error) {
 	c.log.Error("the disk is full: events are refused until there is room", "error", err.Error())
+	if err := c.w.shrinkWAL(); err != nil {
+		c.log.Warn("the WAL can't be moved into the file", "error", err.Error())
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.fullUntil, c.cautious = time.Now().Add(fullRetryAfter), true

@@ -20,8 +20,8 @@ type space struct {
 // How much room is kept for settles: the smaller of both.
 const (
 	spaceReserve      = 64 << 20
-	spaceReserveShare = 20 // a twentieth of the disk
-	spaceEvery        = time.Second
+	spaceReserveShare = 20                    // a twentieth of the disk
+	spaceEvery        = 50 * time.Millisecond // a fast disk fills the reserve of a small one in less than a second
 )
 
 // low returns nil if there is room, else an error that wraps ErrStorageFull.

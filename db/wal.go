@@ -38,3 +38,21 @@ func writeWALAgain(path string) (err error) {
 		at += int64(n)
 	}
 }
+
+// shrinkWAL gives the room of the WAL back. On a full disk the WAL may be all that
+// takes it, and it would be checkpointed only once it has grown further.
+func (w *writer) shrinkWAL() error {
+	if w.place.path == "" {
+		return nil
+	}
+	return w.sql("PRAGMA wal_checkpoint(TRUNCATE)")
+}
+
+// longWAL reports whether the WAL is long for a disk that is nearly full.
+func (w *writer) longWAL() bool {
+	if w.place.path == "" {
+		return false
+	}
+	info, err := os.Stat(w.place.path + "-wal")
+	return err == nil && info.Size() > 1<<20
+}

@@ -174,6 +174,7 @@ type Fault struct {
 	Times  int           // steps that fail then; 0: all until it is cleared
 
 	hits int
+	over bool
 }
 
 // Inject adds a fault; Clear takes all away. Both may be called while the database works.
@@ -181,6 +182,15 @@ func (w *Watched) Inject(f Fault) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.faults = append(w.faults, &f)
+}
+
+// Stop lets the faults that are there fail nothing more; Clear still counts them.
+func (w *Watched) Stop() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, f := range w.faults {
+		f.over = true
+	}
 }
 
 // Clear ends all faults and returns how many steps they made fail.
@@ -209,7 +219,7 @@ func (w *Watched) Hits() int {
 // fault returns the error of a step, 0 if it is to succeed. mu is held.
 func (w *Watched) fault(e Event) syscall.Errno {
 	for _, f := range w.faults {
-		if f.Op != e.Op || f.Kind != "" && f.Kind != e.Kind || !strings.HasSuffix(e.Name, f.Suffix) {
+		if f.over || f.Op != e.Op || f.Kind != "" && f.Kind != e.Kind || !strings.HasSuffix(e.Name, f.Suffix) {
 			continue
 		}
 		if f.After > 0 {
