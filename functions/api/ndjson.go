@@ -75,6 +75,13 @@ func (a *api) postLines(x *exchange, r *http.Request, who *token) error {
 	out := lineWriter{x: x, rc: rc}
 	n := 0
 	for g := new(group); in.take(g); {
+		// A token that was taken back is good for no further line.
+		who, denied := a.authorize(x, r, scopeIngest)
+		if t.who = who; denied != nil {
+			for i := range g.raws {
+				g.raws[i].problem = asProblem(denied)
+			}
+		}
 		items := t.items(g)
 		answers, err := t.take(r.Context(), items)
 		if err != nil {

@@ -150,7 +150,7 @@ type lineClient struct {
 	closed  func() error
 }
 
-func sendLines(t *testing.T, addr string) *lineClient {
+func sendLines(t *testing.T, addr string, headers ...string) *lineClient {
 	t.Helper()
 	pr, pw := io.Pipe()
 	r, err := http.NewRequest("POST", "http://"+addr+"/v1/events", pr)
@@ -158,6 +158,9 @@ func sendLines(t *testing.T, addr string) *lineClient {
 		t.Fatal(err)
 	}
 	r.Header.Set("Content-Type", typeLines)
+	for i := 0; i < len(headers); i += 2 {
+		r.Header.Set(headers[i], headers[i+1])
+	}
 	transport := &http.Transport{}
 	t.Cleanup(transport.CloseIdleConnections)
 	type result struct {

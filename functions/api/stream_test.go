@@ -382,6 +382,35 @@ func TestHandshakes(t *testing.T) {
 	}
 }
 
+// A token that is taken back ends the stream, and is good for no further line.
+func TestATokenThatIsTakenBack(t *testing.T) {
+	file := tokenFile(t, fmt.Sprintf(`{"tokens":[{"name":"n","hash":%q,"scopes":["ingest"]}]}`, HashToken("x")))
+	tokens, err := LoadTokens(file, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &fakeStore{}
+	addr := streamServer(t, Options{Store: s, Tokens: tokens})
+	c := connectRaw(t, addr, "", "Authorization", "Bearer x")
+	l := sendLines(t, addr, "Authorization", "Bearer x")
+	if err := os.WriteFile(file, []byte(`{"tokens":[]}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := tokens.Reload(); err != nil {
+		t.Fatal(err)
+	}
+	c.frame(opText, small("a", "1"))
+	c.closed(1008)
+	fmt.Fprintln(l, small("a", "1"))
+	if e := l.next(t); e.said() != "401 unauthorized" {
+		t.Error(e.said())
+	}
+	l.Close()
+	if len(s.events) != 1 {
+		t.Errorf("%d events are stored", len(s.events))
+	}
+}
+
 // The client of the same library, over TLS and the real storage, and all of it again
 // after a reconnect: repeats.
 func TestManyFramesToTheRealStore(t *testing.T) {
