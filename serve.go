@@ -39,7 +39,7 @@ type serve struct {
 
 	TLS    string   `name:"tls" help:"self-signed: by a local CA that is made once. off: behind a proxy that ends TLS." enum:"self-signed,off" default:"self-signed" env:"INTURN_TLS"`
 	TLSDir string   `name:"tls-dir" help:"Folder of the local CA; the file for clients is ca.pem in it. Default: tls beside the database." env:"INTURN_TLS_DIR" placeholder:"FOLDER"`
-	Domain []string `help:"Further name of this server in its certificate; may be repeated." env:"INTURN_DOMAIN"`
+	Domain []string `help:"Further name of this server in its certificate; may be repeated. With one, requests to foreign names (Host) are refused." env:"INTURN_DOMAIN"`
 
 	TokenFile      string `help:"File of hashed tokens with their scopes." env:"INTURN_TOKEN_FILE" placeholder:"FILE"`
 	InsecureNoAuth bool   `help:"Serve beyond loopback without tokens: everyone may do everything." env:"INTURN_INSECURE_NO_AUTH"`
@@ -53,6 +53,8 @@ type serve struct {
 	MaxBatch          int      `help:"Events of one batch." default:"1000" env:"INTURN_MAX_BATCH"`
 	MaxPending        int      `help:"Pending events in all; past it: 503." default:"10000000" env:"INTURN_MAX_PENDING"`
 	MaxAccountPending int      `help:"Pending events of one account; past it: 429." default:"1000000" env:"INTURN_MAX_ACCOUNT_PENDING"`
+	ClientRate        float64  `help:"Events of one client_id a second; past it: 429, and a stream is read slower. 0: no bound." default:"0" env:"INTURN_CLIENT_RATE"`
+	ClientBurst       int      `help:"Events of one client_id at once. 0: those of one second." default:"0" env:"INTURN_CLIENT_BURST"`
 	MaxConnections    int      `help:"Connections at once; further ones wait." default:"10000" env:"INTURN_MAX_CONNECTIONS"`
 
 	Drain    time.Duration `help:"How long functions may go on after SIGTERM." default:"30s" env:"INTURN_DRAIN"`
@@ -88,8 +90,8 @@ func (s *serve) Validate() error {
 			return fmt.Errorf("--%s must be at least 1", flag)
 		}
 	}
-	if s.Pollers < 0 || s.Drain < 0 {
-		return errors.New("--pollers and --drain must not be negative")
+	if s.Pollers < 0 || s.Drain < 0 || !(s.ClientRate >= 0) || s.ClientBurst < 0 {
+		return errors.New("--pollers, --drain, --client-rate and --client-burst must not be negative")
 	}
 	return nil
 }
@@ -140,7 +142,8 @@ func (s *serve) run(ctx context.Context, set *functions.Set, out, errOut io.Writ
 	stopping, streams := make(chan struct{}), api.NewStreams(0)
 	options := api.Options{
 		Store: store, Functions: set, Log: log, MaxEvent: int64(s.MaxEvent), MaxBody: int64(s.MaxBody), MaxBatch: s.MaxBatch,
-		Tokens: tokens, Stopping: stopping, Streams: streams,
+		Tokens: tokens, Stopping: stopping, Streams: streams, ClientRate: s.ClientRate, ClientBurst: s.ClientBurst, Hosts: s.Domain,
+		AccountState: func(clientID string) string { return string(turns.State(clientID)) },
 	}
 	handler, err := api.New(options)
 	if err != nil {
@@ -179,6 +182,7 @@ func (s *serve) run(ctx context.Context, set *functions.Set, out, errOut io.Writ
 	g.Add(func() error { // the storage: it can only fail
 		select {
 		case <-store.Failed():
+			turns.Abort()
 			return store.Err()
 		case <-stopping:
 			return nil

@@ -176,3 +176,27 @@ func TestStorageEnds(t *testing.T) {
 		})
 	}
 }
+
+// Where nothing can be recorded any more, nothing is waited for.
+func TestAbortCancelsAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var cause error
+		g := newRig(t, Options{}, fn("f", func(ctx context.Context, _ db.Event) error {
+			<-ctx.Done()
+			cause = context.Cause(ctx)
+			return cause
+		})).start(nil, false)
+		g.commit(event("a", "1", "f", 10))
+		g.settle()
+		begin := time.Now()
+		g.r.Abort()
+		err := <-g.ended
+		g.ended <- err
+		if took := time.Since(begin); took != 0 {
+			t.Errorf("the end took %v, want it at once", took)
+		}
+		if !errors.Is(cause, ErrStopping) {
+			t.Errorf("the call saw %v", cause)
+		}
+	})
+}

@@ -185,14 +185,21 @@ func (r *Runner) Stop() {
 	r.idle.Broadcast()
 }
 
+// Abort is Stop where the storage has failed: nothing can be recorded any more, so
+// calls are cancelled at once.
+func (r *Runner) Abort() {
+	r.Stop()
+	r.cancel(ErrStopping)
+}
+
 // drain waits for the calls; those that don't return even when cancelled are named
 // and left behind. They can write nothing once the database is closed.
 func (r *Runner) drain(patience time.Duration) error {
 	defer r.cancel(ErrStopping)
-	if r.waitIdle(patience) {
+	if r.work.Err() == nil && r.waitIdle(patience) {
 		return nil
 	}
-	r.log.Warn("the time for draining is over; functions are cancelled", "accounts", r.inside())
+	r.log.Warn("functions are cancelled", "accounts", r.inside())
 	r.cancel(ErrStopping)
 	if !r.waitIdle(stopGrace) {
 		r.log.Error("functions ignore that they were cancelled and are left behind", "accounts", r.inside())
