@@ -33,7 +33,8 @@ type Options struct {
 	Schema string   // the text of schema.sql
 	Tables []Tables // of the functions, for each in order of version
 	Check  Check    // of what effects emit; nil checks nothing
-	// Bounds of the backlog, in events; 0 is no bound.
+	// Bounds of the backlog, in events; 0 is no bound. Those of parked accounts count
+	// against MaxAccountPending alone.
 	MaxPending        int
 	MaxAccountPending int
 	Log               *slog.Logger // nil: none
@@ -51,6 +52,7 @@ type DB struct {
 	guard     sync.Locker // around reads, where they share the write connection
 	committer *committer
 	waiters   waiters
+	pace      pace
 	backlog   []Backlog
 	unclean   bool
 	onAppend  atomic.Pointer[func([]Event)]
@@ -161,7 +163,7 @@ func (d *DB) connect(dsn string, o Options) (*writer, error) {
 	w := &writer{
 		conn: conn, log: o.Log, check: o.Check,
 		limits:      limits{pending: o.MaxPending, accountPending: o.MaxAccountPending},
-		mirror:      mirror{backlog: map[string]int{}, known: map[string]struct{}{}},
+		mirror:      mirror{backlog: map[string]int{}, parked: map[string]struct{}{}, known: map[string]struct{}{}},
 		effectStmts: map[string]*sql.Stmt{},
 		effects:     newEffectLoop(),
 		effectTimer: time.NewTimer(time.Hour),
@@ -214,6 +216,9 @@ func (d *DB) recover(ctx context.Context, w *writer) error {
 		}
 		d.backlog = append(d.backlog, a)
 		w.addBacklog(b.ClientID, a.Events)
+		if a.Parked {
+			w.turnParked(b.ClientID)
+		}
 	}
 	return nil
 }
@@ -232,6 +237,7 @@ func (d *DB) committed(published []Event, settled []int64) {
 	if fn := d.onAppend.Load(); fn != nil && len(published) > 0 {
 		(*fn)(published)
 	}
+	d.pace.note(time.Now(), d.committer.w.total, len(settled))
 	d.waiters.settled(settled)
 }
 

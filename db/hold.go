@@ -44,6 +44,7 @@ func (w *writer) hold(h Hold) error {
 	if n != 1 {
 		return refusal{ErrSuperseded}
 	}
+	w.park(ev.ClientID, h.Park)
 	if h.Attempts == 0 && !h.Park {
 		return w.q.ReleaseAccount(background, ev.ClientID)
 	}

@@ -8,8 +8,9 @@ package db
 type mirror struct {
 	nextSeq     int64
 	nextSettled int64
-	total       int            // pending events
-	backlog     map[string]int // of them, an account's
+	total       int            // runnable events: pending ones of accounts that are not parked
+	backlog     map[string]int // pending events of an account
+	parked      map[string]struct{}
 	known       map[string]struct{}
 	published   []Event // new events of this transaction, in order
 	settled     []int64 // seqs settled by this transaction
@@ -20,6 +21,7 @@ type undo struct {
 	clientID string
 	delta    int  // to be taken back from the backlog
 	known    bool // to be forgotten
+	parked   bool // was parked or unparked
 }
 
 // maxKnown bounds the memory of accounts that have a row; forgetting costs only a
@@ -40,6 +42,9 @@ func (m *mirror) restore(k mark) {
 		u := m.undo[i]
 		if u.known {
 			delete(m.known, u.clientID)
+		}
+		if u.parked {
+			m.turnParked(u.clientID)
 		}
 		m.addBacklog(u.clientID, -u.delta)
 	}
@@ -68,11 +73,32 @@ func (m *mirror) know(clientID string) {
 	m.known[clientID] = struct{}{}
 }
 
+// park notes whether the account waits for a person. Its events then count against
+// its own bound alone: they can't be worked off, and must not close the door to others.
+func (m *mirror) park(clientID string, parked bool) {
+	if _, is := m.parked[clientID]; is != parked {
+		m.undo = append(m.undo, undo{clientID: clientID, parked: true})
+		m.turnParked(clientID)
+	}
+}
+
+func (m *mirror) turnParked(clientID string) {
+	if _, is := m.parked[clientID]; is {
+		delete(m.parked, clientID)
+		m.total += m.backlog[clientID]
+	} else {
+		m.parked[clientID] = struct{}{}
+		m.total -= m.backlog[clientID]
+	}
+}
+
 func (m *mirror) addBacklog(clientID string, delta int) {
 	if delta == 0 {
 		return
 	}
-	m.total += delta
+	if _, parked := m.parked[clientID]; !parked {
+		m.total += delta
+	}
 	if n := m.backlog[clientID] + delta; n == 0 {
 		delete(m.backlog, clientID)
 	} else {

@@ -81,6 +81,14 @@ func TestQueries(t *testing.T) {
 	same(pending, err, int64(1))
 	backlogs, err := x.Backlogs(ctx)
 	same(backlogs, err, []q.BacklogsRow{{ClientID: "c", Events: 1}})
+	ok(x.InsertAccount(ctx, "c"))
+	ok(x.HoldAccount(ctx, q.HoldAccountParams{HeadSeq: number(41), Attempts: 42, NextAt: number(43), Parked: 1, LastError: text("e"), ClientID: "c"}))
+	row := q.AccountRow{ClientID: "c", Parked: 1, HeadSeq: number(41), Attempts: 42, NextAt: number(43), LastError: text("e"), Pending: 1, FirstSeq: 32}
+	account, err := x.Account(ctx, "c")
+	same(account, err, row)
+	accounts, err := x.Accounts(ctx, q.AccountsParams{After: "b", Page: 5})
+	same(accounts, err, []q.AccountsRow{q.AccountsRow(row)})
+	ok(x.ReleaseAccount(ctx, "c"))
 	one(x.DeletePending(ctx, q.DeletePendingParams{ClientID: "c", Turn: 31, Seq: 32, Run: 33}))
 
 	ok(x.InsertAccount(ctx, "c"))
@@ -112,4 +120,4 @@ func TestQueries(t *testing.T) {
 	}
 }
 
-const queriesTested = 21
+const queriesTested = 23

@@ -24,6 +24,12 @@ func New(db DBTX) *Queries {
 func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	q := Queries{db: db}
 	var err error
+	if q.accountStmt, err = db.PrepareContext(ctx, account); err != nil {
+		return nil, fmt.Errorf("error preparing query Account: %w", err)
+	}
+	if q.accountsStmt, err = db.PrepareContext(ctx, accounts); err != nil {
+		return nil, fmt.Errorf("error preparing query Accounts: %w", err)
+	}
 	if q.backlogsStmt, err = db.PrepareContext(ctx, backlogs); err != nil {
 		return nil, fmt.Errorf("error preparing query Backlogs: %w", err)
 	}
@@ -92,6 +98,16 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 
 func (q *Queries) Close() error {
 	var err error
+	if q.accountStmt != nil {
+		if cerr := q.accountStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing accountStmt: %w", cerr)
+		}
+	}
+	if q.accountsStmt != nil {
+		if cerr := q.accountsStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing accountsStmt: %w", cerr)
+		}
+	}
 	if q.backlogsStmt != nil {
 		if cerr := q.backlogsStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing backlogsStmt: %w", cerr)
@@ -236,6 +252,8 @@ func (q *Queries) queryRow(ctx context.Context, stmt *sql.Stmt, query string, ar
 type Queries struct {
 	db                   DBTX
 	tx                   *sql.Tx
+	accountStmt          *sql.Stmt
+	accountsStmt         *sql.Stmt
 	backlogsStmt         *sql.Stmt
 	createOwnerStmt      *sql.Stmt
 	deletePendingStmt    *sql.Stmt
@@ -263,6 +281,8 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 	return &Queries{
 		db:                   tx,
 		tx:                   tx,
+		accountStmt:          q.accountStmt,
+		accountsStmt:         q.accountsStmt,
 		backlogsStmt:         q.backlogsStmt,
 		createOwnerStmt:      q.createOwnerStmt,
 		deletePendingStmt:    q.deletePendingStmt,

@@ -1,0 +1,67 @@
+package db
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"time"
+
+	"inturn/db/internal/q"
+)
+
+// Account is an account as it is in the file.
+type Account struct {
+	ClientID  string
+	Pending   int   // events
+	HeadSeq   int64 // of the next event to run, 0 if there is none
+	Parked    bool
+	Attempts  int // of the head that were begun and not settled
+	NextAt    time.Time
+	LastError string
+}
+
+// Account returns an account that ever sent an event, or ErrNotFound.
+func (d *DB) Account(ctx context.Context, clientID string) (Account, error) {
+	ctx, cancel := context.WithTimeout(ctx, readTime)
+	defer cancel()
+	d.guard.Lock()
+	defer d.guard.Unlock()
+	row, err := d.reads.Account(ctx, clientID)
+	if errors.Is(err, sql.ErrNoRows) {
+		return Account{}, ErrNotFound
+	}
+	if err != nil {
+		return Account{}, fmt.Errorf("find account: %w", err)
+	}
+	return account(row), nil
+}
+
+// Accounts lists up to limit accounts with a client_id greater than after, in the
+// order of client_id (by bytes).
+func (d *DB) Accounts(ctx context.Context, after string, limit int) ([]Account, error) {
+	ctx, cancel := context.WithTimeout(ctx, readTime)
+	defer cancel()
+	d.guard.Lock()
+	defer d.guard.Unlock()
+	rows, err := d.reads.Accounts(ctx, q.AccountsParams{After: after, Page: int64(limit)})
+	if err != nil {
+		return nil, fmt.Errorf("list accounts: %w", err)
+	}
+	accounts := make([]Account, len(rows))
+	for i, row := range rows {
+		accounts[i] = account(q.AccountRow(row))
+	}
+	return accounts, nil
+}
+
+func account(r q.AccountRow) Account {
+	a := Account{
+		ClientID: r.ClientID, Pending: int(r.Pending), HeadSeq: r.FirstSeq, Parked: r.Parked == 1,
+		Attempts: int(r.Attempts), LastError: r.LastError.String,
+	}
+	if r.NextAt.Valid {
+		a.NextAt = unixMicro(r.NextAt.Int64)
+	}
+	return a
+}
