@@ -35,6 +35,7 @@ type lane struct {
 	held     bool      // the file's retry columns are set
 	nextAt   time.Time // while retrying
 	slot     *limit    // handed over while it waited
+	stuck    bool      // the function that runs is over its time limit
 
 	retries bool // counts as retrying
 	lease   lease

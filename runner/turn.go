@@ -200,6 +200,7 @@ func (r *Runner) call(l *lane, f functions.Function, ev db.Event) (db.Effect, er
 	defer func() {
 		if !stop() {
 			<-said // it must not touch the lane later
+			r.unstick(l)
 		}
 	}()
 	effect, err := protect(ctx, f, ev)
@@ -215,5 +216,6 @@ func (r *Runner) overTime(l *lane, ev db.Event) {
 	r.say(slog.LevelWarn, "a function is over its time limit and was cancelled", ev, errTimeout)
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	l.stuck = true
 	r.forget(l)
 }

@@ -1,0 +1,42 @@
+package runner
+
+// State is what an account does now, as people see it.
+type State string
+
+// The states of an account.
+const (
+	Idle     State = "idle"     // nothing is pending
+	Ready    State = "ready"    // waits for a turn, or for a slot of its function
+	Running  State = "running"  // inside a function, or waiting for its settle
+	Retrying State = "retrying" // its head failed and waits for the next attempt
+	Parked   State = "parked"   // waits for a person
+	Stuck    State = "stuck"    // inside a function that is over its time limit and does not return
+)
+
+// State returns what an account does at this moment. One that has nothing pending,
+// or never sent anything, is Idle.
+func (r *Runner) State(clientID string) State {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	l := r.lanes[clientID]
+	switch {
+	case l == nil:
+		return Idle
+	case l.stuck:
+		return Stuck
+	case l.state == running:
+		return Running
+	case l.state == retrying:
+		return Retrying
+	case l.state == parked:
+		return Parked
+	}
+	return Ready
+}
+
+// unstick: the function has returned after all.
+func (r *Runner) unstick(l *lane) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	l.stuck = false
+}

@@ -1,0 +1,50 @@
+package runner
+
+import (
+	"context"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"inturn/db"
+	"inturn/functions"
+)
+
+func TestState(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		release := make(chan struct{})
+		once := functions.WithPolicy(functions.Policy{Attempts: 1})
+		g := newRig(t, Options{InFlight: 16},
+			fn("waits", func(context.Context, db.Event) error { <-release; return nil }, functions.AtOnce(1), functions.WithPolicy(functions.Policy{Timeout: time.Hour})),
+			fn("ignores", func(context.Context, db.Event) error { <-release; return nil }, functions.WithPolicy(functions.Policy{Timeout: time.Second})),
+			fn("fails", func(context.Context, db.Event) error { return functions.Retry(time.Hour, errTest) }),
+			fn("ends", func(context.Context, db.Event) error { return errTest }, once),
+		).start(nil, false)
+		state := func(clientID string, want State) {
+			t.Helper()
+			if got := g.r.State(clientID); got != want {
+				t.Errorf("%s is %s, want %s", clientID, got, want)
+			}
+		}
+		state("nobody", Idle)
+		for _, id := range []string{"waits", "ignores", "fails", "ends"} {
+			g.commit(event(id, "0", id, 10))
+		}
+		g.settle()
+		g.commit(event("behind", "0", "waits", 10))
+		g.sleep(500 * time.Millisecond)
+		state("waits", Running)
+		state("behind", Ready)
+		state("ignores", Running)
+		state("fails", Retrying)
+		state("ends", Parked)
+		g.sleep(time.Second)
+		state("waits", Running)
+		state("ignores", Stuck)
+		close(release)
+		g.settle()
+		state("waits", Idle)
+		state("behind", Idle)
+		state("ignores", Idle)
+	})
+}
