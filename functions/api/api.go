@@ -35,6 +35,9 @@ type store interface {
 	Find(ctx context.Context, clientID, messageID string) (db.Stored, error)
 	Events(ctx context.Context, f db.Filter) ([]db.Stored, error)
 	Wait(ctx context.Context, seq int64) error
+	Account(ctx context.Context, clientID string) (db.Account, error)
+	Accounts(ctx context.Context, after string, limit int) ([]db.Account, error)
+	Pace() (runnable int, perSecond float64)
 	Ready() error
 }
 
@@ -47,6 +50,19 @@ type Options struct {
 	MaxBody   int64        // bytes of a batch; 0: DefaultMaxBody; at least MaxEvent
 	MaxBatch  int          // events of a batch; 0: DefaultMaxBatch
 	Tokens    *Tokens      // nil: everyone may do everything
+
+	// ClientRate bounds the events of one client_id a second (0: no bound), ClientBurst
+	// how many may come at once (0: those of one second).
+	ClientRate  float64
+	ClientBurst int
+
+	// Hosts are the names that clients may call the server by, beside those of the
+	// machine itself. None: any name.
+	Hosts []string
+
+	// AccountState says what the process does with an account now: idle, ready,
+	// running, retrying, parked or stuck. Nil: the file alone is asked.
+	AccountState func(clientID string) string
 
 	// Stopping is closed when shutdown begins: from then on new events are refused,
 	// /readyz says no, and what Prefer: wait holds is answered at once. Nil: never.
@@ -65,7 +81,10 @@ type Options struct {
 
 type api struct {
 	Options
-	held atomic.Int64 // bytes of bodies that are in memory, at most about maxHeld
+	held    atomic.Int64 // bytes of bodies that are in memory, at most about maxHeld
+	rates   *rates
+	hosts   map[string]struct{}
+	origins http.CrossOriginProtection
 }
 
 // New returns the handler of the public address. It is an error if the pattern of
@@ -74,12 +93,15 @@ func New(o Options) (http.Handler, error) {
 	if o.Store == nil || o.Functions == nil {
 		return nil, errors.New("api: Store and Functions are needed")
 	}
-	a := &api{Options: o.complete()}
+	a := &api{Options: o.complete(), rates: newRates(o.ClientRate, o.ClientBurst), hosts: hosts(o.Hosts)}
 	routes := http.NewServeMux()
 	routes.HandleFunc("POST /v1/events", a.endpoint(a.postEvents))
 	routes.HandleFunc("GET /v1/stream", a.endpoint(a.stream))
 	routes.HandleFunc("GET /v1/events", a.endpoint(a.listEvents))
 	routes.HandleFunc("GET /v1/events/{client_id}/{message_id}", a.endpoint(a.getEvent))
+	routes.HandleFunc("GET /v1/accounts", a.endpoint(a.listAccounts))
+	routes.HandleFunc("GET /v1/accounts/{client_id}", a.endpoint(a.getAccount))
+	routes.HandleFunc("GET /v1/openapi.yaml", a.endpoint(a.openAPI))
 	for _, f := range o.Functions.All() {
 		pattern, fn := f.HTTP()
 		if fn == nil {

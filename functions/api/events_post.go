@@ -93,6 +93,9 @@ func (a *api) accept(x *exchange, r *http.Request, ev functions.Event) error {
 	if err != nil {
 		return eventProblem(err)
 	}
+	if err := a.mayCome(x, ev.ClientID); err != nil {
+		return err
+	}
 	ev.RequestID = x.requestID
 	if ev.Attrs == nil {
 		ev.Attrs = traceAttrs(r.Header)

@@ -81,7 +81,11 @@ func (a *api) endpoint(fn func(*exchange, *http.Request) error) http.HandlerFunc
 	return func(w http.ResponseWriter, r *http.Request) {
 		x := w.(*exchange)
 		x.routed = true
-		if err := fn(x, r); err != nil {
+		err := a.guard(r)
+		if err == nil {
+			err = fn(x, r)
+		}
+		if err != nil {
 			a.refuse(x, r, err)
 		}
 	}

@@ -191,6 +191,9 @@ func (a *api) refuse(x *exchange, r *http.Request, err error) {
 	if a.OnProblem != nil {
 		a.OnProblem(p.status, p.name)
 	}
+	if p.name == backlogFull.name {
+		p.retryAfter = backlogRetry(a.Store.Pace())
+	}
 	h := x.Header()
 	if p.retryAfter > 0 {
 		h.Set("Retry-After", strconv.Itoa(p.retryAfter))

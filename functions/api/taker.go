@@ -57,6 +57,10 @@ func (t *taker) take(ctx context.Context, items []item) ([]answer, error) {
 			a.problem = it.problem
 			t.order.refuse(it.account)
 		default:
+			if a.problem = t.mayCome(ctx, it.account); a.problem != nil {
+				t.order.refuse(it.account)
+				break
+			}
 			a.open = true
 			events, at = append(events, it.event), append(at, i)
 		}

@@ -1,0 +1,179 @@
+package api
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+
+	"inturn/db"
+)
+
+// accountStates is what ?state= may say.
+var accountStates = []string{"idle", "ready", "running", "retrying", "parked", "stuck"}
+
+// Bounds of a page of accounts.
+const (
+	accountStep = 100   // read at once
+	accountScan = 10000 // looked at for one page, where few have the state that is asked for
+)
+
+// getAccount is GET /v1/accounts/{client_id}.
+func (a *api) getAccount(x *exchange, r *http.Request) error {
+	who, err := a.authorize(x, r, scopeRead)
+	if err != nil {
+		return err
+	}
+	x.clientID = r.PathValue("client_id")
+	if err := who.mayUse(x.clientID); err != nil {
+		return err
+	}
+	account, err := a.Store.Account(r.Context(), x.clientID)
+	if err != nil {
+		p := readProblem(r.Context(), err)
+		if p.kind == notFound {
+			p.detail = "this client_id never sent an event"
+		}
+		return p
+	}
+	x.answer(http.StatusOK, jsonType, append(appendAccount(nil, account, a.accountState(account)), '\n'))
+	return nil
+}
+
+// listAccounts is GET /v1/accounts: a page of accounts in the order of client_id,
+//
+//	{"accounts": […], "next": "client_id"}
+//
+// next, if present, is `after` for the page that follows. With state a page may have
+// fewer than limit, or none, and still have a next one.
+func (a *api) listAccounts(x *exchange, r *http.Request) error {
+	who, err := a.authorize(x, r, scopeRead)
+	if err != nil {
+		return err
+	}
+	if err := who.mayUse(""); err != nil {
+		return err
+	}
+	f, err := newAccountFilter(r.URL.RawQuery)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), pageTimeout)
+	defer cancel()
+	body, found, more := []byte(`{"accounts":[`), 0, true
+	for scanned := 0; more && found < f.limit && scanned < accountScan; {
+		step := accountStep
+		if f.state == "" {
+			step = min(step, f.limit-found)
+		}
+		accounts, err := a.Store.Accounts(ctx, f.after, step)
+		if err != nil {
+			return readProblem(ctx, err)
+		}
+		more = len(accounts) == step
+		for i, account := range accounts {
+			scanned++
+			f.after = account.ClientID
+			state := a.accountState(account)
+			if f.state != "" && f.state != state {
+				continue
+			}
+			if found++; found > 1 {
+				body = append(body, ',')
+			}
+			body = appendAccount(body, account, state)
+			if found == f.limit {
+				more = more || i+1 < len(accounts)
+				break
+			}
+		}
+	}
+	body = append(body, ']')
+	if more {
+		body = append(body, `,"next":`...)
+		body = appendText(body, f.after)
+	}
+	x.answer(http.StatusOK, jsonType, append(body, "}\n"...))
+	return nil
+}
+
+// accountState joins what the process does with what the file says: that an account
+// is parked is the file's to say, and an account that the process hasn't heard of
+// yet is not idle if something is pending.
+func (a *api) accountState(account db.Account) string {
+	state := ""
+	if a.AccountState != nil {
+		state = a.AccountState(account.ClientID)
+	}
+	switch {
+	case account.Parked:
+		return "parked"
+	case state != "" && state != "idle":
+		return state
+	case account.Pending == 0:
+		return "idle"
+	case account.NextAt.After(a.Now()):
+		return "retrying"
+	}
+	return "ready"
+}
+
+// accountFilter is the query of a listing.
+type accountFilter struct {
+	state, after string
+	limit        int
+}
+
+func newAccountFilter(rawQuery string) (f accountFilter, err error) {
+	f.limit = defaultPage
+	query, err := url.ParseQuery(rawQuery)
+	if err != nil {
+		return f, invalidRequest.because("the query can't be read: escape it as a URL wants it")
+	}
+	for name, values := range query {
+		value := values[0]
+		if len(values) > 1 {
+			return f, parameter(name, "is given more than once")
+		}
+		switch name {
+		case "state":
+			if f.state = value; !slices.Contains(accountStates, value) {
+				return f, parameter(name, "must be idle, ready, running, retrying, parked or stuck")
+			}
+		case "after":
+			f.after = value
+		case "limit":
+			if f.limit, err = strconv.Atoi(value); err != nil || f.limit < 1 || f.limit > maxPage {
+				return f, parameter(name, "must be a number from 1 to %d", maxPage)
+			}
+		default:
+			return f, parameter(name, "is not known: there are state, after and limit")
+		}
+	}
+	return f, nil
+}
+
+// appendAccount leaves out what an account doesn't have.
+func appendAccount(b []byte, a db.Account, state string) []byte {
+	b = append(b, `{"client_id":`...)
+	b = appendText(b, a.ClientID)
+	b = append(b, `,"state":`...)
+	b = appendText(b, state)
+	b = append(b, `,"pending":`...)
+	b = strconv.AppendInt(b, int64(a.Pending), 10)
+	b = append(b, `,"attempts":`...)
+	b = strconv.AppendInt(b, int64(a.Attempts), 10)
+	if a.HeadSeq != 0 {
+		b = append(b, `,"head_seq":`...)
+		b = strconv.AppendInt(b, a.HeadSeq, 10)
+	}
+	if !a.NextAt.IsZero() {
+		b = appendTime(b, "next_at", a.NextAt)
+	}
+	if a.LastError != "" {
+		b = append(b, `,"last_error":`...)
+		b = appendText(b, a.LastError)
+	}
+	return append(b, '}')
+}
