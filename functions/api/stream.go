@@ -22,7 +22,7 @@ const (
 	streamWrite = 2 * time.Minute
 	// frameTime is how long one frame may take to come, from its first byte.
 	frameTime = requestTimeout
-	streamEnd = 5 * time.Second // for the closing handshake
+	streamEnd = 3 * time.Second // for the closing handshake
 )
 
 // stream is GET /v1/stream, a WebSocket: one event a text frame in, an answer for
@@ -76,12 +76,15 @@ func (a *api) stream(x *exchange, r *http.Request) error {
 	go func() {
 		defer close(read)
 		defer in.end()
-		s.reading = s.read(ctx)
+		if s.reading = s.read(ctx); gone(s.reading) {
+			cancel()
+		}
 	}()
 	pinged := make(chan struct{})
 	go func() {
 		defer close(pinged)
 		s.ping(ctx)
+		cancel()
 	}()
 	stopped := make(chan struct{})
 	go func() {
@@ -136,6 +139,13 @@ type closing struct {
 func (c closing) Error() string { return c.reason }
 
 var goingAway = closing{websocket.StatusGoingAway, "the server is shutting down: connect again and resend what was not answered"}
+
+// gone reports whether reading ended in a way after which nobody waits for answers.
+// Who closed, or ended only its half of the connection, does.
+func gone(err error) bool {
+	_, ours := errors.AsType[closing](err)
+	return !ours && websocket.CloseStatus(err) == -1 && !errors.Is(err, io.EOF)
+}
 
 // read puts each frame until there will be no more. Where that is the sender's
 // mistake, it says how the connection is to be closed after the answers.
@@ -212,6 +222,8 @@ func (s *streamer) answer(ctx context.Context) error {
 		}
 		n += answered
 		switch {
+		case ctx.Err() != nil:
+			return ctx.Err()
 		case err != nil && !errors.Is(err, db.ErrClosed):
 			s.x.problem = asProblem(err)
 			return closing{websocket.StatusInternalError, "the storage is not available: connect again and resend what was not answered"}
@@ -247,18 +259,22 @@ func (s *streamer) write(before int, answers []answer) error {
 	return nil
 }
 
-// ping asks a silent sender for a sign of life. Whether one came is seen by the
-// connection's read deadline.
+// ping asks for signs of life until ctx ends or the connection fails. Whether one came
+// is seen by the connection's read deadline; but while nothing is read, because there
+// is no room, only a write can show that the sender is gone.
 func (s *streamer) ping(ctx context.Context) {
 	tick := time.NewTicker(streamPing)
 	defer tick.Stop()
 	for {
 		select {
 		case <-tick.C:
-			if s.conn.Ping(ctx) != nil {
-				return
-			}
 		case <-ctx.Done():
+			return
+		}
+		limited, cancel := context.WithTimeout(ctx, streamWrite)
+		err := s.conn.Ping(limited)
+		cancel()
+		if err != nil && !errors.Is(err, context.DeadlineExceeded) {
 			return
 		}
 	}

@@ -197,6 +197,7 @@ func TestAStreamAtShutdown(t *testing.T) {
 	c.frame(opText, small("a", "2"))
 	c.heard()
 	close(stopping)
+	<-time.After(50 * time.Millisecond) // time to do it wrong
 	s.free(2)
 	if got := said(c.answers(2)); got != "202 a/1 2 pending\n202 a/2 3 pending" {
 		t.Error(got)
@@ -278,6 +279,21 @@ func TestShutdownOfAStreamThatWaits(t *testing.T) {
 	c.heard()
 	close(stopping)
 	c.closed(1001)
+}
+
+// Who is gone waits for no room: its place is for others.
+func TestASenderThatIsGoneWhileItsStreamWaits(t *testing.T) {
+	s, streams := &fakeStore{full: map[string]error{"full": db.ErrAccountFull}}, NewStreams(0)
+	c := connectRaw(t, streamServer(t, Options{Store: s, Streams: streams}), "")
+	c.frame(opText, small("full", "1"))
+	c.heard()
+	if err := c.Conn.(*net.TCPConn).SetLinger(0); err != nil { // a reset, as of a process that was killed
+		t.Fatal(err)
+	}
+	c.Close()
+	if err := streams.Wait(t.Context()); err != nil {
+		t.Error(err)
+	}
 }
 
 func TestAStreamAndAStorageThatFails(t *testing.T) {
