@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -218,6 +219,9 @@ func request(h http.Handler, method, target, body string, headers ...string) *ht
 	}
 	w := httptest.NewRecorder()
 	h.ServeHTTP(w, r)
+	if err := documented(r, body, w); err != nil {
+		panic(fmt.Sprintf("%s %s, answered %d %s: openapi.yaml: %v", method, target, w.Code, w.Body, err))
+	}
 	return w
 }
 
