@@ -106,6 +106,9 @@ func (a *api) stream(x *exchange, r *http.Request) error {
 			end = goingAway
 		}
 	}
+	if errors.Is(end, errStopped) { // the reader was in the middle of it
+		end = goingAway
+	}
 	if c, ok := errors.AsType[closing](end); ok {
 		wire.finish()
 		_ = conn.Close(c.code, c.reason)
@@ -144,7 +147,7 @@ var goingAway = closing{websocket.StatusGoingAway, "the server is shutting down:
 // Who closed, or ended only its half of the connection, does.
 func gone(err error) bool {
 	_, ours := errors.AsType[closing](err)
-	return !ours && websocket.CloseStatus(err) == -1 && !errors.Is(err, io.EOF)
+	return !ours && websocket.CloseStatus(err) == -1 && !errors.Is(err, io.EOF) && !errors.Is(err, errStopped)
 }
 
 // read puts each frame until there will be no more. Where that is the sender's

@@ -192,13 +192,19 @@ func TestAnEventInParts(t *testing.T) {
 // What is read when shutdown begins is answered; then the stream is closed.
 func TestAStreamAtShutdown(t *testing.T) {
 	stopping := make(chan struct{})
-	c, s := connectHeld(t, Options{Stopping: stopping})
+	s := &fakeStore{batches: make(chan int), received: make(chan db.Event)}
+	addr := streamServer(t, Options{Store: s, Stopping: stopping})
+	go func() { <-s.batches; <-s.received }()
+	c := connectRaw(t, addr, "")
 	c.frame(opText, small("a", "1"))
+	s.free(1) // it is being written
 	c.frame(opText, small("a", "2"))
 	c.heard()
 	close(stopping)
 	<-time.After(50 * time.Millisecond) // time to do it wrong
-	s.free(2)
+	<-s.received
+	s.free(1)
+	<-s.received
 	if got := said(c.answers(2)); got != "202 a/1 2 pending\n202 a/2 3 pending" {
 		t.Error(got)
 	}
