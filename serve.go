@@ -182,12 +182,16 @@ func (s *serve) run(ctx context.Context, set *functions.Set, out, errOut io.Writ
 	g.Add(func() error { // the storage: it can only fail
 		select {
 		case <-store.Failed():
-			turns.Abort()
 			return store.Err()
 		case <-stopping:
 			return nil
 		}
-	}, func(error) { stop() })
+	}, func(error) {
+		if store.Err() != nil {
+			turns.Abort()
+		}
+		stop()
+	})
 	g.Add(func() error { // net/http doesn't wait for connections that are WebSockets
 		<-stopping
 		ctx, cancel := context.WithTimeout(context.Background(), max(s.Drain, streamsEnd))

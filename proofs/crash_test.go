@@ -25,11 +25,8 @@ const (
 func TestCrash(t *testing.T) {
 	rounds := *crashRounds
 	if rounds == 0 {
-		switch rounds = 2; {
-		case long():
+		if rounds = 1; thorough() {
 			rounds = 20
-		case needed():
-			rounds = 5
 		}
 	}
 	seed := *crashSeed

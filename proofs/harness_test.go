@@ -2,7 +2,7 @@
 // and the real file: processes are killed, stopped and doubled, disks fill up, the
 // power is cut, and what is left is judged by what the senders know.
 //
-// INTURN_LONG=1 (or CI) turns on the long forms.
+// INTURN_LONG=1 turns on the long forms, CI what is between them and a person's patience.
 package proofs
 
 import (
@@ -41,7 +41,18 @@ func TestMain(m *testing.M) {
 }
 
 // long reports whether the long forms of tests are asked for.
-func long() bool { return os.Getenv("INTURN_LONG") != "" || os.Getenv("CI") != "" }
+func long() bool { return os.Getenv("INTURN_LONG") != "" }
+
+// thorough reports whether nobody waits: then tests that take many seconds run too.
+func thorough() bool { return long() || os.Getenv("CI") != "" }
+
+// needThorough skips the test where a person waits for it.
+func needThorough(t testing.TB) {
+	t.Helper()
+	if !thorough() {
+		t.Skip("it takes long: set CI=1 or INTURN_LONG=1")
+	}
+}
 
 // needed reports whether a missing tool is a failure.
 func needed() bool { return os.Getenv("INTURN_NEED") != "" }

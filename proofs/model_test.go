@@ -126,7 +126,10 @@ func TestModelInMemory(t *testing.T) { checkModel(t, false) }
 func TestModelOnAFile(t *testing.T) { checkModel(t, true) }
 
 func checkModel(t *testing.T, file bool) {
-	checks := "40"
+	checks := "20"
+	if thorough() {
+		checks = "60"
+	}
 	if long() {
 		checks = "300"
 	}

@@ -305,6 +305,7 @@ func recordScript(t testing.TB, deaf bool) (*cuts, *recorder) {
 // TestPowerWholeProcess cuts the power after every system call that touches a file
 // or a folder, from the making of the folders on.
 func TestPowerWholeProcess(t *testing.T) {
+	needThorough(t)
 	t.Parallel()
 	c, r := recordScript(t, false)
 	t.Logf("%d steps: %v", r.steps, slices.Sorted(maps.Keys(r.disk.Live())))
@@ -322,6 +323,7 @@ func TestPowerFolderControl(t *testing.T) {
 // process ends as it likes. The next one finds in the kernel's memory what the disk
 // will never get unless it is written again; what it then answers must hold.
 func TestPowerAfterFailedSync(t *testing.T) {
+	needThorough(t)
 	t.Parallel()
 	step := 7
 	if long() {
@@ -344,6 +346,7 @@ func TestPowerAfterFailedSync(t *testing.T) {
 // TestPowerKillWhileMakingFolders kills the process after each of its first steps:
 // the next one must not take for safe what is only there.
 func TestPowerKillWhileMakingFolders(t *testing.T) {
+	needThorough(t)
 	t.Parallel()
 	first := newRecorder(t)
 	var kills []kill

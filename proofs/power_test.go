@@ -34,7 +34,10 @@ type cuts struct {
 }
 
 func newCuts(t testing.TB) *cuts {
-	seed, times := uint64(1), 2
+	seed, times := uint64(1), 1
+	if thorough() {
+		times = 2
+	}
 	if long() {
 		seed, times = rand.Uint64(), 16
 	}
@@ -123,8 +126,9 @@ func watch(t testing.TB) (*faultvfs.Watched, string) {
 func (c *cuts) each(w *faultvfs.Watched, b *book) {
 	n := 0
 	w.OnStep(func(e faultvfs.Event, d *faultvfs.Disk) {
-		n++
-		c.at(fmt.Sprintf("step %d, before %s %s", n, e.Op, e.Name), b.copy(), d.Cut)
+		if n++; n%raceSparse == 0 {
+			c.at(fmt.Sprintf("step %d, before %s %s", n, e.Op, e.Name), b.copy(), d.Cut)
+		}
 	})
 }
 
@@ -182,7 +186,7 @@ func TestPowerKillFirst(t *testing.T) {
 			c := newCuts(t)
 			c.times = max(1, c.times/2)
 			for i, k := range killed(t) {
-				if !reader || long() || i%3 == 0 { // a checkpoint that must give up takes its time
+				if long() || i%3 == 0 || thorough() && !reader { // a checkpoint that must give up takes its time
 					restart(t, k, c, reader, nil)
 				}
 			}
@@ -260,6 +264,7 @@ func TestPowerUnderLoad(t *testing.T) {
 	if long() {
 		clients, events, every = 64, 500, 2000
 	}
+	every *= raceSparse
 	w, dir := watch(t)
 	c, b := newCuts(t), newBook()
 	path := filepath.Join(dir, "inturn.db")
@@ -309,7 +314,7 @@ func TestPowerUnderLoad(t *testing.T) {
 // checkpointed. Every third event stays pending for a while.
 func appendAndSettle(ctx context.Context, d *db.DB, path string, events []appended, b *book) error {
 	for i, ev := range events {
-		if i%50 == 49 {
+		if i%20 == 19 {
 			if err := foreignCheckpoint(ctx, path); err != nil {
 				return err
 			}

@@ -78,9 +78,7 @@ func TestFence(t *testing.T) {
 
 // TestStandstill: the same, with a second process that finds out by itself.
 func TestStandstill(t *testing.T) {
-	if !long() && !needed() {
-		t.Skip("it takes 15 s until a beat stands still: INTURN_LONG=1")
-	}
+	needThorough(t) // it takes 15 s until a beat stands still
 	t.Parallel()
 	dir := t.TempDir()
 	first, f := stoppedWithWrites(t, dir)
@@ -243,9 +241,12 @@ func mark(t testing.TB, dir string) (sum string) {
 // TestRollingStart replaces a process by the next one again and again under load.
 func TestRollingStart(t *testing.T) {
 	t.Parallel()
-	rounds := 3
+	rounds := 1
+	if thorough() {
+		rounds = 5
+	}
 	if long() {
-		rounds = 10
+		rounds = 20
 	}
 	dir := t.TempDir()
 	server := start(t, dir)
@@ -282,7 +283,7 @@ func TestRollingStart(t *testing.T) {
 func TestPersonHoldsLock(t *testing.T) {
 	needTool(t, "sqlite3")
 	t.Parallel()
-	holds := 10 * time.Second
+	holds := 5 * time.Second
 	if long() {
 		holds = time.Minute
 	}
