@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -240,30 +241,20 @@ func (f *faulty) wait(done <-chan error) error {
 	}
 }
 
-// checkpoint settles with an effect that makes the WAL long enough for a checkpoint
-// to follow its commit.
+// checkpoint appends large events, which make the WAL long enough for a checkpoint
+// to follow a commit.
 func (f *faulty) checkpoint(fault faultvfs.Fault) error {
 	fault.Kind = faultvfs.Main
 	f.watched.Inject(fault)
-	pending, _, err := f.store.PendingAfter(f.Context(), "b", 0, 1, 1<<20)
-	if err != nil {
-		return err
-	}
-	s := settlement(pending[0], "b/0")
-	small := s.Effect
-	s.Effect = func(tx *db.Tx) (any, error) {
-		for _, query := range []string{"INSERT INTO effects (seq, id) SELECT -1, hex(randomblob(9 << 20))", "DELETE FROM effects WHERE seq = -1"} {
-			if _, err := tx.ExecContext(tx.Context(), query); err != nil {
-				return nil, err
-			}
+	large := []byte(`"` + strings.Repeat("x", 3<<20) + `"`)
+	for i := 10; i < len(f.all); i++ {
+		f.all[i].Payload = large
+		r, err := f.store.Append(f.Context(), f.all[i].Event)
+		if err != nil {
+			return err
 		}
-		return small(tx)
+		f.known.answered(f.all[i].id, r.Seq)
 	}
-	if _, err := f.store.Settle([]db.Settlement{s}); err != nil {
-		return err
-	}
-	f.known.settle("b/0")
-	eventually(f, "a checkpoint", func() bool { return f.watched.Hits() > 0 })
 	return nil
 }
 

@@ -1,0 +1,5 @@
+//go:build !race
+
+package proofs
+
+const raceSparse = 1

@@ -1,0 +1,7 @@
+//go:build race
+
+package proofs
+
+// raceSparse thins the cuts out: the race detector makes each restart ten times as
+// slow, and it looks for something else.
+const raceSparse = 6
