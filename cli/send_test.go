@@ -26,6 +26,7 @@ type taker struct {
 	breaks bool
 	refuse string // a message_id that is refused
 	away   bool   // 503 for a first try
+	cut    bool   // a stream breaks when it has refused
 
 	mu     sync.Mutex
 	rand   *rand.Rand
@@ -186,7 +187,7 @@ func (k *taker) stream(w http.ResponseWriter, r *http.Request) {
 			out, _ = json.Marshal(group)
 		}
 		group = nil
-		if conn.Write(ctx, websocket.MessageText, out) != nil {
+		if conn.Write(ctx, websocket.MessageText, out) != nil || k.cut && len(refused) > 0 {
 			return
 		}
 	}
@@ -281,7 +282,7 @@ func TestSendRefused(t *testing.T) {
 			t.Run(fmt.Sprintf("stream=%t/continue=%t", stream, goOn), func(t *testing.T) {
 				t.Parallel()
 				server := newTaker(t)
-				server.refuse = "7-3"
+				server.refuse, server.cut = "7-3", true
 				file, want := generatedFile(t, 200, 20)
 				notSent := 0
 				for client, ids := range want {

@@ -52,7 +52,7 @@ func TestAccounts(t *testing.T) {
 func TestParkedBacklog(t *testing.T) {
 	path := tempFile(t)
 	o := options(t, path)
-	o.MaxPending, o.MaxAccountPending = 4, 3
+	o.MaxPending, o.MaxAccountPending = 4, 4
 	d := open(t, o)
 	take := func(client, id string, want error) Event {
 		t.Helper()
@@ -75,7 +75,11 @@ func TestParkedBacklog(t *testing.T) {
 	if n, _ := d.Pace(); n != 1 {
 		t.Errorf("%d events are runnable", n)
 	}
-	take("a", "4", ErrAccountFull)
+	take("a", "4", nil)
+	if n, _ := d.Pace(); n != 1 {
+		t.Errorf("%d events are runnable after another one of the parked account", n)
+	}
+	take("a", "5", ErrAccountFull)
 	take("c", "1", nil)
 	if err := d.Close(); err != nil {
 		t.Fatal(err)
@@ -96,7 +100,7 @@ func TestParkedBacklog(t *testing.T) {
 	if err := d.Hold(Hold{Event: a1}); err != nil { // somebody resumed it
 		t.Fatal(err)
 	}
-	if n, _ := d.Pace(); n != 7 {
+	if n, _ := d.Pace(); n != 8 {
 		t.Errorf("%d events are runnable", n)
 	}
 }

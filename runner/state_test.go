@@ -12,11 +12,11 @@ import (
 
 func TestState(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		release := make(chan struct{})
+		release, gate := make(chan struct{}), make(chan struct{})
 		once := functions.WithPolicy(functions.Policy{Attempts: 1})
 		g := newRig(t, Options{InFlight: 16},
 			fn("waits", func(context.Context, db.Event) error { <-release; return nil }, functions.AtOnce(1), functions.WithPolicy(functions.Policy{Timeout: time.Hour})),
-			fn("ignores", func(context.Context, db.Event) error { <-release; return nil }, functions.WithPolicy(functions.Policy{Timeout: time.Second})),
+			fn("ignores", func(context.Context, db.Event) error { <-gate; return nil }, functions.WithPolicy(functions.Policy{Timeout: time.Second})),
 			fn("fails", func(context.Context, db.Event) error { return functions.Retry(time.Hour, errTest) }),
 			fn("ends", func(context.Context, db.Event) error { return errTest }, once),
 		).start(nil, false)
@@ -41,6 +41,11 @@ func TestState(t *testing.T) {
 		g.sleep(time.Second)
 		state("waits", Running)
 		state("ignores", Stuck)
+		g.commit(event("ignores", "1", "ignores", 10))
+		gate <- struct{}{}
+		g.settle()
+		state("ignores", Running)
+		gate <- struct{}{}
 		close(release)
 		g.settle()
 		state("waits", Idle)
