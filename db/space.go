@@ -26,11 +26,11 @@ const (
 
 // low returns nil if there is room, else an error that wraps ErrStorageFull.
 func (s *space) low() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if s.dir == "" {
 		return nil
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	if now := time.Now(); s.at.IsZero() || now.Sub(s.at) >= spaceEvery {
 		s.at, s.err = now, look(s.dir)
 	}

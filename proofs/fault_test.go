@@ -18,7 +18,7 @@ import (
 var faultTable = []struct {
 	at    string // the step that meets the fault
 	fault string
-	told  error // nil: success; anything: some error
+	told  error // nil: success; errAny: some error
 	ends  bool  // Failed is closed, and the process ends with exit status 1
 }{
 	{"append", "ENOSPC on write", db.ErrStorageFull, false},
@@ -44,29 +44,29 @@ var faultTable = []struct {
 	{"checkpoint", "EIO on fsync", nil, false},
 
 	// It doesn't start.
-	{"first start", "ENOSPC on write", anything, true},
-	{"first start", "EDQUOT on write", anything, true},
-	{"first start", "EIO on write", anything, true},
-	{"first start", "EIO on fsync", anything, true},
-	{"ownership", "ENOSPC on write", anything, true},
-	{"ownership", "EDQUOT on write", anything, true},
-	{"ownership", "EIO on write", anything, true},
-	{"ownership", "EIO on fsync", anything, true},
-	{"start's checkpoint", "ENOSPC on write", anything, true},
-	{"start's checkpoint", "EIO on write", anything, true},
-	{"start's checkpoint", "EIO on fsync", anything, true},
+	{"first start", "ENOSPC on write", errAny, true},
+	{"first start", "EDQUOT on write", errAny, true},
+	{"first start", "EIO on write", errAny, true},
+	{"first start", "EIO on fsync", errAny, true},
+	{"ownership", "ENOSPC on write", errAny, true},
+	{"ownership", "EDQUOT on write", errAny, true},
+	{"ownership", "EIO on write", errAny, true},
+	{"ownership", "EIO on fsync", errAny, true},
+	{"start's checkpoint", "ENOSPC on write", errAny, true},
+	{"start's checkpoint", "EIO on write", errAny, true},
+	{"start's checkpoint", "EIO on fsync", errAny, true},
 
 	// It ends and says so.
-	{"close", "ENOSPC on write", anything, true},
-	{"close", "EDQUOT on write", anything, true},
-	{"close", "EIO on write", anything, true},
-	{"close", "EIO on fsync", anything, true},
-	{"close's checkpoint", "ENOSPC on write", anything, true},
-	{"close's checkpoint", "EIO on write", anything, true},
-	{"close's checkpoint", "EIO on fsync", anything, true},
+	{"close", "ENOSPC on write", errAny, true},
+	{"close", "EDQUOT on write", errAny, true},
+	{"close", "EIO on write", errAny, true},
+	{"close", "EIO on fsync", errAny, true},
+	{"close's checkpoint", "ENOSPC on write", errAny, true},
+	{"close's checkpoint", "EIO on write", errAny, true},
+	{"close's checkpoint", "EIO on fsync", errAny, true},
 }
 
-var anything = errors.New("any error")
+var errAny = errors.New("any error")
 
 var faults = map[string]faultvfs.Fault{
 	"ENOSPC on write": {Op: faultvfs.Write, Errno: syscall.ENOSPC},
@@ -96,7 +96,7 @@ func TestFaults(t *testing.T) {
 			if f.watched.Clear() == 0 {
 				t.Error("the fault was never met")
 			}
-			if row.told == anything && told == nil || row.told != anything && !errors.Is(told, row.told) {
+			if row.told == errAny && told == nil || row.told != errAny && !errors.Is(told, row.told) {
 				t.Errorf("told %v, want %v", told, row.told)
 			}
 			f.judgeState(row.ends, row.told)

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -44,7 +45,7 @@ func documented(r *http.Request, body string, w *httptest.ResponseRecorder) erro
 	}
 	item := doc.Paths.Value(path)
 	if item == nil || item.GetOperation(r.Method) == nil {
-		return &http.ProtocolError{ErrorString: r.Method + " " + path + " is not in openapi.yaml"}
+		return fmt.Errorf("%s %s is not in openapi.yaml", r.Method, path)
 	}
 	taken := r.Clone(r.Context())
 	taken.Body = io.NopCloser(strings.NewReader(body))
