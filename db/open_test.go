@@ -47,6 +47,7 @@ func TestOpenRefuses(t *testing.T) {
 		says  string
 	}{
 		{"a newer file", func(t *testing.T) string { return made(t) }, sqlOn("PRAGMA user_version = 99"), nil, "newer version"},
+		{"a file without a version", func(t *testing.T) string { return made(t) }, sqlOn("PRAGMA user_version = 0"), ErrForeign, "another program"},
 		{"another program's file", anew, sqlOn("CREATE TABLE theirs (a)", "INSERT INTO theirs VALUES (1)"), nil, "another program"},
 		{"another program's mark on an empty file", anew, sqlOn("PRAGMA application_id = 7"), nil, "another program"},
 		{"a text", anew, func(t *testing.T, path string) {

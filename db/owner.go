@@ -39,7 +39,7 @@ func (w *writer) takeOwnership(schema, name string) (version int, clean bool, er
 			return 0, false, err
 		}
 		return version, true, w.commit()
-	case app != applicationID:
+	case app != applicationID, version < 1:
 		return 0, false, ErrForeign
 	case version > schemaVersion:
 		return 0, false, fmt.Errorf("%w (schema %d, this one knows %d)", ErrNewer, version, schemaVersion)

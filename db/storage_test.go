@@ -3,9 +3,11 @@ package db
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -173,6 +175,41 @@ func TestSpaceReserve(t *testing.T) {
 		}
 		settle(t, d, done(a, note("a")))
 	})
+}
+
+// The WAL of what is settled while the disk is nearly full doesn't eat up the room
+// that is kept for it.
+func TestWALOnANearlyFullDisk(t *testing.T) {
+	t.Parallel()
+	d := open(t, options(t, tempFile(t)))
+	big := event("a", "big")
+	big.Payload = json.RawMessage(`"` + strings.Repeat("x", 2<<20) + `"`)
+	ev := appendEvent(t, d, big)
+	if n := walSize(t, d); n < 2<<20 {
+		t.Fatalf("the WAL has %d bytes", n)
+	}
+	s := d.committer.space
+	s.mu.Lock()
+	s.at, s.err = time.Now().Add(time.Hour), ErrStorageFull
+	s.mu.Unlock()
+	settle(t, d, done(ev, note("a")))
+	next := settling() // its turn comes after the first one's group has been tidied up
+	if err := d.committer.submit(next); err != nil {
+		t.Fatal(err)
+	}
+	wait(t, "the next group", next.done)
+	if n := walSize(t, d); n > 1<<20 {
+		t.Errorf("the WAL still has %d bytes", n)
+	}
+}
+
+func walSize(t *testing.T, d *DB) int64 {
+	t.Helper()
+	info, err := os.Stat(d.path + "-wal")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return info.Size()
 }
 
 // TestSomebodyElseWrites: a person holds the write lock for longer than an append waits.
