@@ -376,9 +376,11 @@ func TestAnswersAboutADeadEvent(t *testing.T) {
 	}
 }
 
-// testedElsewhere are answers that a test of the whole program can't provoke
-// honestly, and what shows them.
+// testedElsewhere are answers that other files show, or that a test of the whole
+// program can't provoke honestly.
 var testedElsewhere = map[string]string{
+	"421 unknown-host":    "TestGuard of functions/api",
+	"424 not-attempted":   "forms_test.go",
 	"503 outcome-unknown": "the disk must fail at the commit: package proofs, and the tests of db and functions/api",
 	"503 storage-full":    "the disk must be full: package proofs, and the tests of db and functions/api",
 }

@@ -143,7 +143,7 @@ func (r *reader) run(command string) string {
 	r.t.Helper()
 	if r.server != nil {
 		r.settled()
-		command = strings.ReplaceAll(command, "https://localhost:8443", "https://localhost:"+port(r.server.listen))
+		command = strings.ReplaceAll(command, "://localhost:8443", "://localhost:"+port(r.server.listen))
 	}
 	command, own := replacePrefix(command, "go run . ", "inturn ")
 	if !own && !strings.HasPrefix(command, "curl ") {
@@ -152,6 +152,9 @@ func (r *reader) run(command string) string {
 	cmd := exec.CommandContext(r.t.Context(), "sh", "-c", command)
 	cmd.Dir = r.dir
 	cmd.Env = cleanEnv("PATH=" + filepath.Dir(program(r.t)) + string(filepath.ListSeparator) + os.Getenv("PATH"))
+	if r.server != nil { // the default is port 8443
+		cmd.Env = append(cmd.Env, "INTURN_URL=https://localhost:"+port(r.server.listen))
+	}
 	ended := runCommand(r.t, cmd)
 	if ended.status != 0 {
 		r.t.Fatalf("README.md:%d: %s: status %d\n%s", r.at, command, ended.status, ended.errOut)
@@ -214,7 +217,8 @@ func (r *reader) shell(line string) {
 	case line == "" || strings.HasPrefix(line, "# "):
 	case line == "go test ./...":
 		r.tests++
-	case strings.HasPrefix(line, "go run . query "):
+	case strings.HasPrefix(line, "go run . query "), strings.HasPrefix(line, "go run . generate "),
+		strings.HasPrefix(line, "go run . send "), strings.HasPrefix(line, "go run . loadtest "):
 		r.run(line)
 	case strings.HasPrefix(line, "docker build ") || strings.HasPrefix(line, "docker run "):
 		r.docker(words[1], words[2:])
@@ -266,14 +270,14 @@ var (
 )
 
 // commandNames are those of the program.
-var commandNames = []string{"serve", "demo", "generate", "check", "query", "health", "version"}
+var commandNames = []string{"serve", "demo", "generate", "send", "loadtest", "token new", "check", "query", "health", "version"}
 
 // helps is the help of the program and of all its commands.
 func helps(t *testing.T) string {
 	t.Helper()
 	text := inturn(t, t.TempDir(), nil, "help").out
 	for _, name := range commandNames {
-		text += inturn(t, t.TempDir(), nil, name, "--help").out
+		text += inturn(t, t.TempDir(), nil, append(strings.Fields(name), "--help")...).out
 	}
 	return text
 }
