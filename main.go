@@ -18,6 +18,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strings"
 	"syscall"
 
 	"github.com/alecthomas/kong"
@@ -56,7 +57,20 @@ type commands struct {
 	Help     struct{}     `cmd:"" help:"Print this help."`
 }
 
-func main() { os.Exit(execute(os.Args[1:], os.Stdout, os.Stderr)) }
+func main() {
+	dropEmptySettings()
+	os.Exit(execute(os.Args[1:], os.Stdout, os.Stderr))
+}
+
+// dropEmptySettings makes an empty variable mean that it isn't set: compose files
+// and CI systems can't leave one out.
+func dropEmptySettings() {
+	for _, setting := range os.Environ() {
+		if name, value, _ := strings.Cut(setting, "="); value == "" && strings.HasPrefix(name, "INTURN_") {
+			os.Unsetenv(name)
+		}
+	}
+}
 
 // execute is one call of the program; it returns the exit status.
 func execute(args []string, out, errOut io.Writer) int {

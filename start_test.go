@@ -305,3 +305,13 @@ func execSQL(t *testing.T, file, text string) {
 		t.Fatal(err)
 	}
 }
+
+// An empty variable is one that isn't set: compose files can't leave one out.
+func TestEmptySettingsAreNotSet(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	r := inturn(t, dir, []string{"INTURN_EVENTS=", "INTURN_TYPE="}, "generate", "-", "--clients", "1")
+	if r.status != 0 || strings.Count(r.out, "\n") != 10001 {
+		t.Errorf("status %d, %d lines: %s", r.status, strings.Count(r.out, "\n"), r.errOut)
+	}
+}

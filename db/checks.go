@@ -34,7 +34,8 @@ const (
 // is sorted once by SQLite, on disk where it is big. No query is quadratic in the
 // events of an account.
 var checks = []Invariant{
-	{kindSchema, fmt.Sprintf(`SELECT format('application_id is %%d, not %d', application_id)
+	// The first one decides whether the file is ours.
+	{kindSchema, fmt.Sprintf(`SELECT format('application_id is %%d, not %d: this is a file of another program', application_id)
 		FROM pragma_application_id WHERE application_id <> %[1]d`, applicationID)},
 	{kindSchema, fmt.Sprintf(`SELECT format('user_version is %%d, not %d', user_version)
 		FROM pragma_user_version WHERE user_version <> %[1]d`, schemaVersion)},
