@@ -25,8 +25,13 @@ import (
 const DefaultMaxEvent = 1 << 20
 
 // maxHeld bounds the bodies of all requests together, in bytes, from their first
-// byte until their event is written. Past it new ones are answered 503.
-const maxHeld = 256 << 20
+// byte until their event is written. Past it new ones are answered 503, but for small
+// ones (of firstRead), which have smallHeld beside it: a few senders of large bodies
+// that never end could else keep all others out.
+const (
+	maxHeld   = 256 << 20
+	smallHeld = 64 << 20
+)
 
 // store is what the API needs of the storage; db.Store says what each promises.
 type store interface {

@@ -37,7 +37,7 @@ func (b *heldBody) Read(p []byte) (int, error) {
 	switch {
 	case b.taken > b.max:
 		return n, &http.MaxBytesError{Limit: b.max}
-	case held > maxHeld:
+	case held > maxHeld+smallHeld, held > maxHeld && b.taken > firstRead:
 		return n, errHeld
 	}
 	return n, err

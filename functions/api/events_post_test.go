@@ -198,7 +198,13 @@ func TestAllBodiesTogetherAreBounded(t *testing.T) {
 	routes := http.NewServeMux()
 	routes.HandleFunc("POST /v1/events", a.endpoint(a.postEvents))
 	h := a.front(routes)
+	large := strings.Repeat(" ", firstRead) + goodEvent
 	a.held.Store(maxHeld)
+	wantProblem(t, request(h, "POST", "/v1/events", large), 503, "overloaded")
+	if w := request(h, "POST", "/v1/events", goodEvent); w.Code != 202 {
+		t.Errorf("a small event is kept out by large ones: %d %s", w.Code, w.Body)
+	}
+	a.held.Store(maxHeld + smallHeld)
 	wantProblem(t, request(h, "POST", "/v1/events", goodEvent), 503, "overloaded")
 	a.held.Store(0)
 	for range 3 {

@@ -143,8 +143,11 @@ func (a *api) readLines(ctx context.Context, body *patientBody, in *intake) {
 	}
 }
 
+// errEndless: a line went on past what a whole batch may have.
+var errEndless = errors.New("the line does not end")
+
 // readLine returns the next line, valid until the next call. Of one that is too long
-// it keeps enough to see that.
+// it keeps enough to see that, and it gives up one that is longer than --max-body.
 func (a *api) readLine(lines *bufio.Reader) ([]byte, error) {
 	line, err := lines.ReadSlice('\n')
 	if err != bufio.ErrBufferFull {
@@ -152,7 +155,10 @@ func (a *api) readLine(lines *bufio.Reader) ([]byte, error) {
 	}
 	var long []byte
 	defer func() { a.Streams.release(len(long)) }()
-	for {
+	for total := int64(0); ; {
+		if total += int64(len(line)); total > a.MaxBody {
+			return nil, errEndless
+		}
 		if int64(len(long)) <= a.MaxEvent {
 			long = append(long, line...)
 			if !a.Streams.hold(len(line)) {
@@ -172,6 +178,8 @@ func (a *api) linesProblem(err error) *problem {
 		return shuttingDown.because("this line and those after it were not read: resend them in a moment")
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return tooSlow.because("nothing came for too long: resend what was not answered")
+	case errors.Is(err, errEndless):
+		return tooLarge.because("an event may have %d bytes: this line went on, and nothing after it was read", a.MaxEvent)
 	}
 	return bodyProblem(err)
 }

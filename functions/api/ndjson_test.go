@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"strings"
 	"testing"
@@ -112,6 +113,33 @@ func TestLongLines(t *testing.T) {
 }
 
 // What the storage has no room for waits a while, and is then said line by line.
+// countedReader counts what was read of it.
+type countedReader struct {
+	io.Reader
+	n int
+}
+
+func (r *countedReader) Read(p []byte) (int, error) {
+	n, err := r.Reader.Read(p)
+	r.n += n
+	return n, err
+}
+
+func TestALineWithoutAnEnd(t *testing.T) {
+	body := &countedReader{Reader: io.MultiReader(strings.NewReader(small("a", "1")+"\n"), strings.NewReader(strings.Repeat("x", 10<<20)))}
+	r := httptest.NewRequest("POST", "/v1/events", body)
+	r.Header.Set("Content-Type", typeLines)
+	w := httptest.NewRecorder()
+	newAPI(t, Options{MaxEvent: 1000, MaxBody: 1 << 20}).ServeHTTP(w, r)
+	got := entriesOf(t, w.Body.String())
+	if len(got) != 2 || got[0].Status != 202 || got[1].Status != 413 {
+		t.Errorf("got\n%s", w.Body)
+	}
+	if body.n > 2<<20 {
+		t.Errorf("%d bytes were read", body.n)
+	}
+}
+
 func TestLinesAndAnOverload(t *testing.T) {
 	overloaded := func(n int) (errs []error) {
 		for range n {
