@@ -12,6 +12,9 @@ import (
 // this one would let it overtake.
 var ErrNotAttempted = errors.New("an earlier event of this account was refused")
 
+// MaxBatchOutput bounds the results of repeats that a batch's answers carry, in bytes.
+const MaxBatchOutput = 4 << 20
+
 // Batch is events that are appended in one transaction, in order.
 type Batch struct {
 	Events []Event
@@ -49,6 +52,7 @@ func (d *DB) AppendBatch(ctx context.Context, b Batch) ([]Appended, error) {
 	for clientID := range op.refused {
 		b.Refused[clientID] = true
 	}
+	outputs := 0
 	for i := range op.answers {
 		a := &op.answers[i]
 		if !a.Receipt.Duplicate {
@@ -57,6 +61,11 @@ func (d *DB) AppendBatch(ctx context.Context, b Batch) ([]Appended, error) {
 		s, err := d.Find(ctx, a.Receipt.ClientID, a.Receipt.MessageID)
 		switch {
 		case err == nil:
+			if s.Result != nil {
+				if outputs += len(s.Result.Output); outputs > MaxBatchOutput {
+					s.Result.Output, s.Result.Omitted = nil, true
+				}
+			}
 			a.Receipt.State, a.Receipt.Result = s.State, s.Result
 		case !errors.Is(err, ErrNotFound): // else retention took it since; it was finished
 			return nil, err

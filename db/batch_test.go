@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -91,4 +92,26 @@ func TestBatchLimits(t *testing.T) {
 		t.Errorf("answers %q", answers(got))
 	}
 	wantRows(t, d, `SELECT client_id, message_id FROM outbox ORDER BY seq`, "a 1", "a 2", "b 1")
+}
+
+// Results of repeats are left out where they would take too much memory at once.
+func TestBatchResultsAreBounded(t *testing.T) {
+	d := open(t, options(t, ":memory:"))
+	big := strings.Repeat("x", MaxOutput-2)
+	var batch Batch
+	for i := range MaxBatchOutput/MaxOutput + 1 {
+		ev := event("a", fmt.Sprint(i))
+		batch.Events = append(batch.Events, ev)
+		settle(t, d, done(appendEvent(t, d, ev), func(*Tx) (any, error) { return big, nil }))
+	}
+	got, err := d.AppendBatch(t.Context(), batch)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, a := range got {
+		r := a.Receipt.Result
+		if omitted := i == len(got)-1; r.Omitted != omitted || (len(r.Output) == 0) != omitted || a.Receipt.State != Done {
+			t.Errorf("event %d: %v, omitted %v, %d bytes", i, a.Receipt.State, r.Omitted, len(r.Output))
+		}
+	}
 }

@@ -76,6 +76,7 @@ type Result struct {
 	StartedAt  time.Time
 	FinishedAt time.Time
 	Output     json.RawMessage // what the effect returned, or nil
+	Omitted    bool            // Output was left out of a batch's answers; Find has it
 	Error      string          // why it is dead
 }
 

@@ -109,7 +109,7 @@ func appendAnswer(b []byte, n int, a *answer, withResult bool) []byte {
 	b = strconv.AppendBool(b, r.Duplicate)
 	switch {
 	case r.Result == nil:
-	case withResult:
+	case withResult && !r.Result.Omitted:
 		b = appendResult(b, r.Result)
 	default:
 		b = append(b, `,"result_omitted":true`...)
