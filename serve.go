@@ -345,7 +345,11 @@ func (s *serve) sayReady(out io.Writer, log *slog.Logger, a addresses, auth bool
 	if s.TLS == tlsOff {
 		scheme = "http"
 	}
-	log.Info("ready", "listen", a.public, "admin", a.admin, "url", scheme+"://"+a.public, "db", s.DB, "ca", a.ca, "version", version)
+	url := scheme + "://" + a.public
+	if host, port, err := net.SplitHostPort(a.public); err == nil && net.ParseIP(host).IsUnspecified() {
+		url = scheme + "://" + net.JoinHostPort("localhost", port) // no certificate is for [::]
+	}
+	log.Info("ready", "listen", a.public, "admin", a.admin, "url", url, "db", s.DB, "ca", a.ca, "version", version)
 	if s.quiet || !isTerminal(out) {
 		return
 	}
@@ -356,8 +360,8 @@ func (s *serve) sayReady(out io.Writer, log *slog.Logger, a addresses, auth bool
 	if auth {
 		line += ` -H "Authorization: Bearer $INTURN_TOKEN"`
 	}
-	fmt.Fprintf(out, "\n  %s %s://%s/v1/events -d '{\"client_id\":\"a\",\"message_id\":\"1\",\"payload\":{\"phone\":\"+70000000001\",\"text\":\"hello\"}}'\n\n",
-		line, scheme, a.public)
+	fmt.Fprintf(out, "\n  %s %s/v1/events -d '{\"client_id\":\"a\",\"message_id\":\"1\",\"payload\":{\"phone\":\"+70000000001\",\"text\":\"hello\"}}'\n\n",
+		line, url)
 }
 
 func isTerminal(w io.Writer) bool {
