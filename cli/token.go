@@ -39,8 +39,8 @@ type TokenFile struct {
 type TokenNew struct {
 	TokenFile
 	Name     string   `arg:"" help:"Name of the token, for the log and for revoke."`
-	Scope    []string `help:"What it is good for: ingest, read, operate; may be repeated." default:"ingest" enum:"ingest,read,operate"`
-	ClientID []string `help:"Good for this client_id only; may be repeated." placeholder:"ID"`
+	Scope    []string `help:"What it is good for: ingest, read, operate; may be repeated." default:"ingest" enum:"ingest,read,operate" env:"INTURN_SCOPE"`
+	ClientID []string `help:"Good for this client_id only; may be repeated." env:"INTURN_CLIENT_ID" placeholder:"ID"`
 	JSON     bool     `help:"Print JSON." env:"INTURN_JSON"`
 }
 
