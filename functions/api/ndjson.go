@@ -8,7 +8,7 @@ import (
 	"io"
 	"net/http"
 	"os"
-	"sync/atomic"
+	"sync"
 	"time"
 )
 
@@ -188,26 +188,53 @@ func (a *api) linesProblem(err error) *problem {
 // the whole body.
 type patientBody struct {
 	io.Reader
-	rc   *http.ResponseController
-	over atomic.Bool
+	rc *http.ResponseController
+
+	mu    sync.Mutex
+	over  bool // cut was called
+	ended bool // the body was read to its end
 }
 
 func (b *patientBody) Read(p []byte) (int, error) {
-	_ = b.rc.SetReadDeadline(time.Now().Add(linesIdle)) // where there are none, there is no time-out either
-	if b.over.Load() {
+	if !b.patient() {
 		return 0, os.ErrDeadlineExceeded
 	}
 	n, err := b.Reader.Read(p)
 	if err == io.EOF {
-		_ = b.rc.SetReadDeadline(time.Time{}) // net/http now reads, to see whether the client leaves
+		b.end()
 	}
 	return n, err
 }
 
+// patient gives the next read its time, if there is to be one.
+func (b *patientBody) patient() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.over {
+		return false
+	}
+	_ = b.rc.SetReadDeadline(time.Now().Add(linesIdle)) // where there are none, there is no time-out either
+	return true
+}
+
+// end leaves the connection to net/http, which now reads it to see whether the client
+// leaves. A deadline of ours would look like that, and net/http would cancel the
+// context of every later request on the connection.
+func (b *patientBody) end() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.ended = true
+	_ = b.rc.SetReadDeadline(time.Time{})
+}
+
 // cut ends the Read that waits and all that follow.
 func (b *patientBody) cut() {
-	b.over.Store(true)
-	_ = b.rc.SetReadDeadline(time.Unix(1, 0))
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.over = true
+	if !b.ended {
+		_ = b.rc.SetReadDeadline(time.Unix(1, 0))
+	}
 }
 
 // lineWriter writes answers in chunks. The header goes out with the first one: a

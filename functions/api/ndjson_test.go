@@ -125,6 +125,36 @@ func (r *countedReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
+// deadlines remembers the last one of a connection.
+type deadlines struct {
+	http.ResponseWriter
+	last time.Time
+}
+
+func (d *deadlines) SetReadDeadline(t time.Time) error {
+	d.last = t
+	return nil
+}
+
+// Once a body was read to its end net/http reads the connection, for the requests that
+// follow: a deadline that passes would cancel the context of each of them.
+func TestLinesLeaveNoDeadlineBehind(t *testing.T) {
+	conn := &deadlines{}
+	body := &patientBody{Reader: strings.NewReader("x"), rc: http.NewResponseController(conn)}
+	body.cut()
+	if n, err := body.Read(make([]byte, 1)); n != 0 || !errors.Is(err, os.ErrDeadlineExceeded) || !conn.last.Before(time.Now()) {
+		t.Errorf("a read after cut: %d bytes, %v, deadline %v", n, err, conn.last)
+	}
+	body = &patientBody{Reader: strings.NewReader("x"), rc: http.NewResponseController(conn)}
+	if _, err := io.ReadAll(body); err != nil {
+		t.Fatal(err)
+	}
+	body.cut()
+	if !conn.last.IsZero() {
+		t.Errorf("a deadline is left: %v", conn.last)
+	}
+}
+
 func TestALineWithoutAnEnd(t *testing.T) {
 	body := &countedReader{Reader: io.MultiReader(strings.NewReader(small("a", "1")+"\n"), strings.NewReader(strings.Repeat("x", 10<<20)))}
 	r := httptest.NewRequest("POST", "/v1/events", body)
