@@ -35,7 +35,7 @@ import (
 type serve struct {
 	DB     string `name:"db" help:"Database file; its folders are made." default:"data/inturn.db" env:"INTURN_DB"`
 	Listen string `help:"Address for clients." default:"127.0.0.1:8443" env:"INTURN_LISTEN"`
-	Admin  string `help:"Address for health checks." default:"127.0.0.1:9091" env:"INTURN_ADMIN"`
+	Admin  string `help:"Address for health checks and profiles." default:"127.0.0.1:9091" env:"INTURN_ADMIN"`
 
 	TLS    string   `name:"tls" help:"self-signed: by a local CA that is made once. off: behind a proxy that ends TLS." enum:"self-signed,off" default:"self-signed" env:"INTURN_TLS"`
 	TLSDir string   `name:"tls-dir" help:"Folder of the local CA; the file for clients is ca.pem in it. Default: tls beside the database." env:"INTURN_TLS_DIR" placeholder:"FOLDER"`
@@ -142,7 +142,7 @@ func (s *serve) run(ctx context.Context, set *functions.Set, out, errOut io.Writ
 	stopping, streams := make(chan struct{}), api.NewStreams(0)
 	options := api.Options{
 		Store: store, Functions: set, Log: log, MaxEvent: int64(s.MaxEvent), MaxBody: int64(s.MaxBody), MaxBatch: s.MaxBatch,
-		Tokens: tokens, Stopping: stopping, Streams: streams, ClientRate: s.ClientRate, ClientBurst: s.ClientBurst, Hosts: s.Domain,
+		Tokens: tokens, Profiles: tokens != nil || isLoopback(s.Admin), Stopping: stopping, Streams: streams, ClientRate: s.ClientRate, ClientBurst: s.ClientBurst, Hosts: s.Domain,
 		AccountState: func(clientID string) string { return string(turns.State(clientID)) },
 	}
 	handler, err := api.New(options)

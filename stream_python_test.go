@@ -44,7 +44,7 @@ func python(t *testing.T) string {
 			return path
 		}
 	}
-	if os.Getenv("INTURN_NEED") == "all" {
+	if os.Getenv("INTURN_NEED") != "" {
 		t.Fatal("python3-websockets is not installed and INTURN_NEED=all")
 	}
 	t.Skip("python3-websockets is not installed")

@@ -73,7 +73,7 @@ func TestHostileClients(t *testing.T) {
 		{"h2: answers that are not read", closedWindow},
 	}
 	s.under("all at once", attacks...)
-	if thorough() {
+	if long() {
 		for _, a := range attacks {
 			s.under(a.name, a)
 		}

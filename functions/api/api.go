@@ -79,6 +79,11 @@ type Options struct {
 
 	Now func() time.Time // nil: time.Now
 
+	// Profiles lets whoever reaches the admin address see profiles of the process,
+	// with a token of scope operate where Tokens has any. Without tokens it is for an
+	// address that only this machine reaches.
+	Profiles bool
+
 	// OnProblem is called once for each problem that is answered, with its name as
 	// it stands in the answer's type. It is for counters and must not block. May be nil.
 	OnProblem func(status int, name string)
@@ -119,13 +124,16 @@ func New(o Options) (http.Handler, error) {
 	return a.front(routes), nil
 }
 
-// Admin returns the handler of the admin address: /healthz and /readyz, both
-// without a token.
+// Admin returns the handler of the admin address: /healthz and /readyz, both without
+// a token, and profiles.
 func Admin(o Options) http.Handler {
 	a := &api{Options: o.complete()}
 	routes := http.NewServeMux()
 	routes.HandleFunc("GET /healthz", a.endpoint(a.healthz))
 	routes.HandleFunc("GET /readyz", a.endpoint(a.readyz))
+	if o.Profiles {
+		routes.HandleFunc("GET /debug/pprof/{name}", a.endpoint(a.profiles))
+	}
 	return a.front(routes)
 }
 

@@ -149,7 +149,7 @@ func storeProblem(err error) *problem {
 		p.seq = reused.Seq
 		return p
 	case errors.Is(err, db.ErrNotAttempted):
-		return notAttempted.because("an earlier event of this account was refused, or one whose account can't be read: repair that one, then resend it and those after it in order")
+		return notAttempted.because("an earlier event of this account was refused, or one whose account can't be read: repair that one, then send it and those after it again in order, in another batch or on another stream")
 	case errors.Is(err, db.ErrNotFound):
 		return notFound.because("there is no event with this client_id and message_id")
 	case errors.Is(err, db.ErrAccountFull):

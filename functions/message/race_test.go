@@ -26,7 +26,7 @@ const senders = 64
 
 // rounds is how often a race is run; INTURN_LONG=1 runs it longer.
 func rounds(short int) int {
-	if os.Getenv("INTURN_LONG") == "1" {
+	if os.Getenv("INTURN_LONG") != "" {
 		return short * 20
 	}
 	return short
