@@ -193,7 +193,9 @@ func (s *server) hear(line []byte) {
 			s.ca = filepath.Join(s.dir, s.ca)
 		}
 	}
-	s.heard <- said.Msg
+	if said.Msg != "request" { // of those there may be many, and nobody waits for one
+		s.heard <- said.Msg
+	}
 }
 
 func (s *server) logged() string {

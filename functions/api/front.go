@@ -144,8 +144,8 @@ func (a *api) panicked(x *exchange, r *http.Request, v any) {
 	}
 }
 
-// logRequest writes the access line: debug for questions that were answered, info for
-// what came in and for refusals, warn where the server is not able, error for its own faults. Routes are logged in
+// logRequest writes the access line: debug for what went well, info for refusals,
+// warn where the server is not able, error for its own faults. Routes are logged in
 // place of paths, because the path of an HTTP function may hold a secret.
 func (a *api) logRequest(x *exchange, r *http.Request, start time.Time) {
 	level, status := slog.LevelDebug, x.status
@@ -157,7 +157,7 @@ func (a *api) logRequest(x *exchange, r *http.Request, start time.Time) {
 		level = slog.LevelError
 	case status >= 500 && r.Context().Err() == nil:
 		level = slog.LevelWarn
-	case status >= 400, r.Method == http.MethodPost:
+	case status >= 400:
 		level = slog.LevelInfo
 	}
 	ctx := r.Context()

@@ -98,7 +98,7 @@ func TestTheLogLine(t *testing.T) {
 	s.err = fmt.Errorf("unheard of")
 	request(h, "POST", "/v1/events", goodEvent)
 	want := []string{
-		"INFO POST /v1/events 202 a 1 1 <nil> <nil>",
+		"DEBUG POST /v1/events 202 a 1 1 <nil> <nil>",
 		"INFO POST /v1/events 400 a 2 <nil> invalid-event <nil>",
 		"INFO  404 <nil> <nil> <nil> not-found <nil>",
 		"INFO POST /v1/events 422 a 1 1 id-reused <nil>",
