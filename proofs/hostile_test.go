@@ -126,9 +126,13 @@ type pace struct {
 	median, p99 time.Duration
 }
 
+// maxLost is how many connections an ordinary client may lose in one phase.
+const maxLost = 3
+
 // bystander sends at least n events one after another, and on until quit is closed.
 func (s *siege) bystander(n int, quit <-chan struct{}) pace {
 	var times []time.Duration
+	lost := 0
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	for running := quit != nil; len(times) < n || running; {
@@ -143,7 +147,13 @@ func (s *siege) bystander(n int, quit <-chan struct{}) pace {
 		}
 		k := int(s.sent.Load())
 		began := time.Now()
-		a, err := c.post(context.Background(), s.url, messageEvent("ordinary-"+strconv.Itoa(k%10), k, k%3))
+		ev := messageEvent("ordinary-"+strconv.Itoa(k%10), k, k%3)
+		a, err := c.post(context.Background(), s.url, ev)
+		for err != nil && lost < maxLost { // a kept connection may go at any time: senders resend
+			lost++
+			s.t.Logf("the ordinary client sends event %d again: %v", k, err)
+			a, err = c.post(context.Background(), s.url, ev)
+		}
 		times = append(times, time.Since(began))
 		if err != nil || !a.taken() {
 			s.t.Errorf("the ordinary client's event %d: %v, answered %d %s %s", k, err, a.Status, a.Type, a.Detail)
