@@ -19,6 +19,18 @@ type Account struct {
 	Attempts  int // of the head that were begun and not settled
 	NextAt    time.Time
 	LastError string
+	Paused    bool
+	// The range of seqs that a Replay has still to go through, 0 for none. What was
+	// finished of it runs again before the account goes on.
+	ReplayNext, ReplayTo int64
+}
+
+// AccountFilter selects accounts. Zero fields select everything.
+type AccountFilter struct {
+	After  string // only those with a greater client_id (by bytes)
+	Paused bool   // only those that an operator paused
+	Parked bool   // only those that wait for a person
+	Limit  int    // 1 to 1000
 }
 
 // Account returns an account that ever sent an event, or ErrNotFound.
@@ -37,14 +49,13 @@ func (d *DB) Account(ctx context.Context, clientID string) (Account, error) {
 	return account(row), nil
 }
 
-// Accounts lists up to limit accounts with a client_id greater than after, in the
-// order of client_id (by bytes).
-func (d *DB) Accounts(ctx context.Context, after string, limit int) ([]Account, error) {
+// Accounts lists the accounts that f selects, in the order of client_id (by bytes).
+func (d *DB) Accounts(ctx context.Context, f AccountFilter) ([]Account, error) {
 	ctx, cancel := context.WithTimeout(ctx, readTime)
 	defer cancel()
 	d.guard.Lock()
 	defer d.guard.Unlock()
-	rows, err := d.reads.Accounts(ctx, q.AccountsParams{After: after, Page: int64(limit)})
+	rows, err := d.reads.Accounts(ctx, q.AccountsParams{After: f.After, Page: int64(min(max(f.Limit, 1), 1000))})
 	if err != nil {
 		return nil, fmt.Errorf("list accounts: %w", err)
 	}

@@ -21,7 +21,7 @@ func TestAccounts(t *testing.T) {
 			t.Fatal(err)
 		}
 		got, err := d.Account(t.Context(), "b")
-		if want := (Account{"b", 2, b1.Seq, false, 3, next, "why"}); err != nil || got != want {
+		if want := (Account{ClientID: "b", Pending: 2, HeadSeq: b1.Seq, Attempts: 3, NextAt: next, LastError: "why"}); err != nil || got != want {
 			t.Errorf("%+v, %v; want %+v", got, err, want)
 		}
 		if err := d.Hold(Hold{Event: b1, Attempts: 4, Park: true, Error: "why"}); err != nil {
@@ -32,7 +32,7 @@ func TestAccounts(t *testing.T) {
 			limit int
 			want  string
 		}{{"", 10, "[a 0 false b 2 true c 1 false]"}, {"a", 1, "[b 2 true]"}, {"c", 10, "[]"}} {
-			list, err := d.Accounts(t.Context(), c.after, c.limit)
+			list, err := d.Accounts(t.Context(), AccountFilter{After: c.after, Limit: c.limit})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -67,7 +67,7 @@ func (a *api) listAccounts(x *exchange, r *http.Request) error {
 		if f.state == "" {
 			step = min(step, f.limit-found)
 		}
-		accounts, err := a.Store.Accounts(ctx, f.after, step)
+		accounts, err := a.Store.Accounts(ctx, db.AccountFilter{After: f.after, Limit: step})
 		if err != nil {
 			return readProblem(ctx, err)
 		}

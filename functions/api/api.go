@@ -41,7 +41,7 @@ type store interface {
 	Events(ctx context.Context, f db.Filter) ([]db.Stored, error)
 	Wait(ctx context.Context, seq int64) error
 	Account(ctx context.Context, clientID string) (db.Account, error)
-	Accounts(ctx context.Context, after string, limit int) ([]db.Account, error)
+	Accounts(ctx context.Context, f db.AccountFilter) ([]db.Account, error)
 	Pace() (runnable int, perSecond float64)
 	Ready() error
 }

@@ -11,7 +11,7 @@ import (
 func (s *fakeStore) Pace() (int, float64) { return 300, 10 }
 
 func (s *fakeStore) Account(ctx context.Context, clientID string) (db.Account, error) {
-	accounts, err := s.Accounts(ctx, "", 1<<30)
+	accounts, err := s.Accounts(ctx, db.AccountFilter{Limit: 1 << 30})
 	for _, a := range accounts {
 		if a.ClientID == clientID {
 			return a, err
@@ -23,7 +23,7 @@ func (s *fakeStore) Account(ctx context.Context, clientID string) (db.Account, e
 	return db.Account{}, err
 }
 
-func (s *fakeStore) Accounts(_ context.Context, after string, limit int) ([]db.Account, error) {
+func (s *fakeStore) Accounts(_ context.Context, f db.AccountFilter) ([]db.Account, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.err != nil {
@@ -46,7 +46,7 @@ func (s *fakeStore) Accounts(_ context.Context, after string, limit int) ([]db.A
 	sort.Strings(ids)
 	var accounts []db.Account
 	for _, id := range ids {
-		if id > after && len(accounts) < limit {
+		if id > f.After && len(accounts) < f.Limit {
 			accounts = append(accounts, *byID[id])
 		}
 	}

@@ -1,0 +1,196 @@
+package db
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// Verb is what an operator can do.
+type Verb string
+
+// The verbs. An account's head is the event that runs next.
+const (
+	Pause   Verb = "pause"   // begin no event of an account, of a type, or of everything
+	Resume  Verb = "resume"  // the end of a Pause of the same
+	Retry   Verb = "retry"   // run the head of a parked or retrying account now, its attempts fresh
+	Skip    Verb = "skip"    // set the head aside as dead, and go on with the next
+	Redrive Verb = "redrive" // run a dead event again, at the end of its account
+	Replay  Verb = "replay"  // run finished events of an account again, before what is pending
+)
+
+// Act is what an operator wants done. Which fields a verb takes stands beside them;
+// those it doesn't take must be empty.
+type Act struct {
+	Verb     Verb
+	ClientID string // the account; Pause, Resume: empty for a type or everything; Redrive: may be empty
+	Type     string // Pause, Resume: of one type; with ClientID empty too: of everything
+	Seq      int64  // Retry, Skip: the head; Redrive: the dead event; Replay: the first event, 0 for the account's first
+	To       int64  // Replay: the last event, 0 for the newest that is finished
+	Run      int64  // Redrive: the run that ended dead, 0 for the latest
+	Who      string // the operator, for the audit; at most 256 bytes
+	Reason   string // for the audit; at most 4096 bytes
+	// Key, if set, names this act for ever (an Idempotency-Key, at most 256 bytes):
+	// the same act with the same key is done once, and gets the first one's answer.
+	Key string
+}
+
+// Acted is the answer to an Act, committed and fsynced together with what it did.
+type Acted struct {
+	ID      int64 // of the row in audit
+	At      time.Time
+	Changed bool // false: it was so already, and nothing was done
+	Again   bool // this is the answer that Key got before
+
+	ClientID string // the account; empty for a type or everything
+	Seq      int64  // Retry, Skip, Redrive: the event; Replay: the first event that runs again
+	Run      int64  // Redrive: the run that is pending now
+	To       int64  // Replay: the last event that runs again
+	Events   int64  // Replay: how many run again; those that are not kept any more are not among them
+	HeadSeq  int64  // of an account: what runs next, 0 if nothing is pending; of a Replay, before it began
+}
+
+// Errors of Act, beside the storage's. Nothing was done, and nothing is in the audit.
+var (
+	// ErrBadAct: the act makes no sense as it stands; the text says what to change.
+	ErrBadAct = errors.New("this can't be done")
+	// ErrKeyReused: the key was used for another act.
+	ErrKeyReused = errors.New("this idempotency key was used for something else")
+	// ErrNotHeld: the head neither failed nor is parked; it runs when its turn comes.
+	ErrNotHeld = errors.New("the account is neither parked nor retrying")
+	// ErrNotDead: the event is done.
+	ErrNotDead = errors.New("the event is not dead")
+	// ErrStillPending: the event has yet to run.
+	ErrStillPending = errors.New("the event is still pending")
+	// ErrGone: there was such an event, and it is not kept any more.
+	ErrGone = errors.New("the event is not kept any more")
+	// ErrNothingToReplay: no finished event of the range is kept.
+	ErrNothingToReplay = errors.New("there is nothing to replay")
+	// ErrReplaying: another replay of the account has not ended.
+	ErrReplaying = errors.New("the account is being replayed already")
+)
+
+// HeadMovedError says that the account's head is another one than was named.
+type HeadMovedError struct {
+	Seq int64 // the head now, 0 if nothing is pending
+}
+
+func (e *HeadMovedError) Error() string {
+	if e.Seq == 0 {
+		return "nothing of this account is pending"
+	}
+	return fmt.Sprintf("the head of this account is seq %d", e.Seq)
+}
+
+// Act does what an operator wants, in one transaction with its row in audit, and
+// returns once that is committed and fsynced. Doing a thing again is no error
+// (Acted.Changed is false), so every Act may be sent again.
+//
+//	Pause    no event is begun from now on; one that runs ends and settles. Events
+//	         are taken in as before. Pausing a type holds the accounts whose head is
+//	         of it: order within an account is kept.
+//	Resume   ends the Pause of the same account, type or everything
+//	Retry    *HeadMovedError if Seq is not the head; ErrNotHeld
+//	Skip     the head ends dead, with Who and Reason as its error; what of it runs at
+//	         the moment writes nothing. *HeadMovedError if Seq is not the head
+//	Redrive  the event becomes pending at a new place, Run + 1, with the same seq and
+//	         receipt; its earlier result is kept in runs. ErrNotDead, ErrStillPending,
+//	         ErrGone. A run that was redriven before is no error.
+//	Replay   what was finished of the range when Act came runs again in the order of
+//	         seq, before what is pending. Each event keeps its result until its turn
+//	         comes; then that goes to runs. A head that was held begins afresh
+//	         afterwards. ErrNothingToReplay, ErrReplaying
+//
+// ErrNotFound: the account, or the event, never was. ErrBadAct, ErrKeyReused, and
+// the storage's errors as of Settle.
+func (d *DB) Act(ctx context.Context, a Act) (Acted, error) {
+	return Acted{}, errors.New("not built yet")
+}
+
+// Bulk is an Act on many: Retry and Skip on every parked account, Redrive on every
+// dead event.
+type Bulk struct {
+	Verb     Verb
+	Type     string    // only heads, or dead events, of this type
+	ClientID string    // only of this account
+	Since    time.Time // Redrive: only what ended dead at this time or later
+	DryRun   bool      // count, and do nothing
+	Who      string
+	Reason   string
+	// Key names the whole of it. After a crash the same Bulk with the same key goes on
+	// where it was, and does nothing twice. Without a key a second Bulk is a new one:
+	// it does what is parked, or dead, by then.
+	Key string
+}
+
+// Bulked is the answer to a Bulk.
+type Bulked struct {
+	ID    int64 // of the first row in audit; 0 for a dry run
+	Count int64 // accounts or events it was done to; in a dry run, would be done to
+	Again bool  // Key was used for this before, and it had ended
+}
+
+// ActAll does b, 500 accounts or events a transaction, each with its own row in
+// audit, and returns when it has come to the end. If ctx ends first, what was done
+// stays done: see Bulk.Key. Errors as of Act.
+func (d *DB) ActAll(ctx context.Context, b Bulk) (Bulked, error) {
+	return Bulked{}, errors.New("not built yet")
+}
+
+// AuditFilter selects rows of audit. Zero fields select everything.
+type AuditFilter struct {
+	ClientID string
+	Verb     Verb
+	Before   int64 // only rows with a smaller id
+	Limit    int   // 1 to 1000
+}
+
+// Audited is a row of audit: what an operator did.
+type Audited struct {
+	ID     int64
+	At     time.Time
+	Act    Act
+	Answer json.RawMessage // a JSON object, of what was answered then
+}
+
+// Audit lists what operators did, the newest first.
+func (d *DB) Audit(ctx context.Context, f AuditFilter) ([]Audited, error) {
+	return nil, errors.New("not built yet")
+}
+
+// DeadFilter selects events that were set aside. Zero fields select everything.
+type DeadFilter struct {
+	Type     string
+	ClientID string
+	Since    time.Time // only what ended at this time or later
+	After    int64     // only events with a greater seq
+	Limit    int       // 1 to 1000
+}
+
+// Dead lists events that were set aside, in the order of seq. It reads an index of
+// them alone.
+func (d *DB) Dead(ctx context.Context, f DeadFilter) ([]Stored, error) {
+	return nil, errors.New("not built yet")
+}
+
+// Runs returns the earlier runs of an event, the first one first: those that a
+// Redrive or a Replay took the place of.
+func (d *DB) Runs(ctx context.Context, seq int64) ([]Result, error) {
+	return nil, errors.New("not built yet")
+}
+
+// PausedType is a Pause of one type, or of everything.
+type PausedType struct {
+	Type   string // "" for everything
+	Since  time.Time
+	Who    string
+	Reason string
+}
+
+// Pauses lists the types that are paused, by name; everything, if it is paused, is
+// the first.
+func (d *DB) Pauses(ctx context.Context) ([]PausedType, error) {
+	return nil, errors.New("not built yet")
+}
