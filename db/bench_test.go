@@ -13,18 +13,19 @@ import (
 
 var benchFiles = flag.String("bench.dir", "", "folder of the benchmarks' files; default: a temporary one")
 
-func benchOpen(b *testing.B) *DB {
-	path := tempFile(b)
-	if *benchFiles != "" {
-		dir, err := os.MkdirTemp(*benchFiles, "bench")
-		if err != nil {
-			b.Fatal(err)
-		}
-		b.Cleanup(func() { os.RemoveAll(dir) })
-		path = dir + "/inturn.db"
+func benchFile(b *testing.B) string {
+	if *benchFiles == "" {
+		return tempFile(b)
 	}
-	return open(b, options(b, path))
+	dir, err := os.MkdirTemp(*benchFiles, "bench")
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { os.RemoveAll(dir) })
+	return dir + "/inturn.db"
 }
+
+func benchOpen(b *testing.B) *DB { return open(b, options(b, benchFile(b))) }
 
 // BenchmarkAppend: many callers, one event each, each answered after its fsync.
 func BenchmarkAppend(b *testing.B) {
