@@ -227,6 +227,10 @@ func (d *DB) recover(ctx context.Context, w *writer) error {
 // and whether the last owner ended without closing it.
 func (d *DB) Backlog() (accounts []Backlog, unclean bool) { return d.backlog, d.unclean }
 
+// Epoch is the number of this ownership of the file: each is greater than those before
+// it. It doesn't change while the database is open.
+func (d *DB) Epoch() int64 { return d.committer.w.epoch }
+
 // OnAppend sets the function that hears of every new event after its commit, in
 // the order of commits. It is called from the committer's goroutine, must not
 // block, and must not keep the slice.

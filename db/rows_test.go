@@ -315,8 +315,8 @@ func TestRecovery(t *testing.T) {
 	if ev := appendEvent(t, d, event("z", "m1")); ev.Seq != 5 {
 		t.Errorf("seq %d after a restart, want 5", ev.Seq)
 	}
-	if w := d.committer.w; w.epoch != 3 {
-		t.Errorf("epoch %d, want 3", w.epoch)
+	if got := d.Epoch(); got != 3 {
+		t.Errorf("epoch %d, want 3", got)
 	}
 }
 

@@ -42,6 +42,41 @@ func Reject(err error) error {
 	return &RejectError{Err: err}
 }
 
+// ParkError says that no attempt can succeed before a person has acted.
+type ParkError struct{ Err error }
+
+func (e *ParkError) Error() string { return e.Err.Error() }
+func (e *ParkError) Unwrap() error { return e.Err }
+
+// Park returns an error that parks the account at once, however many attempts are
+// left: the event keeps its place until somebody acts.
+func Park(err error) error {
+	if err == nil {
+		err = errors.New("the function asked for a person")
+	}
+	return &ParkError{Err: err}
+}
+
+// PostponeError says that nothing was tried.
+type PostponeError struct {
+	After time.Duration // not before
+	Err   error
+}
+
+func (e *PostponeError) Error() string { return e.Err.Error() }
+func (e *PostponeError) Unwrap() error { return e.Err }
+
+// Postpone returns an error that lets the account wait without an attempt being
+// counted: what the function needs is not there now, for any account, and it has tried
+// nothing. The wait is kept in memory only. There is no bound on how often: whoever
+// postpones must let one through now and then to find out.
+func Postpone(after time.Duration, err error) error {
+	if err == nil {
+		err = errors.New("the function postponed the event")
+	}
+	return &PostponeError{After: after, Err: err}
+}
+
 // FieldError names what is wrong with one field of an event.
 type FieldError struct {
 	Pointer string // RFC 6901, from the event's root: /client_id, /payload/phone

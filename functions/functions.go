@@ -9,6 +9,8 @@
 //	            -> nil, nil           done, nothing to write
 //	            -> Retry(after, err)  again, not before after; the account waits
 //	            -> Reject(err)        set aside as dead, the account goes on
+//	            -> Park(err)          the account waits for a person
+//	            -> Postpone(after, e) again, not before after; it was no attempt
 //	            -> any other error    again with backoff; the account waits
 //
 // One folder each: see functions/message for one with tables and functions/work
@@ -36,6 +38,9 @@ type (
 	// wants, keeps statements prepared by their text, and gives Emit.
 	Tx = *db.Tx
 )
+
+// MaxResult bounds the result of an event, in bytes of JSON.
+const MaxResult = db.MaxOutput
 
 // Function is what New and HTTP make and what main.go lists.
 type Function struct {

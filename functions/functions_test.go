@@ -148,6 +148,8 @@ func TestErrorsThatFunctionsReturn(t *testing.T) {
 	for what, err := range map[string]error{
 		"retry":        functions.Retry(time.Minute, cause),
 		"reject":       functions.Reject(cause),
+		"park":         functions.Park(cause),
+		"postpone":     functions.Postpone(time.Minute, cause),
 		"unauthorized": functions.Unauthorized(cause),
 		"wrapped":      fmt.Errorf("order 7: %w", functions.Retry(time.Minute, cause)),
 	} {
@@ -160,6 +162,11 @@ func TestErrorsThatFunctionsReturn(t *testing.T) {
 		_, retry := errors.AsType[*functions.RetryError](err)
 		_, reject := errors.AsType[*functions.RejectError](err)
 		_, unauthorized := errors.AsType[*functions.UnauthorizedError](err)
+		_, park := errors.AsType[*functions.ParkError](err)
+		_, postpone := errors.AsType[*functions.PostponeError](err)
+		if park != (what == "park") || postpone != (what == "postpone") {
+			t.Errorf("%s is park %t, postpone %t", what, park, postpone)
+		}
 		if retry != (what == "retry" || what == "wrapped") || reject != (what == "reject") || unauthorized != (what == "unauthorized") {
 			t.Errorf("%s is retry %t, reject %t, unauthorized %t", what, retry, reject, unauthorized)
 		}
@@ -168,7 +175,7 @@ func TestErrorsThatFunctionsReturn(t *testing.T) {
 		t.Errorf("After is %v", re.After)
 	}
 	// A caller that has no cause gets an error all the same, not a nil in disguise.
-	for _, err := range []error{functions.Retry(0, nil), functions.Reject(nil)} {
+	for _, err := range []error{functions.Retry(0, nil), functions.Reject(nil), functions.Park(nil), functions.Postpone(0, nil)} {
 		if err == nil || err.Error() == "" {
 			t.Errorf("without a cause: %#v", err)
 		}

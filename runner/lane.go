@@ -41,6 +41,10 @@ type lane struct {
 	lease   lease
 }
 
+// waits reports whether l may keep what it has in memory though it can't run now. mu
+// is held.
+func (l *lane) waits() bool { return l.state == waiting || l.state == retrying }
+
 // lease is what the goroutine that has a lane leased keeps of it; nobody else
 // touches it. It goes with the lane from one lease to the next.
 type lease struct {

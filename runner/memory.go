@@ -25,11 +25,11 @@ func size(ev *db.Event) int {
 
 // room is how many more bytes l may hold. Half of the memory goes to who comes
 // first. The other half is for lanes that run or will run, in equal shares: neither
-// deep lanes nor those that wait for a slot take it from the others. mu is held.
+// deep lanes nor those that wait for something take it from the others. mu is held.
 func (r *Runner) room(l *lane) int {
 	half := r.o.HotBytes / 2
 	room := min(maxLaneBytes-l.bytes, half-r.bytes)
-	if l.state != waiting {
+	if !l.waits() {
 		room = max(room, min(half/r.o.InFlight-l.bytes, r.o.HotBytes-r.bytes))
 	}
 	return max(room, 0)
@@ -37,7 +37,7 @@ func (r *Runner) room(l *lane) int {
 
 // fits reports whether a hot lane may hold one more event. mu is held.
 func (r *Runner) fits(l *lane, bytes int) bool {
-	if len(l.queue) == 0 && l.state != waiting { // what runs next is worth more than a fair share
+	if len(l.queue) == 0 && !l.waits() { // what runs next is worth more than a fair share
 		return r.bytes+bytes <= r.o.HotBytes
 	}
 	return len(l.queue) < maxLaneEvents && bytes <= r.room(l)

@@ -125,8 +125,11 @@ func (r *Runner) failed(l *lane, f functions.Function, ev db.Event, started time
 		r.aside(l, left)
 		return false
 	}
+	if later, ok := errors.AsType[*functions.PostponeError](err); ok {
+		return r.postpone(l, ev, later)
+	}
 	attempts, p := l.attempts+1, f.Policy()
-	if attempts >= p.Attempts {
+	if _, ok := errors.AsType[*functions.ParkError](err); ok || attempts >= p.Attempts {
 		return r.park(l, ev, attempts, err)
 	}
 	wait := backoff(p, attempts)
@@ -149,7 +152,7 @@ func (r *Runner) failed(l *lane, f functions.Function, ev db.Event, started time
 
 // park leaves the account to a person.
 func (r *Runner) park(l *lane, ev db.Event, attempts int, err error) bool {
-	r.say(slog.LevelError, "an event has used up its attempts; the account is parked", ev, err, slog.Int("attempts", attempts))
+	r.say(slog.LevelError, "an event can't go on; its account is parked", ev, err, slog.Int("attempts", attempts))
 	if herr := r.store.Hold(db.Hold{Event: ev, Attempts: attempts, Park: true, Error: err.Error()}); herr != nil {
 		return r.storeFailed(l, ev, herr)
 	}
@@ -158,6 +161,32 @@ func (r *Runner) park(l *lane, ev db.Event, attempts int, err error) bool {
 	l.attempts, l.held, l.lease.recorded = attempts, true, false
 	r.forget(l)
 	r.aside(l, parked)
+	return false
+}
+
+// postpone lets the account wait where the function has tried nothing. It is no
+// attempt, and the file isn't told: all accounts of a function may come here, again
+// and again.
+func (r *Runner) postpone(l *lane, ev db.Event, later *functions.PostponeError) bool {
+	wait := max(later.After, 0)
+	r.say(slog.LevelDebug, "an event was postponed; the account waits", ev, later, slog.Duration("next_in", wait))
+	next := time.Now().Add(wait)
+	if l.lease.recorded { // it was taken for an attempt
+		err := r.store.Hold(db.Hold{Event: ev, Attempts: l.attempts, NextAt: next, Error: later.Error()})
+		if err != nil {
+			return r.storeFailed(l, ev, err)
+		}
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if l.lease.recorded { // the next one is the first that may end the process
+		l.held, l.lease.recorded, l.lease.record = l.attempts > 0, false, true
+	}
+	if r.bytes > r.o.HotBytes/2 {
+		r.forget(l) // others can run with this memory
+	}
+	r.retryLater(l, next)
+	r.leave(l)
 	return false
 }
 

@@ -27,6 +27,7 @@ const (
 	retriesNow
 	retriesLater
 	rejects
+	postpones // once, and fails then
 	panics
 	exits   // its goroutine
 	effects // fail
@@ -112,6 +113,7 @@ func (p plan) run(t *collector) {
 	script := map[string]planned{} // by client/message
 	var g *rig
 	var m, slots meter
+	postponed := map[string]bool{}
 
 	work := func(_ context.Context, ev functions.Event, _ any) (functions.Effect, error) {
 		defer m.in(ev)()
@@ -120,6 +122,7 @@ func (p plan) run(t *collector) {
 		}
 		mu.Lock()
 		e := script[ev.ClientID+"/"+ev.MessageID]
+		again := postponed[ev.ClientID+"/"+ev.MessageID]
 		mu.Unlock()
 		if ev.Type != "ahead" {
 			time.Sleep(e.takes)
@@ -136,6 +139,14 @@ func (p plan) run(t *collector) {
 			return nil, functions.Retry(time.Minute, errTest)
 		case rejects:
 			return nil, functions.Reject(errTest)
+		case postpones:
+			mu.Lock()
+			postponed[ev.ClientID+"/"+ev.MessageID] = !again
+			mu.Unlock()
+			if !again {
+				return nil, functions.Postpone(e.takes, errTest)
+			}
+			return nil, errTest
 		case panics:
 			panic("boom")
 		case exits:

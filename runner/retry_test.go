@@ -146,6 +146,107 @@ func TestParkAfterTheAttemptsOfThePolicy(t *testing.T) {
 	}
 }
 
+func TestParkByTheFunctionItself(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ran := 0
+		g := newRig(t, Options{}, fn("f", func(_ context.Context, ev db.Event) error {
+			if ran++; ev.ClientID == "bad" && ev.Attempt == 2 {
+				return functions.Park(errTest)
+			} else if ev.ClientID == "bad" {
+				return errTest
+			}
+			return nil
+		})).start(nil, false)
+		g.commit(series("bad", "f", 2, 10)...)
+		g.commit(event("good", "0", "f", 10))
+		g.sleep(100 * time.Hour)
+		if h, _ := g.held("bad"); ran != 3 || !h.Park || h.Attempts != 2 || h.Event.MessageID != "0" || h.Error != errTest.Error() {
+			t.Errorf("ran %d times and is held by %+v, want parked by its second attempt", ran, h)
+		}
+		if len(g.fakeStore.ended("good")) != 1 {
+			t.Error("the other account did not run")
+		}
+	})
+}
+
+// Postponed events keep their place and use up no attempt, however often; the file
+// hears of it only where an attempt had been recorded before it began.
+func TestPostponedIsNoAttempt(t *testing.T) {
+	for _, unclean := range []bool{false, true} {
+		t.Run(fmt.Sprint(unclean), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				const accounts, times = 100, 50
+				down := true
+				var mu sync.Mutex
+				calls, attempts := map[string]int{}, map[int]int{}
+				g := newRig(t, Options{HotBytes: 100 << 10}, fn("f", func(_ context.Context, ev db.Event) error {
+					mu.Lock()
+					defer mu.Unlock()
+					calls[ev.ClientID]++
+					attempts[ev.Attempt]++
+					if down {
+						return functions.Postpone(time.Minute, errTest)
+					}
+					return nil
+				}, functions.AtOnce(10)))
+				var backlog []db.Backlog
+				for i := range accounts {
+					c := fmt.Sprint("a", i)
+					g.commit(series(c, "f", 3, 1000)...)
+					backlog = append(backlog, db.Backlog{ClientID: c, Events: 3})
+				}
+				g.cold()
+				g.start(backlog, unclean)
+				g.sleep((times-1)*time.Minute + time.Second)
+				mu.Lock()
+				for c, n := range calls {
+					if n != times {
+						t.Errorf("%s was called %d times in %d minutes", c, n, times-1)
+					}
+				}
+				down = false
+				mu.Unlock()
+				if want := map[bool]int{false: 0, true: 2 * accounts * times}[unclean]; len(g.all) != want {
+					t.Errorf("%d holds, want %d", len(g.all), want)
+				}
+				g.sleep(2 * time.Minute)
+				for i := range accounts {
+					c := fmt.Sprint("a", i)
+					if got := g.fakeStore.ended(c); !reflect.DeepEqual(got, ids(3)) {
+						t.Errorf("%s settled %v, want all in order", c, got)
+					}
+				}
+				if len(attempts) != 1 || attempts[1] == 0 {
+					t.Errorf("calls by attempt: %v, want first ones only", attempts)
+				}
+				g.books()
+			})
+		})
+	}
+}
+
+// What was an attempt before stays one.
+func TestPostponedKeepsEarlierAttempts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var seen []int
+		g := newRig(t, Options{}, fn("f", func(_ context.Context, ev db.Event) error {
+			switch seen = append(seen, ev.Attempt); len(seen) {
+			case 1, 4:
+				return errTest
+			case 2, 3:
+				return functions.Postpone(time.Hour, errTest)
+			}
+			return nil
+		})).start(nil, false)
+		g.commit(event("a", "0", "f", 10))
+		g.sleep(10 * time.Hour)
+		if want := []int{1, 2, 2, 2, 3}; !reflect.DeepEqual(seen, want) {
+			t.Errorf("attempts %v, want %v", seen, want)
+		}
+		g.books()
+	})
+}
+
 func TestRejectSetsAsideAtOnceAndTheAccountGoesOn(t *testing.T) {
 	for _, in := range []string{"work", "effect", "second attempt", "ahead"} {
 		t.Run(in, func(t *testing.T) {
