@@ -210,7 +210,7 @@ func (d *DB) recover(ctx context.Context, w *writer) error {
 	}
 	for _, b := range backlogs {
 		h := held[b.ClientID]
-		a := Backlog{ClientID: b.ClientID, Events: int(b.Events), HeadSeq: h.HeadSeq.Int64, Attempts: int(h.Attempts), Parked: h.Parked == 1}
+		a := Backlog{ClientID: b.ClientID, Events: int(b.Events), HeadTurn: b.HeadTurn, HeadSeq: h.HeadSeq.Int64, Attempts: int(h.Attempts), Parked: h.Parked == 1}
 		if h.NextAt.Valid {
 			a.NextAt = time.UnixMicro(h.NextAt.Int64)
 		}

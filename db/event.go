@@ -119,6 +119,7 @@ type Hold struct {
 type Backlog struct {
 	ClientID string
 	Events   int
+	HeadTurn int64 // of the first of them
 	HeadSeq  int64 // of the held head, 0 if nothing is held
 	Attempts int
 	NextAt   time.Time

@@ -80,7 +80,7 @@ func TestQueries(t *testing.T) {
 	pending, err := x.IsPending(ctx, q.IsPendingParams{ClientID: "c", Turn: 31, Seq: 32})
 	same(pending, err, int64(1))
 	backlogs, err := x.Backlogs(ctx)
-	same(backlogs, err, []q.BacklogsRow{{ClientID: "c", Events: 1}})
+	same(backlogs, err, []q.BacklogsRow{{ClientID: "c", Events: 1, HeadTurn: 31}})
 	ok(x.InsertAccount(ctx, "c"))
 	ok(x.HoldAccount(ctx, q.HoldAccountParams{HeadSeq: number(41), Attempts: 42, NextAt: number(43), Parked: 1, LastError: text("e"), ClientID: "c"}))
 	row := q.AccountRow{ClientID: "c", Parked: 1, HeadSeq: number(41), Attempts: 42, NextAt: number(43), LastError: text("e"), Pending: 1, FirstSeq: 32}

@@ -303,7 +303,7 @@ func TestRecovery(t *testing.T) {
 		if unclean == clean {
 			t.Errorf("unclean is %v after a close in order: %v", unclean, clean)
 		}
-		want := []Backlog{{ClientID: "a", Events: 2, HeadSeq: 1, Attempts: 3, NextAt: at}, {ClientID: "b", Events: 1, HeadSeq: 3, Attempts: 20, Parked: true}}
+		want := []Backlog{{ClientID: "a", Events: 2, HeadTurn: 1, HeadSeq: 1, Attempts: 3, NextAt: at}, {ClientID: "b", Events: 1, HeadTurn: 3, HeadSeq: 3, Attempts: 20, Parked: true}}
 		if fmt.Sprint(accounts) != fmt.Sprint(want) {
 			t.Errorf("backlog\n got %v\nwant %v", accounts, want)
 		}

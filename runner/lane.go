@@ -16,7 +16,8 @@ const (
 	retrying              // until nextAt
 	starving              // for memory
 	parked                // for a person
-	left                  // the process is ending
+	left                  // the process is ending, or nothing is pending any more
+	states                // how many there are
 )
 
 // lane is one account that has pending events. Runner.mu guards it.
@@ -36,6 +37,10 @@ type lane struct {
 	nextAt   time.Time // while retrying
 	slot     *limit    // handed over while it waited
 	stuck    bool      // the function that runs is over its time limit
+
+	head      int64 // turn of the first pending event; while cold, not more than that
+	all       int   // place in Runner.oldest
+	blockedAt int   // place in Runner.blocked
 
 	retries bool // counts as retrying
 	lease   lease
@@ -69,7 +74,7 @@ func (r *Runner) Appended(events []db.Event) {
 		if l == nil {
 			// An account without a lane has nothing pending but this event.
 			l = &lane{clientID: ev.ClientID, hot: true}
-			r.lanes[ev.ClientID] = l
+			r.enter(l, ev.Turn)
 			r.makeReady(l)
 		}
 		if ev.Turn <= l.tail {
@@ -86,7 +91,8 @@ func (r *Runner) Appended(events []db.Event) {
 
 // retryLater puts l aside until at. mu is held.
 func (r *Runner) retryLater(l *lane, at time.Time) {
-	l.state, l.nextAt = retrying, at
+	l.nextAt = at
+	r.become(l, retrying)
 	heap.Push(&r.retries, l)
 	if r.retries[0] == l && !r.stopping {
 		r.timer.Reset(time.Until(at))

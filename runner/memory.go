@@ -125,7 +125,7 @@ func (r *Runner) look(l *lane) (head db.Event, found, cold bool) {
 	case len(l.queue) > 0:
 		return l.queue[0], true, false
 	case l.hot:
-		delete(r.lanes, l.clientID)
+		r.gone(l)
 		r.aside(l, left)
 	default:
 		return db.Event{}, false, true
@@ -170,6 +170,8 @@ func (r *Runner) read(l *lane) bool {
 	}
 	if len(l.queue) == 0 {
 		r.settleOver(l)
+	} else {
+		r.headIs(l, l.queue[0].Turn)
 	}
 	// What was published since the read began may not be in it.
 	l.hot = !more && l.missed == missed

@@ -74,6 +74,7 @@ func (r *Runner) storeFailed(l *lane, ev db.Event, err error) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	l.attempts, l.held, l.lease.recorded = 0, false, false
+	r.judge(l)
 	r.recovered(l)
 	r.forget(l)
 	return true
@@ -105,6 +106,7 @@ func (r *Runner) failed(l *lane, f functions.Function, ev db.Event, started time
 		r.say(slog.LevelWarn, "an event was rejected and set aside", ev, err)
 		n, serr := r.store.Settle([]db.Settlement{{Event: ev, Status: db.Dead, Error: reject.Error(), StartedAt: started, Held: l.held}})
 		if n == 1 {
+			r.observer.Ended(ev.Type, OutcomeDead)
 			r.advance(l, 1, ev.Turn)
 			return true
 		}
@@ -141,6 +143,7 @@ func (r *Runner) failed(l *lane, f functions.Function, ev db.Event, started time
 	if herr := r.store.Hold(db.Hold{Event: ev, Attempts: attempts, NextAt: next, Error: err.Error()}); herr != nil {
 		return r.storeFailed(l, ev, herr)
 	}
+	r.observer.Ended(ev.Type, OutcomeFailed)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	l.attempts, l.held, l.lease.recorded = attempts, true, false
@@ -156,6 +159,7 @@ func (r *Runner) park(l *lane, ev db.Event, attempts int, err error) bool {
 	if herr := r.store.Hold(db.Hold{Event: ev, Attempts: attempts, Park: true, Error: err.Error()}); herr != nil {
 		return r.storeFailed(l, ev, herr)
 	}
+	r.observer.Ended(ev.Type, OutcomeParked)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	l.attempts, l.held, l.lease.recorded = attempts, true, false

@@ -186,12 +186,13 @@ func (p plan) run(t *collector) {
 	g.commit(events(p.stored)...)
 	var backlog []db.Backlog
 	for c, evs := range g.pending {
-		backlog = append(backlog, db.Backlog{ClientID: c, Events: len(evs)})
+		backlog = append(backlog, db.Backlog{ClientID: c, Events: len(evs), HeadTurn: evs[0].Turn})
 	}
 	g.cold()
 	g.start(backlog, p.unclean)
 	for i, list := range p.commits {
 		time.Sleep(p.pauses[i])
+		g.counted()
 		g.commit(events(list)...)
 	}
 	time.Sleep(10000 * time.Hour)

@@ -45,10 +45,11 @@ type Options struct {
 	Store     store
 	Functions *functions.Set
 	Log       *slog.Logger
-	Pollers   int // default GOMAXPROCS: as much work of ours as there can be at once
-	InFlight  int // accounts inside functions at once; default 16384
-	Slice     int // events after which a turn passes on if others wait; default 64
-	HotBytes  int // bound of all lanes' memory; default 64 MiB
+	Observer  Observer // nil: nobody
+	Pollers   int      // default GOMAXPROCS: as much work of ours as there can be at once
+	InFlight  int      // accounts inside functions at once; default 16384
+	Slice     int      // events after which a turn passes on if others wait; default 64
+	HotBytes  int      // bound of all lanes' memory; default 64 MiB
 }
 
 const (
@@ -62,14 +63,15 @@ const (
 
 // Runner runs functions on pending events.
 type Runner struct {
-	o       Options
-	store   store
-	log     *slog.Logger
-	missing functions.Function // stands for a type that this binary lacks
-	work    context.Context    // of all calls; cancelled when the drain's time is over
-	cancel  context.CancelCauseFunc
-	stopped chan struct{} // closed by Stop
-	reads   chan struct{} // taken by who reads a cold lane
+	o        Options
+	store    store
+	observer Observer
+	log      *slog.Logger
+	missing  functions.Function // stands for a type that this binary lacks
+	work     context.Context    // of all calls; cancelled when the drain's time is over
+	cancel   context.CancelCauseFunc
+	stopped  chan struct{} // closed by Stop
+	reads    chan struct{} // taken by who reads a cold lane
 
 	// mu guards everything below, and every lane.
 	mu       sync.Mutex
@@ -89,6 +91,11 @@ type Runner struct {
 	retrying int // of running, those whose head failed before
 	bytes    int // of all lanes' events in memory
 	overdrew int // lanes that took one event beyond HotBytes
+	waiting  int // pollers for which there is no turn to take
+	stuck    int // of running, those whose function is over its time limit
+	states   [states]int
+	oldest   heads // all lanes
+	blocked  heads // those that something holds: they failed, are stuck or parked
 }
 
 // ErrStopping is the cause of the cancelled context that a function sees when the
@@ -112,14 +119,19 @@ func New(o Options) *Runner {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
+	if o.Observer == nil {
+		o.Observer = nobody{}
+	}
 	r := &Runner{
-		o: o, store: o.Store, log: o.Log,
+		o: o, store: o.Store, log: o.Log, observer: o.Observer,
 		stopped: make(chan struct{}),
 		reads:   make(chan struct{}, maxReads),
 		lanes:   map[string]*lane{},
 		limits:  map[string]*limit{},
 	}
 	r.turn.L, r.idle.L = &r.mu, &r.mu
+	r.oldest.place = func(l *lane) *int { return &l.all }
+	r.blocked.place = func(l *lane) *int { return &l.blockedAt }
 	r.work, r.cancel = context.WithCancelCause(context.Background())
 	r.missing = functions.New("missing", func(_ context.Context, ev functions.Event, _ any) (functions.Effect, error) {
 		return nil, fmt.Errorf("there is no function for type %.100q", ev.Type)
@@ -147,10 +159,10 @@ func (r *Runner) Start(backlog []db.Backlog, unclean bool) {
 			// Running singly, the event that ends the process is the head next time.
 			l.lease.record, l.lease.single = true, r.o.Slice
 		}
-		r.lanes[b.ClientID] = l
+		r.enter(l, b.HeadTurn)
 		switch {
 		case b.Parked:
-			l.state = parked
+			r.become(l, parked)
 		case b.NextAt.After(now):
 			r.retryLater(l, b.NextAt)
 		default:
@@ -247,7 +259,7 @@ func (r *Runner) next() *lane {
 	defer r.mu.Unlock()
 	for !r.stopping {
 		if l := r.pick(); l != nil {
-			l.state = running
+			r.become(l, running)
 			l.lease.since, l.lease.ran = time.Now(), 0
 			r.running++
 			if l.retries = l.attempts > 0; l.retries {
@@ -255,7 +267,9 @@ func (r *Runner) next() *lane {
 			}
 			return l
 		}
+		r.waiting++
 		r.turn.Wait()
+		r.waiting--
 	}
 	return nil
 }
@@ -288,7 +302,7 @@ func (r *Runner) pick() *lane {
 
 // makeReady puts l at the end of those that wait for a turn. mu is held.
 func (r *Runner) makeReady(l *lane) {
-	l.state = ready
+	r.become(l, ready)
 	switch {
 	case l.slot != nil: // whoever retries: an idle slot would hold up others
 		r.handed.push(l)
@@ -302,7 +316,7 @@ func (r *Runner) makeReady(l *lane) {
 
 // aside ends the lease and leaves the lane in state s. mu is held.
 func (r *Runner) aside(l *lane, s state) {
-	l.state = s
+	r.become(l, s)
 	r.leave(l)
 }
 

@@ -19,9 +19,15 @@ func (r *Runner) State(clientID string) State {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	l := r.lanes[clientID]
-	switch {
-	case l == nil:
+	if l == nil {
 		return Idle
+	}
+	return r.stateOf(l)
+}
+
+// stateOf is the state of an account that has a lane. mu is held.
+func (r *Runner) stateOf(l *lane) State {
+	switch {
 	case l.stuck:
 		return Stuck
 	case l.state == running:
@@ -38,5 +44,9 @@ func (r *Runner) State(clientID string) State {
 func (r *Runner) unstick(l *lane) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	l.stuck = false
+	if l.stuck {
+		l.stuck = false
+		r.stuck--
+		r.judge(l)
+	}
 }

@@ -86,6 +86,12 @@ func (r *Runner) advance(l *lane, n int, turn int64) {
 	r.drop(l, held)
 	l.tail = max(l.tail, turn)
 	l.attempts, l.held = 0, false
+	r.judge(l)
+	if len(l.queue) > 0 {
+		r.headIs(l, l.queue[0].Turn)
+	} else {
+		r.headIs(l, turn+1)
+	}
 	l.lease.recorded = false
 	l.lease.ran += n
 	l.lease.single = max(l.lease.single-n, 0)
@@ -117,8 +123,10 @@ func (r *Runner) one(l *lane, f functions.Function, ev db.Event) bool {
 	if err != nil {
 		return r.failed(l, f, ev, started, err)
 	}
-	n, err := r.store.Settle([]db.Settlement{{Event: ev, Status: db.Done, Effect: effect, StartedAt: started, Held: l.held}})
+	items := []db.Settlement{{Event: ev, Status: db.Done, Effect: effect, StartedAt: started, Held: l.held}}
+	n, err := r.store.Settle(items)
 	if n == 1 {
+		r.done(items)
 		r.advance(l, 1, ev.Turn)
 		return true
 	}
@@ -157,6 +165,7 @@ func (r *Runner) ahead(l *lane, f functions.Function, head db.Event) bool {
 	if len(items) > 0 {
 		n, err := r.store.Settle(items)
 		if n > 0 {
+			r.done(items[:n])
 			r.advance(l, n, items[n-1].Event.Turn)
 		}
 		if n < len(items) {
@@ -185,6 +194,8 @@ func (r *Runner) recordAttempt(l *lane, ev db.Event, p functions.Policy) error {
 // cancelled context keeps the account: it never goes on beside it.
 func (r *Runner) call(l *lane, f functions.Function, ev db.Event) (db.Effect, error) {
 	l.lease.calling = ev.Turn
+	began := time.Now()
+	defer func() { r.observer.Worked(f.Name(), time.Since(began)) }()
 	if f.Ahead() { // pure computation: there is nothing to cancel
 		return protect(r.work, f, ev)
 	}
@@ -217,5 +228,7 @@ func (r *Runner) overTime(l *lane, ev db.Event) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	l.stuck = true
+	r.stuck++
+	r.judge(l)
 	r.forget(l)
 }

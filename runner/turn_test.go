@@ -288,7 +288,7 @@ func TestSuperseded(t *testing.T) {
 		}))
 		evs := series("a", "f", 5, 10)
 		g.commit(evs...)
-		g.r.lanes, g.r.ready, g.r.bytes = map[string]*lane{}, fifo{}, 0 // as after a restart
+		g.cold() // as after a restart
 		g.holding = func(h db.Hold) error {
 			if h.Event.MessageID == "0" {
 				g.skip(h.Event)

@@ -13,4 +13,4 @@ SELECT count(*) FROM results WHERE seq = sqlc.arg(seq);
 SELECT client_id, head_seq, attempts, next_at, parked FROM accounts WHERE attempts > 0 OR parked = 1;
 
 -- name: Backlogs :many
-SELECT client_id, count(*) AS events FROM pending GROUP BY client_id;
+SELECT client_id, count(*) AS events, CAST(min(turn) AS INTEGER) AS head_turn FROM pending GROUP BY client_id;

@@ -11,12 +11,13 @@ import (
 )
 
 const backlogs = `-- name: Backlogs :many
-SELECT client_id, count(*) AS events FROM pending GROUP BY client_id
+SELECT client_id, count(*) AS events, CAST(min(turn) AS INTEGER) AS head_turn FROM pending GROUP BY client_id
 `
 
 type BacklogsRow struct {
 	ClientID string
 	Events   int64
+	HeadTurn int64
 }
 
 func (q *Queries) Backlogs(ctx context.Context) ([]BacklogsRow, error) {
@@ -28,7 +29,7 @@ func (q *Queries) Backlogs(ctx context.Context) ([]BacklogsRow, error) {
 	var items []BacklogsRow
 	for rows.Next() {
 		var i BacklogsRow
-		if err := rows.Scan(&i.ClientID, &i.Events); err != nil {
+		if err := rows.Scan(&i.ClientID, &i.Events, &i.HeadTurn); err != nil {
 			return nil, err
 		}
 		items = append(items, i)

@@ -1,0 +1,122 @@
+package runner
+
+import (
+	"context"
+	"maps"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"inturn/db"
+	"inturn/functions"
+)
+
+// counted compares what is counted as it happens with what the lanes show. The rig's
+// store must not be in the middle of a commit.
+func (g *rig) counted() {
+	g.t.Helper()
+	g.fakeStore.mu.Lock()
+	defer g.fakeStore.mu.Unlock()
+	r := g.r
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	stats := r.stats()
+	want := map[State]int{Ready: 0, Running: 0, Retrying: 0, Parked: 0, Stuck: 0}
+	oldest, blocked := int64(0), int64(0)
+	for _, l := range r.lanes {
+		want[r.stateOf(l)]++
+		if oldest == 0 || l.head < oldest {
+			oldest = l.head
+		}
+		if (l.attempts > 0 || l.stuck || l.state == parked) && (blocked == 0 || l.head < blocked) {
+			blocked = l.head
+		}
+		if pending := g.pending[l.clientID]; len(pending) > 0 && l.head > pending[0].Turn {
+			g.t.Errorf("the head of %s is said to be %d, it is %d", l.clientID, l.head, pending[0].Turn)
+		}
+	}
+	if !maps.Equal(stats.Accounts, want) {
+		g.t.Errorf("accounts are counted as %v, they are %v", stats.Accounts, want)
+	}
+	if stats.OldestTurn != oldest || stats.BlockedTurn != blocked {
+		g.t.Errorf("oldest %d and blocked %d, want %d and %d", stats.OldestTurn, stats.BlockedTurn, oldest, blocked)
+	}
+	if len(r.oldest.lanes) != len(r.lanes) {
+		g.t.Errorf("%d lanes have a place by age, want %d", len(r.oldest.lanes), len(r.lanes))
+	}
+}
+
+// heard is an Observer.
+type heard struct {
+	mu     sync.Mutex
+	worked map[string]time.Duration
+	ended  map[Outcome]int
+	lags   []time.Duration
+}
+
+func (h *heard) Worked(typ string, took time.Duration) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.worked[typ] += took
+}
+
+func (h *heard) Ended(_ string, as Outcome) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.ended[as]++
+}
+
+func (h *heard) Done(lag time.Duration) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.lags = append(h.lags, lag)
+}
+
+func TestStats(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := &heard{worked: map[string]time.Duration{}, ended: map[Outcome]int{}}
+		once := functions.WithPolicy(functions.Policy{Attempts: 1})
+		g := newRig(t, Options{InFlight: 16, Pollers: 2, Observer: h},
+			fn("works", func(context.Context, db.Event) error { time.Sleep(time.Second); return nil }),
+			fn("fails", func(_ context.Context, ev db.Event) error {
+				if ev.Attempt > 1 {
+					return nil
+				}
+				return functions.Retry(time.Hour, errTest)
+			}),
+			fn("rejects", func(context.Context, db.Event) error { return functions.Reject(errTest) }),
+			fn("ends", func(context.Context, db.Event) error { return errTest }, once),
+		).start(nil, false)
+		g.settle()
+		if s := g.r.Stats(); s.Busy != 0 || s.Pollers != 2 || s.OldestTurn != 0 || s.BlockedTurn != 0 {
+			t.Errorf("idle: %+v", s)
+		}
+		g.commit(event("rejects", "0", "rejects", 10)) // turn 1
+		works := event("works", "0", "works", 10)
+		works.ReceivedAt = time.Now()
+		g.commit(works)                            // turn 2
+		g.commit(event("fails", "0", "fails", 10)) // turn 3
+		g.commit(event("ends", "0", "ends", 10))   // turn 4
+		g.sleep(time.Millisecond)
+		g.counted()
+		if s := g.r.Stats(); s.InFlight != 1 || s.OldestTurn != 2 || s.BlockedTurn != 3 || s.Accounts[Retrying] != 1 || s.Accounts[Parked] != 1 {
+			t.Errorf("while works works: %+v", s)
+		}
+		g.sleep(2 * time.Hour)
+		g.counted()
+		if s := g.r.Stats(); s.OldestTurn != 4 || s.BlockedTurn != 4 || s.Accounts[Retrying] != 0 {
+			t.Errorf("once only the parked one is left: %+v", s)
+		}
+		want := map[Outcome]int{OutcomeDone: 2, OutcomeFailed: 1, OutcomeDead: 1, OutcomeParked: 1}
+		if !maps.Equal(h.ended, want) {
+			t.Errorf("outcomes %v, want %v", h.ended, want)
+		}
+		if h.worked["works"] != time.Second {
+			t.Errorf("works worked for %v", h.worked["works"])
+		}
+		if len(h.lags) != 2 || h.lags[0] != time.Second {
+			t.Errorf("lags %v, the first one must be a second", h.lags)
+		}
+	})
+}
