@@ -45,8 +45,8 @@ func (a *api) getAccount(x *exchange, r *http.Request) error {
 //
 //	{"accounts": […], "next": "client_id"}
 //
-// next, if present, is `after` for the page that follows. With state a page may have
-// fewer than limit, or none, and still have a next one.
+// next, if present, is `after` for the page that follows. With state or paused a page may
+// have fewer than limit, or none, and still have a next one.
 func (a *api) listAccounts(x *exchange, r *http.Request) error {
 	who, err := a.authorize(x, r, scopeRead)
 	if err != nil {
@@ -64,10 +64,13 @@ func (a *api) listAccounts(x *exchange, r *http.Request) error {
 	body, found, more := []byte(`{"accounts":[`), 0, true
 	for scanned := 0; more && found < f.limit && scanned < accountScan; {
 		step := accountStep
-		if f.state == "" {
+		if f.state == "" && f.paused == nil {
 			step = min(step, f.limit-found)
 		}
-		accounts, err := a.Store.Accounts(ctx, db.AccountFilter{After: f.after, Limit: step})
+		// The storage finds the paused and the parked without looking at all others.
+		accounts, err := a.Store.Accounts(ctx, db.AccountFilter{
+			After: f.after, Limit: step, Paused: f.paused != nil && *f.paused, Parked: f.state == "parked",
+		})
 		if err != nil {
 			return readProblem(ctx, err)
 		}
@@ -76,7 +79,7 @@ func (a *api) listAccounts(x *exchange, r *http.Request) error {
 			scanned++
 			f.after = account.ClientID
 			state := a.accountState(account)
-			if f.state != "" && f.state != state {
+			if f.state != "" && f.state != state || f.paused != nil && *f.paused != account.Paused {
 				continue
 			}
 			if found++; found > 1 {
@@ -122,6 +125,7 @@ func (a *api) accountState(account db.Account) string {
 // accountFilter is the query of a listing.
 type accountFilter struct {
 	state, after string
+	paused       *bool // nil: both
 	limit        int
 }
 
@@ -129,7 +133,7 @@ func newAccountFilter(rawQuery string) (f accountFilter, err error) {
 	f.limit = defaultPage
 	query, err := url.ParseQuery(rawQuery)
 	if err != nil {
-		return f, invalidRequest.because("the query can't be read: escape it as a URL wants it")
+		return f, unreadableQuery()
 	}
 	for name, values := range query {
 		value := values[0]
@@ -139,16 +143,22 @@ func newAccountFilter(rawQuery string) (f accountFilter, err error) {
 		switch name {
 		case "state":
 			if f.state = value; !slices.Contains(accountStates, value) {
-				return f, parameter(name, "must be idle, ready, running, retrying, parked or stuck")
+				err = parameter(name, "must be idle, ready, running, retrying, parked or stuck")
+			}
+		case "paused":
+			paused := value == "true"
+			if f.paused = &paused; !paused && value != "false" {
+				err = parameter(name, "must be true or false")
 			}
 		case "after":
 			f.after = value
 		case "limit":
-			if f.limit, err = strconv.Atoi(value); err != nil || f.limit < 1 || f.limit > maxPage {
-				return f, parameter(name, "must be a number from 1 to %d", maxPage)
-			}
+			f.limit, err = limitParameter(name, value)
 		default:
-			return f, parameter(name, "is not known: there are state, after and limit")
+			err = parameter(name, "is not known: there are state, paused, after and limit")
+		}
+		if err != nil {
+			return f, err
 		}
 	}
 	return f, nil
@@ -160,6 +170,10 @@ func appendAccount(b []byte, a db.Account, state string) []byte {
 	b = appendText(b, a.ClientID)
 	b = append(b, `,"state":`...)
 	b = appendText(b, state)
+	b = append(b, `,"paused":`...)
+	b = strconv.AppendBool(b, a.Paused)
+	b = append(b, `,"replaying":`...)
+	b = strconv.AppendBool(b, a.ReplayNext != 0)
 	b = append(b, `,"pending":`...)
 	b = strconv.AppendInt(b, int64(a.Pending), 10)
 	b = append(b, `,"attempts":`...)

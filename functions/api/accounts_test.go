@@ -30,9 +30,9 @@ func TestAccounts(t *testing.T) {
 	}
 	one := func(i int, state string) string {
 		if i == 4 {
-			return `{"client_id":"c004","state":"idle","pending":0,"attempts":0}`
+			return `{"client_id":"c004","state":"idle","paused":false,"replaying":false,"pending":0,"attempts":0}`
 		}
-		return fmt.Sprintf(`{"client_id":"c%03d","state":%q,"pending":1,"attempts":0,"head_seq":%d}`, i, state, i+1)
+		return fmt.Sprintf(`{"client_id":"c%03d","state":%q,"paused":false,"replaying":false,"pending":1,"attempts":0,"head_seq":%d}`, i, state, i+1)
 	}
 	get("/v1/accounts/c002", one(2, "running"))
 	get("/v1/accounts/c004", one(4, "idle"))
@@ -55,8 +55,14 @@ func TestAccounts(t *testing.T) {
 	if seen != 247 {
 		t.Errorf("pages have %d ready accounts, want 247", seen)
 	}
+	store.paused = map[string]bool{"c003": true, "c004": true}
+	paused := strings.NewReplacer(`"paused":false`, `"paused":true`)
+	get("/v1/accounts?paused=true", `{"accounts":[`+paused.Replace(one(3, "stuck")+`,`+one(4, "idle"))+`]}`)
+	get("/v1/accounts?paused=true&state=idle", `{"accounts":[`+paused.Replace(one(4, "idle"))+`]}`)
+	get("/v1/accounts?paused=true&state=ready", `{"accounts":[]}`)
+	get("/v1/accounts?paused=false&limit=1&after=c002", `{"accounts":[`+one(5, "ready")+`],"next":"c005"}`)
 	wantProblem(t, request(h, "GET", "/v1/accounts/nobody", ""), 404, "not-found")
-	for _, query := range []string{"state=busy", "state=", "limit=0", "limit=1001", "limit=x", "more=1", "after=a&after=b", "a=%zz"} {
+	for _, query := range []string{"state=busy", "state=", "limit=0", "limit=1001", "limit=x", "more=1", "paused=", "paused=yes", "paused=true&paused=true", "after=a&after=b", "a=%zz"} {
 		wantProblem(t, request(h, "GET", "/v1/accounts?"+query, ""), 400, "invalid-request")
 	}
 }
@@ -81,7 +87,7 @@ func TestAccountState(t *testing.T) {
 		}
 	}
 	p := string(appendAccount(nil, db.Account{ClientID: "a", Pending: 2, HeadSeq: 7, Attempts: 3, NextAt: fakeTime, LastError: `"why"`}, "retrying"))
-	if want := `{"client_id":"a","state":"retrying","pending":2,"attempts":3,"head_seq":7,"next_at":"2026-11-21T12:00:00.123456Z","last_error":"\"why\""}`; p != want {
+	if want := `{"client_id":"a","state":"retrying","paused":false,"replaying":false,"pending":2,"attempts":3,"head_seq":7,"next_at":"2026-11-21T12:00:00.123456Z","last_error":"\"why\""}`; p != want {
 		t.Errorf("%s\nwant %s", p, want)
 	}
 }

@@ -42,6 +42,12 @@ type store interface {
 	Wait(ctx context.Context, seq int64) error
 	Account(ctx context.Context, clientID string) (db.Account, error)
 	Accounts(ctx context.Context, f db.AccountFilter) ([]db.Account, error)
+	Act(ctx context.Context, a db.Act) (db.Acted, error)
+	ActAll(ctx context.Context, b db.Bulk) (db.Bulked, error)
+	Audit(ctx context.Context, f db.AuditFilter) ([]db.Audited, error)
+	Dead(ctx context.Context, f db.DeadFilter) ([]db.Stored, error)
+	Runs(ctx context.Context, seq int64) ([]db.Result, error)
+	Pauses(ctx context.Context) ([]db.PausedType, error)
 	Pace() (runnable int, perSecond float64)
 	Ready() error
 }
@@ -111,6 +117,21 @@ func New(o Options) (http.Handler, error) {
 	routes.HandleFunc("GET /v1/events/{client_id}/{message_id}", a.endpoint(a.getEvent))
 	routes.HandleFunc("GET /v1/accounts", a.endpoint(a.listAccounts))
 	routes.HandleFunc("GET /v1/accounts/{client_id}", a.endpoint(a.getAccount))
+	for _, verb := range []db.Verb{db.Pause, db.Resume, db.Retry, db.Skip, db.Replay} {
+		routes.HandleFunc("POST /v1/accounts/{client_id}/"+string(verb), a.endpoint(a.actOnAccount(verb)))
+	}
+	for _, verb := range []db.Verb{db.Pause, db.Resume} {
+		routes.HandleFunc("POST /v1/types/{type}/"+string(verb), a.endpoint(a.actOnType(verb)))
+		routes.HandleFunc("POST /v1/"+string(verb), a.endpoint(a.actOnEverything(verb)))
+	}
+	for _, verb := range []db.Verb{db.Retry, db.Skip} {
+		routes.HandleFunc("POST /v1/accounts/"+string(verb), a.endpoint(a.actOnParked(verb)))
+	}
+	routes.HandleFunc("GET /v1/types", a.endpoint(a.listTypes))
+	routes.HandleFunc("GET /v1/dead", a.endpoint(a.listDead))
+	routes.HandleFunc("POST /v1/dead/redrive", a.endpoint(a.redrive))
+	routes.HandleFunc("GET /v1/events/{client_id}/{message_id}/runs", a.endpoint(a.listRuns))
+	routes.HandleFunc("GET /v1/audit", a.endpoint(a.listAudit))
 	routes.HandleFunc("GET /v1/openapi.yaml", a.endpoint(a.openAPI))
 	for _, f := range o.Functions.All() {
 		pattern, fn := f.HTTP()

@@ -61,12 +61,21 @@ func (a *api) listEvents(x *exchange, r *http.Request) error {
 	if err := who.mayUse(filter.ClientID); err != nil {
 		return err
 	}
+	return a.pageOfEvents(x, r, "events", filter.Limit, func(ctx context.Context, after int64, limit int) ([]db.Stored, error) {
+		filter.After, filter.Limit = max(after, filter.After), limit
+		return a.Store.Events(ctx, filter)
+	})
+}
+
+// pageOfEvents answers with a page of up to limit events, under name. read returns
+// those with a seq greater than after.
+func (a *api) pageOfEvents(x *exchange, r *http.Request, name string, limit int, read func(ctx context.Context, after int64, limit int) ([]db.Stored, error)) error {
 	ctx, cancel := context.WithTimeout(r.Context(), pageTimeout)
 	defer cancel()
-	body, more := []byte(`{"events":[`), true
-	for left := filter.Limit; left > 0 && more && len(body) < maxPageBytes; {
-		filter.Limit = min(left, pageStep)
-		events, err := a.Store.Events(ctx, filter)
+	body, more, after := []byte(`{"`+name+`":[`), true, int64(0)
+	for left := limit; left > 0 && more && len(body) < maxPageBytes; {
+		step := min(left, pageStep)
+		events, err := read(ctx, after, step)
 		if err != nil {
 			return readProblem(ctx, err)
 		}
@@ -75,15 +84,15 @@ func (a *api) listEvents(x *exchange, r *http.Request) error {
 				body = append(body, ',')
 			}
 			body = appendEvent(body, ev)
-			filter.After = ev.Seq
+			after = ev.Seq
 		}
 		left -= len(events)
-		more = len(events) == filter.Limit
+		more = len(events) == step
 	}
 	body = append(body, ']')
 	if more {
 		body = append(body, `,"next":`...)
-		body = strconv.AppendInt(body, filter.After, 10)
+		body = strconv.AppendInt(body, after, 10)
 	}
 	x.answer(http.StatusOK, jsonType, append(body, "}\n"...))
 	return nil
@@ -93,7 +102,7 @@ func eventFilter(rawQuery string) (f db.Filter, err error) {
 	f.Limit = defaultPage
 	query, err := url.ParseQuery(rawQuery)
 	if err != nil {
-		return f, invalidRequest.because("the query can't be read: escape it as a URL wants it")
+		return f, unreadableQuery()
 	}
 	for name, values := range query {
 		value := values[0]
@@ -102,25 +111,22 @@ func eventFilter(rawQuery string) (f db.Filter, err error) {
 		}
 		switch name {
 		case "client_id":
-			if f.ClientID = value; value == "" {
-				return f, parameter(name, "is empty: name a client_id, or leave it out for all")
-			}
+			f.ClientID, err = notEmpty(name, value)
 		case "state":
 			switch f.State = db.State(value); f.State {
 			case db.Pending, db.Done, db.Dead:
 			default:
-				return f, parameter(name, "must be pending, done or dead")
+				err = parameter(name, "must be pending, done or dead")
 			}
 		case "after":
-			if f.After, err = strconv.ParseInt(value, 10, 64); err != nil || f.After < 0 {
-				return f, parameter(name, "must be a seq, 0 or more")
-			}
+			f.After, err = seqParameter(name, value)
 		case "limit":
-			if f.Limit, err = strconv.Atoi(value); err != nil || f.Limit < 1 || f.Limit > maxPage {
-				return f, parameter(name, "must be a number from 1 to %d", maxPage)
-			}
+			f.Limit, err = limitParameter(name, value)
 		default:
-			return f, parameter(name, "is not known: there are client_id, state, after and limit")
+			err = parameter(name, "is not known: there are client_id, state, after and limit")
+		}
+		if err != nil {
+			return f, err
 		}
 	}
 	return f, nil
@@ -151,13 +157,20 @@ func appendEvent(b []byte, ev db.Stored) []byte {
 	b = appendText(b, ev.RequestID)
 	b = appendTime(b, "received_at", ev.ReceivedAt)
 	if r := ev.Result; r != nil {
-		b = append(b, `,"attempts":`...)
-		b = strconv.AppendInt(b, int64(r.Attempts), 10)
-		b = appendTime(b, "started_at", r.StartedAt)
-		b = appendTime(b, "finished_at", r.FinishedAt)
-		b = appendResult(b, r)
+		b = appendRun(b, r)
 	}
 	return append(b, '}')
+}
+
+// appendRun gives how one run of an event ended.
+func appendRun(b []byte, r *db.Result) []byte {
+	b = append(b, `,"run":`...)
+	b = strconv.AppendInt(b, r.Run, 10)
+	b = append(b, `,"attempts":`...)
+	b = strconv.AppendInt(b, int64(r.Attempts), 10)
+	b = appendTime(b, "started_at", r.StartedAt)
+	b = appendTime(b, "finished_at", r.FinishedAt)
+	return appendResult(b, r)
 }
 
 func appendTime(b []byte, name string, t time.Time) []byte {

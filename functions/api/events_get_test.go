@@ -20,7 +20,7 @@ func TestGetEvent(t *testing.T) {
 	wantJSON(t, request(h, "GET", "/v1/events/a/1", ""), 200, fmt.Sprintf(begin, "pending")+"}")
 	s.settle(1, db.Result{Status: db.Dead, Error: "no"})
 	wantJSON(t, request(h, "GET", "/v1/events/a/1", ""), 200, fmt.Sprintf(begin, "dead")+
-		`,"attempts":2,"started_at":"2026-11-21T12:00:01.123456Z","finished_at":"2026-11-21T12:00:02.123456Z","result":null,"error":"no"}`)
+		`,"run":1,"attempts":2,"started_at":"2026-11-21T12:00:01.123456Z","finished_at":"2026-11-21T12:00:02.123456Z","result":null,"error":"no"}`)
 	wantProblem(t, request(h, "GET", "/v1/events/a/2", ""), 404, "not-found")
 	s.err = fmt.Errorf("secret: %w", db.ErrCorrupt)
 	wantProblem(t, request(h, "GET", "/v1/events/a/1", ""), 503, "unavailable")

@@ -46,7 +46,8 @@ func (s *fakeStore) Accounts(_ context.Context, f db.AccountFilter) ([]db.Accoun
 	sort.Strings(ids)
 	var accounts []db.Account
 	for _, id := range ids {
-		if id > f.After && len(accounts) < f.Limit {
+		byID[id].Paused = s.paused[id]
+		if id > f.After && len(accounts) < f.Limit && (!f.Paused || s.paused[id]) && (!f.Parked || byID[id].Parked) {
 			accounts = append(accounts, *byID[id])
 		}
 	}

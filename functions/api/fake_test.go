@@ -21,6 +21,7 @@ import (
 
 // fakeStore keeps events in memory and does what db.Store says.
 type fakeStore struct {
+	fakeActs
 	mu       sync.Mutex
 	events   []*db.Stored
 	settled  map[int64]chan struct{}

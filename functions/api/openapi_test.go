@@ -99,8 +99,8 @@ func TestOpenAPI(t *testing.T) {
 	}
 	for _, bad := range []struct{ method, pattern, body, answer, says string }{
 		{"GET", "GET /v1/more", "", "{}", "not in"},
-		{"GET", "GET /v1/accounts/{client_id}", "", `{"client_id":"a","state":"busy","pending":0,"attempts":0}`, "state"},
-		{"GET", "GET /v1/accounts/{client_id}", "", `{"client_id":"a","state":"idle","pending":0,"attempts":0,"more":1}`, "more"},
+		{"GET", "GET /v1/accounts/{client_id}", "", `{"client_id":"a","state":"busy","paused":false,"replaying":false,"pending":0,"attempts":0}`, "state"},
+		{"GET", "GET /v1/accounts/{client_id}", "", `{"client_id":"a","state":"idle","paused":false,"replaying":false,"pending":0,"attempts":0,"more":1}`, "more"},
 		{"POST", "POST /v1/events", `{"client_id":"a","message_id":"1","payload":1,"more":1}`, `{"client_id":"a","message_id":"1","seq":1,"state":"pending","duplicate":false}`, "request body"},
 	} {
 		r := httptest.NewRequest(bad.method, "/v1/x", nil)

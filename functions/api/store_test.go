@@ -61,7 +61,7 @@ func TestWithTheRealStore(t *testing.T) {
 
 			const micro = `"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z"`
 			event := regexp.MustCompile(`^{"client_id":"a","message_id":"1","seq":1,"state":"done","type":"message","payload":{"phone":"\+7","text":"hi"},` +
-				`"request_id":"\w+","received_at":` + micro + `,"attempts":\d,"started_at":` + micro + `,"finished_at":` + micro + `,"result":{"client":1}}\n$`)
+				`"request_id":"\w+","received_at":` + micro + `,"run":1,"attempts":\d,"started_at":` + micro + `,"finished_at":` + micro + `,"result":{"client":1}}\n$`)
 			if w := request(h, "GET", "/v1/events/a/1", ""); !event.MatchString(w.Body.String()) {
 				t.Errorf("GET: %s", w.Body)
 			}

@@ -1,0 +1,219 @@
+package api
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"strconv"
+
+	"inturn/db"
+)
+
+// The problems of operators' verbs.
+var (
+	headMoved       = kind{"head-moved", http.StatusConflict, "Another event is the head of this account", 0}
+	notHeld         = kind{"not-held", http.StatusConflict, "Nothing holds this account's head", 0}
+	notDead         = kind{"not-dead", http.StatusConflict, "The event is not dead", 0}
+	stillPending    = kind{"still-pending", http.StatusConflict, "The event has yet to run", 0}
+	eventGone       = kind{"gone", http.StatusGone, "The event is not kept any more", 0}
+	nothingToReplay = kind{"nothing-to-replay", http.StatusConflict, "There is nothing to replay", 0}
+	replaying       = kind{"replaying", http.StatusConflict, "The account is being replayed already", 0}
+	keyReused       = kind{"key-reused", http.StatusUnprocessableEntity, "The Idempotency-Key was used for something else", 0}
+)
+
+// actProblem translates what the storage says of an operator's act. Every act may be
+// sent again, so an unknown outcome is no reason to be afraid.
+func actProblem(err error) *problem {
+	var moved *db.HeadMovedError
+	switch {
+	case errors.As(err, &moved):
+		p := headMoved.because("nothing was changed: nothing of this account is pending")
+		if moved.Seq != 0 {
+			p = headMoved.because("nothing was changed: the head is seq %d now; look at it, then name it", moved.Seq)
+		}
+		p.seq = moved.Seq
+		return p
+	case errors.Is(err, db.ErrNotHeld):
+		return notHeld.because("nothing was changed: the head neither failed nor is parked; it runs when its turn comes")
+	case errors.Is(err, db.ErrNotDead):
+		return notDead.because("nothing was changed: the event is done; to run it again, replay its account from this seq to this seq")
+	case errors.Is(err, db.ErrStillPending):
+		return stillPending.because("nothing was changed: the event is pending and runs when its turn comes")
+	case errors.Is(err, db.ErrGone):
+		return eventGone.because("nothing was changed: the event was deleted (--retention)")
+	case errors.Is(err, db.ErrNothingToReplay):
+		return nothingToReplay.because("nothing was changed: no finished event of this range is kept")
+	case errors.Is(err, db.ErrReplaying):
+		return replaying.because("nothing was changed: wait for the end of the replay before")
+	case errors.Is(err, db.ErrKeyReused):
+		return keyReused.because("nothing was changed: an act with other fields had this Idempotency-Key: use a new one")
+	case errors.Is(err, db.ErrBadAct):
+		return invalidRequest.because("%s", cut(err.Error(), 1000))
+	case errors.Is(err, db.ErrNotFound):
+		return notFound.because("this client_id, or this seq, never was")
+	}
+	p := storeProblem(err)
+	if p.name == outcomeUnknown.name {
+		p.detail = "send the same again: it is never done twice"
+	}
+	return p
+}
+
+// actBody is what an operator says of one account or event. The endpoints have the
+// fields that they take.
+type actBody struct {
+	Seq    int64  `json:"seq"`
+	Reason string `json:"reason"`
+}
+
+type reasonBody struct {
+	Reason string `json:"reason"`
+}
+
+// replayBody is the body of a replay: of the events from..to of those that are
+// finished; 0 stands for the first and the newest.
+type replayBody struct {
+	From   int64  `json:"from"`
+	To     int64  `json:"to"`
+	Reason string `json:"reason"`
+}
+
+// actOnAccount is POST /v1/accounts/{client_id}/pause|resume|retry|skip|replay.
+func (a *api) actOnAccount(verb db.Verb) func(*exchange, *http.Request) error {
+	return func(x *exchange, r *http.Request) error {
+		who, err := a.authorize(x, r, scopeOperate)
+		if err != nil {
+			return err
+		}
+		act := db.Act{Verb: verb, ClientID: r.PathValue("client_id"), Who: who.who()}
+		x.clientID = act.ClientID
+		if err := who.mayUse(act.ClientID); err != nil {
+			return err
+		}
+		switch verb {
+		case db.Retry, db.Skip:
+			var body actBody
+			if err := a.readAct(x, r, &body); err != nil {
+				return err
+			}
+			if err := seqField("seq", body.Seq, true); err != nil {
+				return err
+			}
+			act.Seq, act.Reason = body.Seq, body.Reason
+		case db.Replay:
+			var body replayBody
+			if err := a.readAct(x, r, &body); err != nil {
+				return err
+			}
+			if err := cmp.Or(seqField("from", body.From, false), seqField("to", body.To, false)); err != nil {
+				return err
+			}
+			if body.To != 0 && body.To < body.From {
+				return actField("/to", "must not be less than from")
+			}
+			act.Seq, act.To, act.Reason = body.From, body.To, body.Reason
+		default:
+			var body reasonBody
+			if err := a.readAct(x, r, &body); err != nil {
+				return err
+			}
+			act.Reason = body.Reason
+		}
+		return a.act(x, r, act)
+	}
+}
+
+// actOnType is POST /v1/types/{type}/pause|resume.
+func (a *api) actOnType(verb db.Verb) func(*exchange, *http.Request) error {
+	return func(x *exchange, r *http.Request) error {
+		return a.actOnMany(x, r, db.Act{Verb: verb, Type: r.PathValue("type")})
+	}
+}
+
+// actOnEverything is POST /v1/pause|resume.
+func (a *api) actOnEverything(verb db.Verb) func(*exchange, *http.Request) error {
+	return func(x *exchange, r *http.Request) error {
+		return a.actOnMany(x, r, db.Act{Verb: verb})
+	}
+}
+
+func (a *api) actOnMany(x *exchange, r *http.Request, act db.Act) error {
+	who, err := a.authorize(x, r, scopeOperate)
+	if err != nil {
+		return err
+	}
+	if who.clientIDs != nil {
+		return forbidden.because("this token is for some client_ids only, and this concerns all")
+	}
+	if _, known := a.Functions.Get(act.Type); act.Type != "" && act.Verb == db.Pause && !known {
+		return notFound.because("there is no function for type %.100q; GET /v1/types lists them", act.Type)
+	}
+	var body reasonBody
+	if err := a.readAct(x, r, &body); err != nil {
+		return err
+	}
+	act.Who, act.Reason = who.who(), body.Reason
+	return a.act(x, r, act)
+}
+
+// act does it and answers with what came of it, and the account's state after it.
+func (a *api) act(x *exchange, r *http.Request, act db.Act) error {
+	x.seq = act.Seq
+	if err := reasonField(act.Reason); err != nil {
+		return err
+	}
+	var err error
+	if act.Key, err = actKey(r.Header); err != nil {
+		return err
+	}
+	acted, err := a.Store.Act(r.Context(), act)
+	if err != nil {
+		if r.Context().Err() != nil { // a statement that was interrupted says so in words of its own
+			err = errors.Join(r.Context().Err(), err)
+		}
+		return actProblem(err)
+	}
+	x.clientID = acted.ClientID
+	// Without the reason, which is a person's own words.
+	a.Log.LogAttrs(r.Context(), slog.LevelInfo, "an operator acted", slog.String("request_id", x.requestID),
+		slog.String("verb", string(act.Verb)), slog.String("token_name", act.Who), slog.String("client_id", cut(acted.ClientID, 256)),
+		slog.String("type", act.Type), slog.Int64("seq", acted.Seq), slog.Bool("changed", acted.Changed), slog.Int64("audit", acted.ID))
+	x.answer(http.StatusOK, jsonType, append(a.appendActed(r.Context(), nil, act, acted), '\n'))
+	return nil
+}
+
+// appendActed gives the answer to an act. The account is left out where it can't be
+// read: the act is done all the same.
+func (a *api) appendActed(ctx context.Context, b []byte, act db.Act, acted db.Acted) []byte {
+	b = append(b, `{"verb":`...)
+	b = appendText(b, string(act.Verb))
+	b = append(b, `,"changed":`...)
+	b = strconv.AppendBool(b, acted.Changed)
+	b = append(b, `,"duplicate":`...)
+	b = strconv.AppendBool(b, acted.Again)
+	b = append(b, `,"audit":`...)
+	b = strconv.AppendInt(b, acted.ID, 10)
+	b = appendTime(b, "at", acted.At)
+	for _, n := range []struct {
+		name  string
+		value int64
+	}{{"seq", acted.Seq}, {"run", acted.Run}, {"to", acted.To}, {"events", acted.Events}} {
+		if n.value != 0 {
+			b = append(append(append(b, `,"`...), n.name...), `":`...)
+			b = strconv.AppendInt(b, n.value, 10)
+		}
+	}
+	if act.Type != "" {
+		b = append(b, `,"type":`...)
+		b = appendText(b, act.Type)
+	}
+	if acted.ClientID != "" {
+		if account, err := a.Store.Account(ctx, acted.ClientID); err == nil {
+			b = append(b, `,"account":`...)
+			b = appendAccount(b, account, a.accountState(account))
+		}
+	}
+	return append(b, '}')
+}
