@@ -22,7 +22,7 @@ type rule struct {
 
 // rules are the edges of design: the first that matches a package counts.
 var rules = []rule{
-	{"", []string{"cli", "db", "functions", "functions/*", "runner", "tls"},
+	{"", []string{"cli", "db", "functions", "functions/*", "metrics", "runner", "tls"},
 		"main wires the parts; what is for tests (functionstest, internal, proofs) is not in the product"},
 	{"db", []string{"db/internal/q"}, "the storage stands below everything: a second engine takes its place without touching anybody"},
 	{"db/internal/q", nil, "generated code"},
@@ -30,6 +30,7 @@ var rules = []rule{
 	{"functions", []string{"db"}, "the door needs the plain types of the storage and nothing that runs functions"},
 	{"functions/api", []string{"db", "functions"}, "a request ends where it is durable: who runs it, and when, is the runner's"},
 	{"functions/functionstest", []string{"db", "functions", "runner"}, "a function is tested on the engine alone, without HTTP and certificates"},
+	{"metrics", []string{"db", "runner"}, "what is counted is shown here; who counts doesn't know to whom"},
 	{"runner", []string{"db", "functions"}, "turns have nothing to do with how events came in or with certificates"},
 	{"cli", []string{"db"}, "a command's body gets what it needs from main: the server it starts, the invariants it asks"},
 	{"proofs", nil, "the proofs judge the real program from outside"},
@@ -56,7 +57,8 @@ var owners = []owner{
 	{"crypto/x509/", []string{"tls"}, "only tls makes certificates"},
 	{"crypto/ecdsa", []string{"tls"}, "only tls makes keys"},
 	{"crypto/tls", []string{"", "tls", "cli", "functions/api"}, "sockets are the server's and the clients'"},
-	{"net/http", []string{"", "tls", "cli", "functions", "functions/*"}, "the storage and the runner don't know how events came in"},
+	{"net/http", []string{"", "tls", "cli", "functions", "functions/*", "metrics"}, "the storage and the runner don't know how events came in"},
+	{"github.com/prometheus/", []string{"metrics"}, "only metrics knows Prometheus"},
 	{"github.com/oklog/", []string{"", "runner", "functions/functionstest"}, "actors are made where the process is wired"},
 	{"github.com/alecthomas/kong", []string{"", "cli"}, "flags are the commands'"},
 	{"github.com/schollz/", []string{"cli"}, "progress is shown by commands"},
@@ -177,6 +179,9 @@ func TestImportRules(t *testing.T) {
 		{"inturn/cli", "inturn/functions/api", false},
 		{"inturn/cli", "testing", false},
 		{"inturn/cli", "testing/fstest", false},
+		{"inturn/metrics", "inturn/runner", true},
+		{"inturn/runner", "inturn/metrics", false},
+		{"inturn/db", "github.com/prometheus/client_golang/prometheus", false},
 		{"inturn/tls", "inturn/db", false},
 		{"inturn/tls", "crypto/x509", true},
 		{"inturn/functions/functionstest", "testing", true},

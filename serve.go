@@ -27,6 +27,7 @@ import (
 	"inturn/functions"
 	"inturn/functions/api"
 	"inturn/functions/hook"
+	"inturn/metrics"
 	"inturn/runner"
 	localtls "inturn/tls"
 )
@@ -35,7 +36,7 @@ import (
 type serve struct {
 	DB     string `name:"db" help:"Database file; its folders are made." default:"data/inturn.db" env:"INTURN_DB"`
 	Listen string `help:"Address for clients." default:"127.0.0.1:8443" env:"INTURN_LISTEN"`
-	Admin  string `help:"Address for health checks and profiles." default:"127.0.0.1:9091" env:"INTURN_ADMIN"`
+	Admin  string `help:"Address for health checks, metrics, profiles and the log level." default:"127.0.0.1:9091" env:"INTURN_ADMIN"`
 
 	TLS    string   `name:"tls" help:"self-signed: by a local CA that is made once. off: behind a proxy that ends TLS." enum:"self-signed,off" default:"self-signed" env:"INTURN_TLS"`
 	TLSDir string   `name:"tls-dir" help:"Folder of the local CA; the file for clients is ca.pem in it. Default: tls beside the database." env:"INTURN_TLS_DIR" placeholder:"FOLDER"`
@@ -104,7 +105,7 @@ func (s *serve) Run(ctx context.Context, set *functions.Set, out cli.IO) error {
 // run serves until ctx ends, a signal comes, or a part of it fails. What it took by
 // then is committed and answered.
 func (s *serve) run(ctx context.Context, set *functions.Set, out, errOut io.Writer, ready func(addresses)) (err error) {
-	log := s.logger(errOut)
+	log, level := s.logger(errOut)
 	tokens, err := s.tokens()
 	if err != nil {
 		return fmt.Errorf("serve: %w", err)
@@ -113,6 +114,7 @@ func (s *serve) run(ctx context.Context, set *functions.Set, out, errOut io.Writ
 		return fmt.Errorf("serve: %w", err)
 	}
 
+	numbers := metrics.New(set.Names(), version)
 	watchdog := newWatchdog(log)
 	defer watchdog.Stop()
 
@@ -122,7 +124,7 @@ func (s *serve) run(ctx context.Context, set *functions.Set, out, errOut io.Writ
 	defer endAtOnce()
 	store, err := db.Open(signals, db.Options{
 		Path: s.DB, Schema: schema, Tables: set.Tables(), Check: set.Check,
-		MaxPending: s.MaxPending, MaxAccountPending: s.MaxAccountPending, Log: log,
+		MaxPending: s.MaxPending, MaxAccountPending: s.MaxAccountPending, Log: log, Observer: numbers,
 	})
 	if err != nil {
 		return s.explain(err)
@@ -134,7 +136,7 @@ func (s *serve) run(ctx context.Context, set *functions.Set, out, errOut io.Writ
 		}
 	}()
 	turns := runner.New(runner.Options{
-		Store: store, Functions: set, Log: log, Pollers: s.Pollers, InFlight: s.InFlight, Slice: s.Slice,
+		Store: store, Functions: set, Log: log, Observer: numbers, Pollers: s.Pollers, InFlight: s.InFlight, Slice: s.Slice,
 	})
 	store.OnAppend(turns.Appended)
 	turns.Start(store.Backlog())
@@ -142,13 +144,17 @@ func (s *serve) run(ctx context.Context, set *functions.Set, out, errOut io.Writ
 	stopping, streams := make(chan struct{}), api.NewStreams(0)
 	options := api.Options{
 		Store: store, Functions: set, Log: log, MaxEvent: int64(s.MaxEvent), MaxBody: int64(s.MaxBody), MaxBatch: s.MaxBatch,
-		Tokens: tokens, Profiles: tokens != nil || isLoopback(s.Admin), Stopping: stopping, Streams: streams, ClientRate: s.ClientRate, ClientBurst: s.ClientBurst, Hosts: s.Domain,
+		Tokens: tokens, Profiles: tokens != nil || isLoopback(s.Admin), LogLevel: level, Observer: numbers, Stopping: stopping, Streams: streams, ClientRate: s.ClientRate, ClientBurst: s.ClientBurst, Hosts: s.Domain,
 		AccountState: func(clientID string) string { return string(turns.State(clientID)) },
+	}
+	if tokens != nil || s.InsecureNoAuth || isLoopback(s.Admin) {
+		options.Metrics, options.OpenMetrics = numbers.Handler(log), isLoopback(s.Admin)
 	}
 	handler, err := api.New(options)
 	if err != nil {
 		return fmt.Errorf("serve: %w", err)
 	}
+	sources := metrics.Sources{Storage: store, Turns: turns, Streams: streams}
 	bound := addresses{}
 	var tlsConfig *tls.Config
 	if s.TLS == tlsSelfSigned {
@@ -157,12 +163,14 @@ func (s *serve) run(ctx context.Context, set *functions.Set, out, errOut io.Writ
 			return fmt.Errorf("serve: tls: %w", err)
 		}
 		tlsConfig, bound.ca = local.Config(), local.CAFile()
+		sources.CertificateEnd = local.NotAfter
 	}
 	public, err := api.Listen(s.Listen, s.MaxConnections)
 	if err != nil {
 		return explainListen("--listen", fmt.Errorf("serve: %w", err))
 	}
 	defer public.Close()
+	numbers.Watch(sources)
 	admin, err := api.Listen(s.Admin, 256)
 	if err != nil {
 		return explainListen("--admin", fmt.Errorf("serve: admin: %w", err))
@@ -216,7 +224,9 @@ func (s *serve) run(ctx context.Context, set *functions.Set, out, errOut io.Writ
 	drained := make(chan struct{})
 	done := sync.OnceFunc(func() { close(drained) })
 	group.Add(g.Run, func(error) { stop() })
-	addServer(&group, api.Server(handler, tlsConfig, log), public, drained, done)
+	server := api.Server(handler, tlsConfig, log)
+	server.ConnState = numbers.Connection
+	addServer(&group, server, public, drained, done)
 	addServer(&group, api.Server(api.Admin(options), nil, log), admin, drained, done)
 
 	s.sayReady(out, log, bound, tokens != nil)
@@ -329,14 +339,15 @@ func explainListen(flag string, err error) error {
 	return err
 }
 
-func (s *serve) logger(w io.Writer) *slog.Logger {
-	var level slog.Level
+// logger writes to w; what it leaves out can be changed while the process runs.
+func (s *serve) logger(w io.Writer) (*slog.Logger, *slog.LevelVar) {
+	level := &slog.LevelVar{}
 	_ = level.UnmarshalText([]byte(s.LogLevel)) // kong has checked it
 	o := &slog.HandlerOptions{Level: level}
 	if isTerminal(w) {
-		return slog.New(slog.NewTextHandler(w, o))
+		return slog.New(slog.NewTextHandler(w, o)), level
 	}
-	return slog.New(slog.NewJSONHandler(w, o))
+	return slog.New(slog.NewJSONHandler(w, o)), level
 }
 
 // sayReady logs the addresses, and on a terminal prints a line that can be pasted.

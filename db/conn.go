@@ -31,8 +31,6 @@ const (
 //	                     committer's own loop waits longer than that
 //	cache_size           64 MiB: with the default of 2 MB the writer reads the file
 //	                     all the time
-//	wal_autocheckpoint   16 MiB of WAL: the hot pages of many groups are then copied
-//	                     into the file once instead of many times
 //	journal_size_limit   a WAL that a long reader made big is cut when it is reset
 //	trusted_schema OFF   a file from elsewhere can't run functions by its schema
 //	query_only           readers can't write
@@ -43,7 +41,7 @@ func writeDSN(path string) string {
 		"_synchronous":  {"FULL"},
 		"_busy_timeout": {"250"},
 		"_foreign_keys": {"1"},
-		"_pragma":       {"cache_size(-65536)", "wal_autocheckpoint(4096)", "journal_size_limit(67108864)", "trusted_schema(OFF)"},
+		"_pragma":       {"cache_size(-65536)", "journal_size_limit(67108864)", "trusted_schema(OFF)"},
 	})
 }
 

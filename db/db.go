@@ -38,6 +38,7 @@ type Options struct {
 	MaxPending        int
 	MaxAccountPending int
 	Log               *slog.Logger // nil: none
+	Observer          Observer     // nil: nobody
 }
 
 // DB is an open database that this process owns.
@@ -52,6 +53,7 @@ type DB struct {
 	guard     sync.Locker // around reads, where they share the write connection
 	committer *committer
 	waiters   waiters
+	standing  standing
 	pace      pace
 	backlog   []Backlog
 	unclean   bool
@@ -66,6 +68,9 @@ type DB struct {
 func Open(ctx context.Context, o Options) (*DB, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Observer == nil {
+		o.Observer = nobody{}
 	}
 	d := &DB{log: o.Log, guard: noLock{}}
 	if err := d.open(ctx, o); err != nil {
@@ -161,7 +166,7 @@ func (d *DB) connect(dsn string, o Options) (*writer, error) {
 		return nil, hintCorrupt(err)
 	}
 	w := &writer{
-		conn: conn, log: o.Log, check: o.Check,
+		conn: conn, log: o.Log, check: o.Check, observer: o.Observer,
 		limits:      limits{pending: o.MaxPending, accountPending: o.MaxAccountPending},
 		mirror:      mirror{backlog: map[string]int{}, parked: map[string]struct{}{}, known: map[string]struct{}{}},
 		effectStmts: map[string]*sql.Stmt{},
@@ -175,6 +180,7 @@ func (d *DB) connect(dsn string, o Options) (*writer, error) {
 	if w.seal, err = newSeal(conn); err != nil {
 		return nil, errors.Join(err, w.close())
 	}
+	w.wal = newWALHook(w.handle, w.observer)
 	return w, nil
 }
 
@@ -220,7 +226,14 @@ func (d *DB) recover(ctx context.Context, w *writer) error {
 			w.turnParked(b.ClientID)
 		}
 	}
+	d.stand()
 	return nil
+}
+
+// stand publishes how many events are pending. It is the committer's.
+func (d *DB) stand() {
+	d.standing.pending.Store(int64(d.committer.w.pending))
+	d.standing.runnable.Store(int64(d.committer.w.total))
 }
 
 // Backlog returns the accounts that had pending events when the file was opened,
@@ -241,6 +254,7 @@ func (d *DB) committed(published []Event, settled []int64) {
 	if fn := d.onAppend.Load(); fn != nil && len(published) > 0 {
 		(*fn)(published)
 	}
+	d.stand()
 	d.pace.note(time.Now(), d.committer.w.total, len(settled))
 	d.waiters.settled(settled)
 }
@@ -329,6 +343,9 @@ func (w *writer) close() error {
 	}
 	if w.seal != nil {
 		err = errors.Join(err, w.seal.close(w.conn))
+	}
+	if w.wal != nil {
+		w.wal.close(w.handle)
 	}
 	if w.handle != nil {
 		w.handle.close()

@@ -84,6 +84,7 @@ func (w *writer) runEffect(ev Event, effect Effect) (sql.NullString, error) {
 	res := w.callEffect(tx, effect)
 	fatal := tx.close()
 	if took := time.Since(start); took > SlowEffect {
+		w.observer.SlowEffect(ev.Type)
 		w.log.LogAttrs(context.Background(), slog.LevelWarn, "slow effect", slog.String("type", ev.Type),
 			slog.Int64("seq", ev.Seq), slog.Duration("took", took))
 	}

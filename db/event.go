@@ -97,7 +97,7 @@ type Filter struct {
 
 // Settlement ends one run of an event.
 type Settlement struct {
-	Event     Event  // ClientID, Turn, Seq, Run and Attempt are used
+	Event     Event  // ClientID, Turn, Seq, Run, Attempt and Type are used
 	Status    State  // Done or Dead
 	Effect    Effect // for Done; nil writes nothing
 	Error     string // for Dead: the reason

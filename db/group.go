@@ -57,15 +57,17 @@ func (c *caller) finish(err error) {
 // writer is the only write connection and what belongs to it. Only the
 // committer's goroutine uses it; effects do through Tx while that goroutine waits.
 type writer struct {
-	conn   *sql.Conn
-	handle *handle
-	q      *q.Queries
-	seal   *seal
-	place  place
-	epoch  int64
-	log    *slog.Logger
-	limits limits
-	check  Check
+	conn     *sql.Conn
+	handle   *handle
+	q        *q.Queries
+	seal     *seal
+	wal      *walHook
+	observer Observer
+	place    place
+	epoch    int64
+	log      *slog.Logger
+	limits   limits
+	check    Check
 
 	mirror
 	effectStmts map[string]*sql.Stmt
@@ -93,6 +95,8 @@ const maxGroupTime = 10 * time.Millisecond
 // it happened, or -1 where it was none of them.
 func (w *writer) transaction(ops []operation, careful bool) (done, at int, err error) {
 	w.careful = careful
+	begun := time.Now()
+	w.wal.clear()
 	w.mirror.begin()
 	start := w.mirror.mark()
 	defer func() {
@@ -142,6 +146,11 @@ func (w *writer) transaction(ops []operation, careful bool) (done, at int, err e
 			ge.err = fmt.Errorf("%w: %w", ErrOutcomeUnknown, ge.err)
 		}
 		return 0, -1, ge
+	}
+	synced, checkpoints := w.wal.clear()
+	w.observer.Committed(done, synced, time.Since(begun)-checkpoints)
+	for _, typ := range w.dead {
+		w.observer.Dead(typ)
 	}
 	return done, -1, nil
 }

@@ -8,12 +8,14 @@ package db
 type mirror struct {
 	nextSeq     int64
 	nextSettled int64
+	pending     int            // events of all accounts
 	total       int            // runnable events: pending ones of accounts that are not parked
 	backlog     map[string]int // pending events of an account
 	parked      map[string]struct{}
 	known       map[string]struct{}
-	published   []Event // new events of this transaction, in order
-	settled     []int64 // seqs settled by this transaction
+	published   []Event  // new events of this transaction, in order
+	settled     []int64  // seqs settled by this transaction
+	dead        []string // types of those of them that were set aside
 	undo        []undo
 }
 
@@ -31,10 +33,11 @@ const maxKnown = 1 << 17
 type mark struct {
 	nextSeq, nextSettled     int64
 	published, settled, undo int
+	dead                     int
 }
 
 func (m *mirror) mark() mark {
-	return mark{m.nextSeq, m.nextSettled, len(m.published), len(m.settled), len(m.undo)}
+	return mark{m.nextSeq, m.nextSettled, len(m.published), len(m.settled), len(m.undo), len(m.dead)}
 }
 
 func (m *mirror) restore(k mark) {
@@ -50,14 +53,14 @@ func (m *mirror) restore(k mark) {
 	}
 	m.undo = m.undo[:k.undo]
 	m.published = m.published[:k.published]
-	m.settled = m.settled[:k.settled]
+	m.settled, m.dead = m.settled[:k.settled], m.dead[:k.dead]
 	m.nextSeq, m.nextSettled = k.nextSeq, k.nextSettled
 }
 
 // begin forgets the last transaction's lists.
 func (m *mirror) begin() {
 	clear(m.published) // so that payloads are not kept alive
-	m.published, m.settled, m.undo = m.published[:0], m.settled[:0], m.undo[:0]
+	m.published, m.settled, m.undo, m.dead = m.published[:0], m.settled[:0], m.undo[:0], m.dead[:0]
 	if len(m.known) > maxKnown {
 		clear(m.known)
 	}
@@ -96,6 +99,7 @@ func (m *mirror) addBacklog(clientID string, delta int) {
 	if delta == 0 {
 		return
 	}
+	m.pending += delta
 	if _, parked := m.parked[clientID]; !parked {
 		m.total += delta
 	}

@@ -152,7 +152,7 @@ func TestSettings(t *testing.T) {
 	d := open(t, options(t, tempFile(t)))
 	for pragma, want := range map[string]string{
 		"journal_mode": "wal", "synchronous": "2", "foreign_keys": "1", "busy_timeout": "250", "cache_size": "-65536",
-		"wal_autocheckpoint": "4096", "journal_size_limit": "67108864", "trusted_schema": "0", "user_version": "1", "application_id": "1768846453",
+		"wal_autocheckpoint": "0", "journal_size_limit": "67108864", "trusted_schema": "0", "user_version": "1", "application_id": "1768846453",
 	} {
 		onWriter(t, d, func(w *writer) error {
 			got, err := lines(w.conn, "PRAGMA "+pragma)

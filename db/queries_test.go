@@ -75,6 +75,8 @@ func TestQueries(t *testing.T) {
 	identity, err := x.Identity(ctx, q.IdentityParams{ClientID: "c", MessageID: "m"})
 	same(identity, err, q.IdentityRow{Seq: 21, Type: "t", Payload: "p"})
 
+	at, err := x.AcceptedAt(ctx, 20)
+	same(at, err, int64(22))
 	ok(x.InsertPending(ctx, q.InsertPendingParams{ClientID: "c", Turn: 31, Seq: 32, Run: 33}))
 	want("SELECT * FROM pending", "[c 31 32 33]")
 	pending, err := x.IsPending(ctx, q.IsPendingParams{ClientID: "c", Turn: 31, Seq: 32})
@@ -120,4 +122,4 @@ func TestQueries(t *testing.T) {
 	}
 }
 
-const queriesTested = 23
+const queriesTested = 24

@@ -101,6 +101,9 @@ func (w *writer) settle(s *Settlement) error {
 	}
 	w.nextSettled++
 	w.settled = append(w.settled, ev.Seq)
+	if s.Status == Dead {
+		w.dead = append(w.dead, ev.Type)
+	}
 	if s.Held {
 		if err := w.q.ReleaseAccount(background, ev.ClientID); err != nil {
 			return fmt.Errorf("release account: %w", err)

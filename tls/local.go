@@ -80,6 +80,13 @@ func (l *Local) Config() *stdtls.Config {
 // CAFile returns the path of the CA's certificate, for curl --cacert.
 func (l *Local) CAFile() string { return l.caFile }
 
+// NotAfter returns when the certificate ends that clients are shown.
+func (l *Local) NotAfter() time.Time {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.leaf.Leaf.NotAfter
+}
+
 // certificate renews at a handshake: the leaf matters only then, and there is no
 // goroutine to stop. Disk errors are logged and don't fail the handshake.
 func (l *Local) certificate(*stdtls.ClientHelloInfo) (*stdtls.Certificate, error) {

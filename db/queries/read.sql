@@ -6,6 +6,9 @@ SELECT o.seq, o.client_id, o.message_id, o.type, o.payload, o.received_at, o.req
 FROM outbox o LEFT JOIN results r ON r.seq = o.seq
 WHERE o.client_id = sqlc.arg(client_id) AND o.message_id = sqlc.arg(message_id);
 
+-- name: AcceptedAt :one
+SELECT received_at FROM outbox WHERE seq >= sqlc.arg(seq) ORDER BY seq LIMIT 1;
+
 -- name: Settled :one
 SELECT count(*) FROM results WHERE seq = sqlc.arg(seq);
 

@@ -90,9 +90,16 @@ type Options struct {
 	// address that only this machine reaches.
 	Profiles bool
 
-	// OnProblem is called once for each problem that is answered, with its name as
-	// it stands in the answer's type. It is for counters and must not block. May be nil.
-	OnProblem func(status int, name string)
+	Observer Observer // nil: nobody
+
+	// LogLevel is what GET and PUT /loglevel on the admin address show and set, for
+	// whom Profiles is for; nil: nothing does.
+	LogLevel *slog.LevelVar
+
+	// Metrics answers GET /metrics on the admin address; nil: nothing does. OpenMetrics
+	// asks for no token, where Tokens has any it is one of scope read else.
+	Metrics     http.Handler
+	OpenMetrics bool
 }
 
 type api struct {
@@ -146,14 +153,21 @@ func New(o Options) (http.Handler, error) {
 }
 
 // Admin returns the handler of the admin address: /healthz and /readyz, both without
-// a token, and profiles.
+// a token, metrics, and for operators profiles and the log level.
 func Admin(o Options) http.Handler {
 	a := &api{Options: o.complete()}
 	routes := http.NewServeMux()
 	routes.HandleFunc("GET /healthz", a.endpoint(a.healthz))
 	routes.HandleFunc("GET /readyz", a.endpoint(a.readyz))
+	if o.Metrics != nil {
+		routes.HandleFunc("GET /metrics", a.endpoint(a.metrics))
+	}
 	if o.Profiles {
 		routes.HandleFunc("GET /debug/pprof/{name}", a.endpoint(a.profiles))
+		if o.LogLevel != nil {
+			routes.HandleFunc("GET /loglevel", a.endpoint(a.logLevel))
+			routes.HandleFunc("PUT /loglevel", a.endpoint(a.logLevel))
+		}
 	}
 	return a.front(routes)
 }
@@ -177,6 +191,9 @@ func (o Options) complete() Options {
 	}
 	if o.Now == nil {
 		o.Now = time.Now
+	}
+	if o.Observer == nil {
+		o.Observer = nobody{}
 	}
 	return o
 }

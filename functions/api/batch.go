@@ -47,8 +47,13 @@ func (a *api) postBatch(x *exchange, r *http.Request, who *token, cloud bool, bo
 	answers, err := t.take(r.Context(), items)
 	x.body.release()
 	if err != nil {
-		return storeProblem(err)
+		p := storeProblem(err)
+		for range len(items) - 1 { // the answer counts as one
+			a.Observer.Offered(p.result())
+		}
+		return p
 	}
+	x.offers = false
 	t.count(x, answers)
 	out := []byte(`{"results":[`)
 	results := 0

@@ -10,6 +10,7 @@ import (
 // postEvents is POST /v1/events: one event in, one receipt out, or many of them.
 // See form for how it is told which.
 func (a *api) postEvents(x *exchange, r *http.Request) error {
+	x.offers = true
 	who, err := a.authorize(x, r, scopeIngest)
 	if err != nil {
 		return err
@@ -22,6 +23,7 @@ func (a *api) postEvents(x *exchange, r *http.Request) error {
 	case err != nil:
 		return err
 	case form == linesForm:
+		x.offers = false // its lines do
 		return a.postLines(x, r, who)
 	case form == cloudBatchForm:
 		x.body.max = a.MaxBody
@@ -109,6 +111,7 @@ func (a *api) accept(x *exchange, r *http.Request, ev functions.Event) error {
 		return storeProblem(err)
 	}
 	x.seq = receipt.Seq
+	a.Observer.Offered(resultOf(receipt.Duplicate))
 	if receipt.Result == nil {
 		if wait := preferredWait(r.Header); wait > 0 {
 			a.waitFor(x, r, &receipt, wait)

@@ -124,16 +124,16 @@ func TestWhatTheStorageRefuses(t *testing.T) {
 	}
 	for _, tt := range tests {
 		log, lines := logLines()
-		var counted string
+		counted := &counts{}
 		h := newAPI(t, Options{Store: &fakeStore{err: fmt.Errorf("secret path: %w", tt.err)}, Log: log,
-			OnProblem: func(status int, name string) { counted += fmt.Sprint(status, name) }})
+			Observer: counted})
 		w := request(h, "POST", "/v1/events", goodEvent)
 		if strings.Contains(w.Body.String(), "secret") {
 			t.Errorf("%v: the cause is shown: %s", tt.err, w.Body)
 		}
 		wantProblem(t, w, tt.status, tt.name)
-		if want := fmt.Sprint(tt.status, tt.name); counted != want {
-			t.Errorf("counted %q, want %q", counted, want)
+		if got, want := counted.String(), "problem "+tt.name+", refused"; got != want {
+			t.Errorf("counted %q, want %q", got, want)
 		}
 		if got := lines(); len(got) != 1 || !strings.Contains(fmt.Sprint(got[0]["cause"]), "secret path") {
 			t.Errorf("%v: the log lacks the cause: %v", tt.err, got)

@@ -16,6 +16,7 @@ type exchange struct {
 	body      heldBody
 
 	routed  bool // an endpoint has it; before that only ServeMux's own answers can come
+	offers  bool // one event, which a problem refuses
 	status  int  // answered, 0 for not yet
 	problem *problem
 

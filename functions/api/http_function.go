@@ -12,6 +12,7 @@ import (
 // that was posted. It decides by itself who may send, so no token is asked.
 func (a *api) httpFunction(fn func(*http.Request) (functions.Event, error)) func(*exchange, *http.Request) error {
 	return func(x *exchange, r *http.Request) error {
+		x.offers = true
 		if a.stopped() {
 			return shuttingDown.because("nothing was stored: resend in a moment")
 		}

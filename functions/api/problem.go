@@ -188,8 +188,9 @@ func (a *api) refuse(x *exchange, r *http.Request, err error) {
 	if p.seq != 0 {
 		x.seq = p.seq
 	}
-	if a.OnProblem != nil {
-		a.OnProblem(p.status, p.name)
+	a.Observer.Problem(p.name)
+	if x.offers {
+		a.Observer.Offered(p.result())
 	}
 	if p.name == backlogFull.name {
 		p.retryAfter = backlogRetry(a.Store.Pace())

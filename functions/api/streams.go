@@ -77,6 +77,13 @@ func (s *Streams) leave() {
 	}
 }
 
+// Open returns how many there are, and the bytes that they have read and not yet answered.
+func (s *Streams) Open() (streams int, heldBytes int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.open, s.held
+}
+
 // hold counts n bytes that were read and reports whether that may go on.
 func (s *Streams) hold(n int) bool {
 	s.mu.Lock()

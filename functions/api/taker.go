@@ -97,11 +97,11 @@ func (t *taker) count(x *exchange, answers []answer) {
 		p := answers[i].problem
 		x.tally.add(&answers[i])
 		if p == nil {
+			t.Observer.Offered(resultOf(answers[i].receipt.Duplicate))
 			continue
 		}
-		if t.OnProblem != nil {
-			t.OnProblem(p.status, p.name)
-		}
+		t.Observer.Offered(p.result())
+		t.Observer.Problem(p.name)
 		if p.cause != nil && p.status >= http.StatusInternalServerError {
 			x.problem = p // the last one; only its cause is logged
 		}

@@ -24,6 +24,9 @@ func New(db DBTX) *Queries {
 func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	q := Queries{db: db}
 	var err error
+	if q.acceptedAtStmt, err = db.PrepareContext(ctx, acceptedAt); err != nil {
+		return nil, fmt.Errorf("error preparing query AcceptedAt: %w", err)
+	}
 	if q.accountStmt, err = db.PrepareContext(ctx, account); err != nil {
 		return nil, fmt.Errorf("error preparing query Account: %w", err)
 	}
@@ -98,6 +101,11 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 
 func (q *Queries) Close() error {
 	var err error
+	if q.acceptedAtStmt != nil {
+		if cerr := q.acceptedAtStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing acceptedAtStmt: %w", cerr)
+		}
+	}
 	if q.accountStmt != nil {
 		if cerr := q.accountStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing accountStmt: %w", cerr)
@@ -252,6 +260,7 @@ func (q *Queries) queryRow(ctx context.Context, stmt *sql.Stmt, query string, ar
 type Queries struct {
 	db                   DBTX
 	tx                   *sql.Tx
+	acceptedAtStmt       *sql.Stmt
 	accountStmt          *sql.Stmt
 	accountsStmt         *sql.Stmt
 	backlogsStmt         *sql.Stmt
@@ -281,6 +290,7 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 	return &Queries{
 		db:                   tx,
 		tx:                   tx,
+		acceptedAtStmt:       q.acceptedAtStmt,
 		accountStmt:          q.accountStmt,
 		accountsStmt:         q.accountsStmt,
 		backlogsStmt:         q.backlogsStmt,

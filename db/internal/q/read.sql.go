@@ -10,6 +10,17 @@ import (
 	"database/sql"
 )
 
+const acceptedAt = `-- name: AcceptedAt :one
+SELECT received_at FROM outbox WHERE seq >= ?1 ORDER BY seq LIMIT 1
+`
+
+func (q *Queries) AcceptedAt(ctx context.Context, seq int64) (int64, error) {
+	row := q.queryRow(ctx, q.acceptedAtStmt, acceptedAt, seq)
+	var received_at int64
+	err := row.Scan(&received_at)
+	return received_at, err
+}
+
 const backlogs = `-- name: Backlogs :many
 SELECT client_id, count(*) AS events, CAST(min(turn) AS INTEGER) AS head_turn FROM pending GROUP BY client_id
 `

@@ -1,0 +1,51 @@
+package api
+
+import "net/http"
+
+// Observer counts. Its methods are called by many goroutines and must not block.
+type Observer interface {
+	// Offered: an event was offered, with this result: new, duplicate, conflict,
+	// invalid, not-attempted or refused.
+	Offered(result string)
+	// Problem: a problem of this name, as it stands in the answer's type, was answered,
+	// to a request or to one event of many.
+	Problem(name string)
+}
+
+type nobody struct{}
+
+func (nobody) Offered(string) {}
+func (nobody) Problem(string) {}
+
+// result is what Observer.Offered is told of an event that was refused by p.
+func (p *problem) result() string {
+	switch {
+	case p.kind == idReused:
+		return "conflict"
+	case p.kind == notAttempted:
+		return "not-attempted"
+	case p.status == http.StatusBadRequest, p.status == http.StatusRequestEntityTooLarge, p.status == http.StatusUnsupportedMediaType:
+		return "invalid"
+	}
+	return "refused"
+}
+
+// resultOf is the same of a receipt.
+func resultOf(duplicate bool) string {
+	if duplicate {
+		return "duplicate"
+	}
+	return "new"
+}
+
+// metrics is GET /metrics, for Prometheus.
+func (a *api) metrics(x *exchange, r *http.Request) error {
+	if !a.OpenMetrics {
+		if _, err := a.authorize(x, r, scopeRead); err != nil {
+			return err
+		}
+	}
+	x.Header()["Cache-Control"] = noStore
+	a.Metrics.ServeHTTP(x, r)
+	return nil
+}

@@ -1,0 +1,204 @@
+// Package metrics shows to Prometheus what the other packages count, and is the only
+// one that knows it.
+//
+//	committer, runner, API --(observers: atomic adds)--> counters and histograms
+//	scrape --> watch: their Stats, at that moment   --> gauges
+//
+// No label grows with clients or events: types are those that have a function, and
+// everything else is a constant of the program. A scrape takes each lock for a moment
+// and reads at most a few rows by their key, however many are stored.
+package metrics
+
+import (
+	"log/slog"
+	"net"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"inturn/runner"
+)
+
+// other is the type of events for which there is no function any more.
+const other = "other"
+
+// Metrics counts. It is the observer of the storage, the runner and the API.
+type Metrics struct {
+	registry    *prometheus.Registry
+	connections atomic.Int64
+
+	groups               prometheus.Histogram
+	commits, checkpoints prometheus.Histogram
+	fsyncs               prometheus.Counter
+	lag                  prometheus.Histogram
+	events, refusals     *prometheus.CounterVec
+	slow, dead, outcomes *prometheus.CounterVec
+	work                 *prometheus.HistogramVec
+	typed                map[string]*typed // by the type of an event
+	results              map[string]prometheus.Counter
+}
+
+// typed is the counters of one type of event.
+type typed struct {
+	slow, dead prometheus.Counter
+	work       prometheus.Observer
+	ended      map[runner.Outcome]prometheus.Counter
+}
+
+// Results of an event that was offered.
+var results = []string{"new", "duplicate", "conflict", "invalid", "not-attempted", "refused"}
+
+// New makes the counters. types are those that have a function, version is the binary's.
+func New(types []string, version string) *Metrics {
+	m := &Metrics{registry: prometheus.NewRegistry(), typed: map[string]*typed{}, results: map[string]prometheus.Counter{}}
+	m.groups = m.histogram("commit_group_operations", "Operations (appends, settles and others) that were committed together.",
+		prometheus.ExponentialBuckets(1, 4, 6), false)
+	m.commits = m.histogram("commit_seconds", "Time from the begin of a group's transaction to the end of its fsync.",
+		prometheus.ExponentialBuckets(0.00025, 4, 8), false)
+	m.checkpoints = m.histogram("checkpoint_seconds", "Time that moving the WAL into the file took, between two commits.",
+		prometheus.ExponentialBuckets(0.001, 4, 7), false)
+	m.fsyncs = m.counter("fsyncs_total", "Fsyncs of the WAL that commits waited for; what checkpoints sync is not in it.")
+	m.lag = m.histogram("lag_seconds", "Time from the acceptance of an event to the commit of its first run's effect and result.",
+		[]float64{0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 7200}, true)
+	m.events = m.counters("events_total", "Events that were offered, by what became of them: new ones are durable; "+
+		"duplicates were durable before; a conflict is an id that was used for something else; invalid ones can never be taken; "+
+		"not-attempted ones stood behind a refused one of their account; refused ones may come again (see inturn_refusals_total).", "result")
+	m.refusals = m.counters("refusals_total", "Problems that were answered, to requests and to events of batches and streams, by their name.", "reason")
+	m.slow = m.counters("slow_effects_total", "Effects that held the committer longer than their soft limit of 5 ms.", "type")
+	m.dead = m.counters("dead_events_total", "Events that were set aside, by functions and by people.", "type")
+	m.outcomes = m.counters("function_outcomes_total", "Attempts by how they ended: done, failed (tried again), dead, or parked (the last one).", "type", "outcome")
+	m.work = prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Namespace: namespace, Name: "function_seconds", Help: "Time that a function's first phase took, effects not included.",
+		Buckets: prometheus.ExponentialBuckets(0.001, 4, 9), NativeHistogramBucketFactor: nativeFactor, NativeHistogramMaxBucketNumber: nativeBuckets,
+	}, []string{"type"})
+	m.registry.MustRegister(m.work)
+	for _, result := range results {
+		m.results[result] = m.events.WithLabelValues(result)
+	}
+	for _, typ := range append([]string{other}, types...) {
+		m.typed[typ] = m.of(typ)
+	}
+	m.gauge("build_info", "1; the binary's version is its label.", prometheus.Labels{"version": version}).Set(1)
+	m.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return m
+}
+
+const (
+	namespace = "inturn"
+	// A native histogram has buckets that are at most a tenth wider than the one
+	// before; at most so many of them are kept. Prometheus takes it where it scrapes
+	// by protobuf, else it gets the classic buckets.
+	nativeFactor  = 1.1
+	nativeBuckets = 160
+)
+
+func (m *Metrics) histogram(name, help string, buckets []float64, native bool) prometheus.Histogram {
+	o := prometheus.HistogramOpts{Namespace: namespace, Name: name, Help: help, Buckets: buckets}
+	if native {
+		o.NativeHistogramBucketFactor, o.NativeHistogramMaxBucketNumber = nativeFactor, nativeBuckets
+		o.NativeHistogramMinResetDuration = time.Hour
+	}
+	h := prometheus.NewHistogram(o)
+	m.registry.MustRegister(h)
+	return h
+}
+
+func (m *Metrics) counter(name, help string) prometheus.Counter {
+	c := prometheus.NewCounter(prometheus.CounterOpts{Namespace: namespace, Name: name, Help: help})
+	m.registry.MustRegister(c)
+	return c
+}
+
+func (m *Metrics) counters(name, help string, labels ...string) *prometheus.CounterVec {
+	c := prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: namespace, Name: name, Help: help}, labels)
+	m.registry.MustRegister(c)
+	return c
+}
+
+func (m *Metrics) gauge(name, help string, labels prometheus.Labels) prometheus.Gauge {
+	g := prometheus.NewGauge(prometheus.GaugeOpts{Namespace: namespace, Name: name, Help: help, ConstLabels: labels})
+	m.registry.MustRegister(g)
+	return g
+}
+
+// of makes the counters of a type, so that they are there, with 0, before its first event.
+func (m *Metrics) of(typ string) *typed {
+	t := &typed{
+		slow: m.slow.WithLabelValues(typ), dead: m.dead.WithLabelValues(typ), work: m.work.WithLabelValues(typ),
+		ended: map[runner.Outcome]prometheus.Counter{},
+	}
+	for _, as := range []runner.Outcome{runner.OutcomeDone, runner.OutcomeFailed, runner.OutcomeDead, runner.OutcomeParked} {
+		t.ended[as] = m.outcomes.WithLabelValues(typ, string(as))
+	}
+	return t
+}
+
+func (m *Metrics) typ(name string) *typed {
+	if t, ok := m.typed[name]; ok {
+		return t
+	}
+	return m.typed[other]
+}
+
+// Committed and the following ones implement db.Observer.
+func (m *Metrics) Committed(operations int, synced bool, took time.Duration) {
+	m.groups.Observe(float64(operations))
+	m.commits.Observe(took.Seconds())
+	if synced {
+		m.fsyncs.Inc()
+	}
+}
+
+// Checkpointed: see db.Observer.
+func (m *Metrics) Checkpointed(took time.Duration) { m.checkpoints.Observe(took.Seconds()) }
+
+// SlowEffect: see db.Observer.
+func (m *Metrics) SlowEffect(typ string) { m.typ(typ).slow.Inc() }
+
+// Dead: see db.Observer.
+func (m *Metrics) Dead(typ string) { m.typ(typ).dead.Inc() }
+
+// Worked and the following ones implement runner.Observer.
+func (m *Metrics) Worked(typ string, took time.Duration) { m.typ(typ).work.Observe(took.Seconds()) }
+
+// Ended: see runner.Observer.
+func (m *Metrics) Ended(typ string, as runner.Outcome) {
+	if c, ok := m.typ(typ).ended[as]; ok {
+		c.Inc()
+	}
+}
+
+// Done: see runner.Observer.
+func (m *Metrics) Done(lag time.Duration) { m.lag.Observe(lag.Seconds()) }
+
+// Offered implements api.Observer; so does Problem.
+func (m *Metrics) Offered(result string) {
+	if c, ok := m.results[result]; ok {
+		c.Inc()
+	}
+}
+
+// Problem: see api.Observer. The names are constants of the API.
+func (m *Metrics) Problem(name string) { m.refusals.WithLabelValues(name).Inc() }
+
+// Connection is for http.Server.ConnState: it counts those that HTTP is spoken on.
+func (m *Metrics) Connection(_ net.Conn, state http.ConnState) {
+	switch state {
+	case http.StateNew:
+		m.connections.Add(1)
+	case http.StateClosed, http.StateHijacked:
+		m.connections.Add(-1)
+	}
+}
+
+// Handler answers scrapes. What can't be read is left out and logged.
+func (m *Metrics) Handler(log *slog.Logger) http.Handler {
+	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{
+		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn), ErrorHandling: promhttp.ContinueOnError,
+		MaxRequestsInFlight: 4,
+	})
+}
