@@ -58,6 +58,11 @@ type serve struct {
 	ClientBurst       int      `help:"Events of one client_id at once. 0: those of one second." default:"0" env:"INTURN_CLIENT_BURST"`
 	MaxConnections    int      `help:"Connections at once; further ones wait." default:"10000" env:"INTURN_MAX_CONNECTIONS"`
 
+	Function          []string      `help:"TYPE=URL: events of this type are POSTed to this endpoint, signed with INTURN_FUNCTION_SECRET_<TYPE> or INTURN_FUNCTION_SECRET; may be repeated." sep:" " env:"INTURN_FUNCTION" placeholder:"TYPE=URL"`
+	FunctionAtOnce    int           `help:"Calls of one endpoint's type at the same time." default:"64" env:"INTURN_FUNCTION_AT_ONCE"`
+	FunctionTimeout   time.Duration `help:"How long an endpoint may take for one event." default:"30s" env:"INTURN_FUNCTION_TIMEOUT"`
+	InsecureFunctions bool          `help:"Let --function name private addresses, and plain http:// beyond loopback." env:"INTURN_INSECURE_FUNCTIONS"`
+
 	Drain    time.Duration `help:"How long functions may go on after SIGTERM." default:"30s" env:"INTURN_DRAIN"`
 	LogLevel string        `help:"debug, info, warn or error." enum:"debug,info,warn,error" default:"info" env:"INTURN_LOG_LEVEL"`
 
@@ -94,6 +99,9 @@ func (s *serve) Validate() error {
 	if s.Pollers < 0 || s.Drain < 0 || !(s.ClientRate >= 0) || s.ClientBurst < 0 {
 		return errors.New("--pollers, --drain, --client-rate and --client-burst must not be negative")
 	}
+	if len(s.Function) > 0 {
+		return s.validateWebhooks()
+	}
 	return nil
 }
 
@@ -110,7 +118,13 @@ func (s *serve) run(ctx context.Context, set *functions.Set, out, errOut io.Writ
 	if err != nil {
 		return fmt.Errorf("serve: %w", err)
 	}
-	if set, err = functions.NewSet(slices.Concat(set.All(), []functions.Function{hook.Function(tokens.Secrets)})...); err != nil {
+	var store *db.DB // before anything is called
+	webhooks, err := s.webhooks(set, log, func() int64 { return store.Epoch() })
+	if err != nil {
+		return err
+	}
+	defer webhooks.Close()
+	if set, err = functions.NewSet(slices.Concat(set.All(), webhooks.Functions(), []functions.Function{hook.Function(tokens.Secrets)})...); err != nil {
 		return fmt.Errorf("serve: %w", err)
 	}
 
@@ -122,7 +136,7 @@ func (s *serve) run(ctx context.Context, set *functions.Set, out, errOut io.Writ
 	// or the group. Once the group stops, the next one ends the process at once.
 	signals, endAtOnce := notifyContext(ctx)
 	defer endAtOnce()
-	store, err := db.Open(signals, db.Options{
+	store, err = db.Open(signals, db.Options{
 		Path: s.DB, Schema: schema, Tables: set.Tables(), Check: set.Check,
 		MaxPending: s.MaxPending, MaxAccountPending: s.MaxAccountPending, Log: log, Observer: numbers,
 	})

@@ -134,7 +134,7 @@ func New[P any](name string, work func(context.Context, Event, P) (Effect, error
 		o(&f)
 	}
 	f.policy = f.policy.or(def)
-	if err := validType(name); err != nil {
+	if err := CheckType(name); err != nil {
 		panic(fmt.Sprintf("functions.New(%q): %v", name, err))
 	}
 	for i, t := range f.tables {

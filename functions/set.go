@@ -115,7 +115,8 @@ func validID(id string) error {
 	return nil
 }
 
-func validType(name string) error {
+// CheckType says what is wrong with the name of a type, before New panics at it.
+func CheckType(name string) error {
 	if err := validID(name); err != nil {
 		return fmt.Errorf("the type %w", err)
 	}

@@ -1,0 +1,107 @@
+package webhook
+
+import (
+	"encoding/json"
+	"math"
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"inturn/functions"
+)
+
+func TestDecodeResult(t *testing.T) {
+	long := func(n int) string { return strings.Repeat("x", n) }
+	for _, c := range []struct{ body, want string }{
+		{"", ""}, {" \r\n", ""}, {"\uFEFF", ""}, {"null", "null"}, {"{}", "{}"}, {" { \"a\" : [ 1 , 2 ] }\n", `{"a":[1,2]}`},
+		{"12345678901234567890.50", "12345678901234567890.50"}, {"\uFEFF{\"a\":1}", `{"a":1}`}, {`"text"`, `"text"`},
+		{"OK", `"OK"`}, {"{", `"{"`}, {"{} {}", `"{} {}"`}, {"NaN", `"NaN"`}, {"a\x00b\nc", `"a\u0000b\nc"`},
+		{"\xff\xfe", "\"\uFFFD\""}, {"\"\xff\"", "\"\\\"\uFFFD\\\"\""}, {`"\ud800"`, `"\ud800"`},
+		{strings.Repeat("[", 20_000), `"` + strings.Repeat("[", 20_000) + `"`},
+		{long(functions.MaxResult - 2), `"` + long(functions.MaxResult-2) + `"`},
+		{`"` + long(functions.MaxResult-2) + `"`, `"` + long(functions.MaxResult-2) + `"`},
+	} {
+		if got, err := decodeResult([]byte(c.body)); string(got) != c.want || err != nil {
+			t.Errorf("%.40q: %.40q, %v, want %.40q", c.body, got, err, c.want)
+		}
+	}
+	// Too long is no result at all, also where only its JSON is.
+	for _, body := range []string{long(functions.MaxResult + 1), long(functions.MaxResult - 1), strings.Repeat("\x00", functions.MaxResult/2),
+		`"` + strings.Repeat("<", functions.MaxResult/2) + `"`} {
+		if got, err := decodeResult([]byte(body)); got != nil || err == nil {
+			t.Errorf("%d bytes of %.5q: %.40q, %v", len(body), body, got, err)
+		}
+	}
+}
+
+func FuzzDecodeResult(f *testing.F) {
+	for _, s := range []string{"", "{}", `{"a":[1e400,"\u0000"]}`, "\xff", "<html>", "\uFEFF1", `"\ud800"`} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		got, err := decodeResult(body)
+		switch {
+		case err != nil && got != nil, got == nil && err == nil && len(strings.TrimLeft(string(body), "\uFEFF \t\r\n\v\f\u0085\u00a0")) == len(body) && len(body) > 0:
+			t.Fatalf("%q, %v", got, err)
+		case got == nil:
+			return
+		case !json.Valid(got) || !utf8.Valid(got) || len(got) > functions.MaxResult:
+			t.Fatalf("%q is no result", got)
+		}
+		// What was JSON means the same, what was text reads the same.
+		var was, is any
+		if utf8.Valid(body) && json.Unmarshal(body, &was) == nil {
+			a, aerr := json.Marshal(was)
+			if err := json.Unmarshal(got, &is); err != nil || aerr != nil {
+				t.Skip() // a number out of Go's range
+			}
+			if b, err := json.Marshal(is); err != nil || string(a) != string(b) {
+				t.Fatalf("%q became %q", body, got)
+			}
+		}
+	})
+}
+
+func TestRetryAfter(t *testing.T) {
+	now := time.Date(2026, 11, 22, 1, 0, 0, 0, time.UTC)
+	for _, c := range []struct {
+		values []string
+		want   time.Duration // 0 for none
+	}{
+		{nil, 0}, {[]string{""}, 0}, {[]string{" "}, 0}, {[]string{"soon"}, 0}, {[]string{"-1"}, 0}, {[]string{"1.5"}, 0}, {[]string{"1e3"}, 0}, {[]string{"0x10"}, 0},
+		{[]string{"1", "2"}, 0}, {[]string{"+5"}, 0}, {[]string{"١"}, 0},
+		{[]string{"0"}, time.Second}, {[]string{"1"}, time.Second}, {[]string{" 120\t"}, 2 * time.Minute}, {[]string{"0000000000000000000030"}, 30 * time.Second},
+		{[]string{"3600"}, time.Hour}, {[]string{"3601"}, time.Hour}, {[]string{"99999"}, time.Hour}, {[]string{strings.Repeat("9", 1000)}, time.Hour},
+		{[]string{"Sun, 22 Nov 2026 01:00:30 GMT"}, 30 * time.Second}, {[]string{"Sunday, 22-Nov-26 01:00:30 GMT"}, 30 * time.Second}, {[]string{"Sun Nov 22 01:00:30 2026"}, 30 * time.Second},
+		{[]string{"Sun, 22 Nov 2026 00:00:00 GMT"}, time.Second}, {[]string{"Fri, 31 Dec 9999 23:59:59 GMT"}, time.Hour}, {[]string{"Mon, 01 Jan 0001 00:00:00 GMT"}, time.Second},
+		{[]string{"Sun, 31 Feb 2026 00:00:00 GMT"}, 0},
+	} {
+		got, ok := retryAfter(c.values, now)
+		if got != c.want || ok != (c.want > 0) {
+			t.Errorf("%.40q: %v, %t, want %v", c.values, got, ok, c.want)
+		}
+	}
+}
+
+func FuzzRetryAfter(f *testing.F) {
+	for _, s := range []string{"", "1", "0", "99999999999999999999", "Sun, 22 Nov 2026 01:00:30 GMT", " 7 ", "-1"} {
+		f.Add(s, int64(1_795_000_000))
+	}
+	f.Fuzz(func(t *testing.T, value string, unix int64) {
+		got, ok := retryAfter([]string{value}, time.Unix(unix%(1<<36), 0))
+		if ok && (got < time.Second || got > time.Hour) || !ok && got != 0 {
+			t.Fatalf("%v, %t", got, ok)
+		}
+	})
+}
+
+func TestLeastWait(t *testing.T) {
+	for attempts, want := range map[int]time.Duration{
+		0: first / 2, 1: first / 2, 2: first, 3: 2 * first, 9: 128 * first, 10: top / 2, 1000: top / 2, math.MaxInt: top / 2,
+	} {
+		if got := leastWait(attempts); got != want {
+			t.Errorf("after %d attempts %v, want %v", attempts, got, want)
+		}
+	}
+}

@@ -1,0 +1,140 @@
+// Package webhook makes functions of HTTP endpoints, in any language: each event is
+// POSTed to its type's endpoint, and the answer decides.
+//
+//	event --> circuit --> POST, signed --> endpoint
+//	             |                            |
+//	             | it is down                 +-- 2xx                  done; the answer is the result
+//	             v                            +-- 400, 413, 415, 422   dead
+//	         Postpone: waits,                 +-- 410                  the account is parked
+//	         no attempt is counted            +-- 429, 503 + Retry-After   again, then
+//	                                          +-- all else, no answer  again with backoff, then the policy
+//
+// The body is a CloudEvent 1.0 in structured mode, because what is signed is the body:
+// so the signature covers the event's attributes too. It is the same, byte for byte, in
+// every attempt. Beside the headers of Standard Webhooks
+// (https://www.standardwebhooks.com) there are
+//
+//	Inturn-Attempt  1 for the first attempt of a run
+//	Inturn-Fence    19 digits: greater than in any earlier call of this database
+//	Inturn-Seq      the event's place in the database
+//	traceparent, tracestate, X-Request-ID   of the request that brought the event
+//
+// An event can arrive more than once, with the same webhook-id. What guards the order
+// at the endpoint against calls that were given up (a time limit, a takeover by another
+// process) and arrive late is the fence: an endpoint that keeps the greatest one for each
+// account and does nothing for a smaller one is never overtaken.
+package webhook
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"inturn/functions"
+)
+
+// Options of New.
+type Options struct {
+	AtOnce  int           // calls at the same time, of one type
+	Timeout time.Duration // of one attempt, from the connection to the end of the answer
+	Version string        // for User-Agent
+	// Secrets are those of the types, by type: see Secrets.
+	Secrets map[string][]string
+	// Epoch is asked at each call and returns a number that every owner of the database
+	// has greater than the one before: at most 2^23.
+	Epoch func() int64
+	Log   *slog.Logger
+}
+
+// The waits after a failure, and the bounds of Retry-After.
+const (
+	first         = time.Second
+	top           = 5 * time.Minute
+	maxRetryAfter = time.Hour
+)
+
+// Webhooks are the functions that call endpoints.
+type Webhooks struct {
+	o         Options
+	calls     atomic.Int64 // so far, for the fence
+	functions []functions.Function
+	endpoints map[string]*endpoint // by URL: types that share one share its circuit
+}
+
+// ErrNoSecret says that events would leave this machine unsigned.
+var ErrNoSecret = errors.New("there is no secret to sign with")
+
+// New makes a function for each target. Beyond loopback a target without a secret is
+// refused: nobody could tell its events from anybody else's.
+func New(targets []Target, o Options) (*Webhooks, error) {
+	w := &Webhooks{o: o, endpoints: map[string]*endpoint{}}
+	for _, t := range targets {
+		secrets := o.Secrets[t.Type]
+		if len(secrets) == 0 && !t.local {
+			return nil, fmt.Errorf("function %q: its endpoint %s is beyond loopback, and %w", t.Type, t.origin(), ErrNoSecret)
+		}
+		sign, err := newSigner(secrets)
+		if err != nil {
+			return nil, fmt.Errorf("function %q: %w", t.Type, err)
+		}
+		e := w.endpoints[t.url.String()]
+		if e == nil {
+			e = newEndpoint(t, o.AtOnce, o.Timeout)
+			e.circuit = &circuit{log: o.Log.With("endpoint", t.origin())}
+			w.endpoints[t.url.String()] = e
+		}
+		w.functions = append(w.functions, functions.New(t.Type,
+			func(ctx context.Context, ev functions.Event, _ json.RawMessage) (functions.Effect, error) {
+				return w.work(ctx, ev, e, sign)
+			},
+			functions.AtOnce(o.AtOnce),
+			// The runner's own limit is only a net: a call ends by itself.
+			functions.WithPolicy(functions.Policy{First: first, Top: top, Timeout: o.Timeout + 10*time.Second}),
+		))
+	}
+	return w, nil
+}
+
+// Functions returns them.
+func (w *Webhooks) Functions() []functions.Function { return w.functions }
+
+// Close closes the connections that are idle.
+func (w *Webhooks) Close() {
+	for _, e := range w.endpoints {
+		e.client.CloseIdleConnections()
+	}
+}
+
+var errDown = errors.New("the endpoint is down: waiting for it, no attempt is counted")
+
+// work is one attempt.
+func (w *Webhooks) work(ctx context.Context, ev functions.Event, e *endpoint, sign signer) (functions.Effect, error) {
+	if wait := e.circuit.admit(ev.Attempt <= 1); wait > 0 {
+		return nil, functions.Postpone(wait, errDown)
+	}
+	body, trace, err := encode(ev)
+	if err != nil {
+		return nil, functions.Reject(err)
+	}
+	r := w.request(e, ev, body, trace)
+	if err := sign.sign(r.Header, deliveryID(ev), time.Now(), body); err != nil {
+		return nil, err
+	}
+	a := e.post(ctx, r, ev.Attempt)
+	if ctx.Err() != nil && a.err != nil {
+		return nil, a.err // told to stop: it says nothing about the endpoint
+	}
+	e.circuit.report(a, ev.ClientID)
+	if a.err != nil || a.result == nil {
+		return nil, a.err
+	}
+	return func(functions.Tx) (any, error) { return a.result, nil }, nil
+}
+
+// fence is greater than in any call before: the owner's number first, then a counter.
+// 2^40 calls are 35 years of a thousand a second.
+func (w *Webhooks) fence() int64 { return w.o.Epoch()<<40 | w.calls.Add(1) }
