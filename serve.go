@@ -63,8 +63,9 @@ type serve struct {
 	FunctionTimeout   time.Duration `help:"How long an endpoint may take for one event." default:"30s" env:"INTURN_FUNCTION_TIMEOUT"`
 	InsecureFunctions bool          `help:"Let --function name private addresses, and plain http:// beyond loopback." env:"INTURN_INSECURE_FUNCTIONS"`
 
-	Drain    time.Duration `help:"How long functions may go on after SIGTERM." default:"30s" env:"INTURN_DRAIN"`
-	LogLevel string        `help:"debug, info, warn or error." enum:"debug,info,warn,error" default:"info" env:"INTURN_LOG_LEVEL"`
+	Drain        time.Duration `help:"How long functions may go on after SIGTERM." default:"30s" env:"INTURN_DRAIN"`
+	ExitWhenIdle time.Duration `help:"End with status 0 after so long without a connection and with nothing to run, now or later, for platforms that start a process with the next connection. 0: never." default:"0" env:"INTURN_EXIT_WHEN_IDLE"`
+	LogLevel     string        `help:"debug, info, warn or error." enum:"debug,info,warn,error" default:"info" env:"INTURN_LOG_LEVEL"`
 
 	quiet bool // no curl line
 }
@@ -96,8 +97,8 @@ func (s *serve) Validate() error {
 			return fmt.Errorf("--%s must be at least 1", flag)
 		}
 	}
-	if s.Pollers < 0 || s.Drain < 0 || !(s.ClientRate >= 0) || s.ClientBurst < 0 {
-		return errors.New("--pollers, --drain, --client-rate and --client-burst must not be negative")
+	if s.Pollers < 0 || s.Drain < 0 || s.ExitWhenIdle < 0 || !(s.ClientRate >= 0) || s.ClientBurst < 0 {
+		return errors.New("--pollers, --drain, --exit-when-idle, --client-rate and --client-burst must not be negative")
 	}
 	if len(s.Function) > 0 {
 		return s.validateWebhooks()
@@ -183,6 +184,11 @@ func (s *serve) run(ctx context.Context, set *functions.Set, out, errOut io.Writ
 	if err != nil {
 		return explainListen("--listen", fmt.Errorf("serve: %w", err))
 	}
+	var door *gate // nil: the process never sleeps
+	if s.ExitWhenIdle > 0 {
+		door = newGate(public)
+		public, handler = door, door.requests(handler)
+	}
 	defer public.Close()
 	numbers.Watch(sources)
 	admin, err := api.Listen(s.Admin, 256)
@@ -221,6 +227,14 @@ func (s *serve) run(ctx context.Context, set *functions.Set, out, errOut io.Writ
 		_ = streams.Wait(ctx) // who is not done by then resends
 		return nil
 	}, func(error) { stop() })
+	if door != nil {
+		g.Add(func() error {
+			if untilIdle(stopping, door, s.ExitWhenIdle, turns.Busy) {
+				log.Info("nothing to do; ending", "for", s.ExitWhenIdle)
+			}
+			return nil
+		}, func(error) { stop() })
+	}
 	hangup := make(chan os.Signal, 1)
 	if s.TokenFile != "" { // else it ends the process, as it does for a closed terminal
 		signal.Notify(hangup, syscall.SIGHUP)
@@ -246,7 +260,7 @@ func (s *serve) run(ctx context.Context, set *functions.Set, out, errOut io.Writ
 	s.sayReady(out, log, bound, tokens != nil)
 	ready(bound)
 	err = group.Run()
-	if errors.Is(err, context.Canceled) || ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+	if err == nil || errors.Is(err, context.Canceled) || ctx.Err() != nil && errors.Is(err, ctx.Err()) {
 		log.Info("stopped")
 		return nil
 	}
