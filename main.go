@@ -49,6 +49,12 @@ type commands struct {
 	Generate cli.Generate `cmd:"" help:"Write client messages to a CSV file."`
 	Send     cli.Send     `cmd:"" help:"Send a file of events, over HTTP or a WebSocket."`
 	LoadTest cli.LoadTest `cmd:"" name:"loadtest" help:"Offer messages at a fixed rate, then verify by the API what became of them."`
+	Accounts cli.Accounts `cmd:"" help:"Look at accounts; pause, resume, retry, skip and replay them."`
+	Dead     cli.Dead     `cmd:"" help:"Look at events that were set aside, and run them again."`
+	Types    cli.Types    `cmd:"" help:"List the types of events, and which are paused."`
+	Pause    cli.Pause    `cmd:"" help:"Begin no event of a type, or none at all, until it is resumed."`
+	Resume   cli.Resume   `cmd:"" help:"Let a type, or everything, go on."`
+	Audit    cli.Audit    `cmd:"" help:"Show what operators did, and why."`
 	Token    cli.Token    `cmd:"" help:"Make, list and revoke tokens."`
 	Check    cli.Check    `cmd:"" help:"Prove from the file alone that nothing was lost, doubled or overtaken."`
 	Query    cli.Query    `cmd:"" help:"Run read-only SQL on the file, also while the server runs."`

@@ -270,7 +270,8 @@ var (
 )
 
 // commandNames are those of the program.
-var commandNames = []string{"serve", "demo", "generate", "send", "loadtest", "token new", "check", "query", "health", "version"}
+var commandNames = []string{"serve", "demo", "generate", "send", "loadtest", "accounts list", "accounts skip", "accounts replay", "dead list", "dead redrive",
+	"types", "pause", "resume", "audit", "token new", "check", "query", "health", "version"}
 
 // helps is the help of the program and of all its commands.
 func helps(t *testing.T) string {

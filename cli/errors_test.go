@@ -42,6 +42,12 @@ type commands struct {
 	Check    Check    `cmd:""`
 	Health   Health   `cmd:""`
 	Version  Version  `cmd:""`
+	Accounts Accounts `cmd:""`
+	Dead     Dead     `cmd:""`
+	Types    Types    `cmd:""`
+	Pause    Pause    `cmd:""`
+	Resume   Resume   `cmd:""`
+	Audit    Audit    `cmd:""`
 	Send     struct {
 		Client
 	} `cmd:""`
@@ -49,13 +55,19 @@ type commands struct {
 
 func parse(t *testing.T, args ...string) (commands, error) {
 	t.Helper()
-	var all commands
-	parser, err := kong.New(&all, kong.Name("inturn"))
+	all, _, err := parseCommand(t, args...)
+	return *all, err
+}
+
+func parseCommand(t *testing.T, args ...string) (*commands, *kong.Context, error) {
+	t.Helper()
+	all := &commands{}
+	parser, err := kong.New(all, kong.Name("inturn"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = parser.Parse(args)
-	return all, err
+	parsed, err := parser.Parse(args)
+	return all, parsed, err
 }
 
 func TestFlagDefaults(t *testing.T) {

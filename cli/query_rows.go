@@ -212,9 +212,13 @@ func jsonText(s string) ([]byte, error) {
 	if err := encoder.Encode(s); err != nil {
 		return nil, err
 	}
-	encoded := bytes.TrimSuffix(b.Bytes(), []byte("\n"))
+	return safeJSON(bytes.TrimSuffix(b.Bytes(), []byte("\n"))), nil
+}
+
+// safeJSON escapes, in JSON, what a terminal could obey.
+func safeJSON(encoded []byte) []byte {
 	if bytes.IndexFunc(encoded, unprintable) < 0 {
-		return encoded, nil
+		return encoded
 	}
 	var safe []byte
 	for _, r := range string(encoded) {
@@ -226,5 +230,5 @@ func jsonText(s string) ([]byte, error) {
 			safe = fmt.Appendf(safe, `\u%04x`, unit)
 		}
 	}
-	return safe, nil
+	return safe
 }
