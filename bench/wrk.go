@@ -1,0 +1,91 @@
+package main
+
+import (
+	_ "embed"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+)
+
+//go:embed event.lua
+var eventLua string
+
+// load is what wrk does: connections that each send the next request once the last
+// one is answered.
+type load struct {
+	addr        string
+	connections int
+	time        time.Duration // whole seconds
+	ids         string        // rising or random
+	kind        string        // work (nothing is settled) or message
+	batch       int           // events a request
+}
+
+const (
+	rising = "rising"
+	random = "random"
+)
+
+// answers are what came of a load.
+type answers struct {
+	Requests int64 `json:"requests"` // answered
+	Micros   int64 `json:"micros"`
+	Refused  int64 `json:"refused"` // of Requests, with a status of 400 or more
+	Broken   int64 `json:"broken"`  // connections and time-outs
+	P50      int64 `json:"p50"`     // microseconds
+	P99      int64 `json:"p99"`
+}
+
+// OK is the number of 2xx answers, and Rate how many came a second.
+func (a answers) OK() int64     { return a.Requests - a.Refused }
+func (a answers) Rate() float64 { return float64(a.OK()) / (float64(a.Micros) / 1e6) }
+
+// fire runs wrk. A load of which anything was refused or broke is an error: it would
+// not be the load that was meant.
+func (b *bench) fire(l load) (answers, error) {
+	script := filepath.Join(b.dir, "event.lua")
+	if err := os.WriteFile(script, []byte(eventLua), 0o600); err != nil {
+		return answers{}, err
+	}
+	text, err := b.output(l.time+time.Minute, "wrk", "-t"+strconv.Itoa(min(2, l.connections)), "-c"+strconv.Itoa(l.connections),
+		"-d"+strconv.Itoa(int(l.time.Seconds()))+"s", "--timeout", "30s", "-s", script, "https://"+l.addr+"/v1/events",
+		"--", l.ids, l.kind, strconv.Itoa(l.batch))
+	if err != nil {
+		return answers{}, err
+	}
+	a, err := readAnswers(text)
+	if err == nil && a.Refused+a.Broken > 0 {
+		err = fmt.Errorf("wrk: %d answers were not 2xx, %d connections broke", a.Refused, a.Broken)
+	}
+	return a, err
+}
+
+// readAnswers reads the line that event.lua prints in the end.
+func readAnswers(text string) (a answers, err error) {
+	at := strings.LastIndex(text, "\n{")
+	if at < 0 {
+		return a, fmt.Errorf("wrk: no result in %q", text)
+	}
+	if err := json.Unmarshal([]byte(text[at:]), &a); err != nil {
+		return a, fmt.Errorf("wrk: %w", err)
+	}
+	if a.OK() <= 0 || a.Micros <= 0 {
+		return a, errors.New("wrk: nothing was answered")
+	}
+	return a, nil
+}
+
+// compare says what is wrong if rows of a file are not those that were answered with
+// 2xx. Requests that were under way when wrk ended have rows and no answer.
+func compare(rows int64, a answers, l load) error {
+	least, most := a.OK()*int64(l.batch), (a.OK()+int64(l.connections))*int64(l.batch)
+	if rows < least || rows > most {
+		return fmt.Errorf("%d rows in the file for %d to %d events that were answered or under way", rows, least, most)
+	}
+	return nil
+}
