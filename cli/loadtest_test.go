@@ -25,6 +25,7 @@ type chatServer struct {
 	byID    map[string]*chatEvent
 	clients map[string]int64
 	polls   int
+	struck  bool // by a fault that strikes once
 }
 
 type chatEvent struct {
@@ -83,7 +84,8 @@ func (c *chatServer) post(w http.ResponseWriter, r *http.Request) {
 	}
 	key := ev.ClientID + " " + ev.MessageID
 	old := c.byID[key]
-	switch fault := c.posts == 300; {
+	fault := !c.struck && c.posts >= 300 // the 300th itself may be an invalid one
+	switch {
 	case c.fault == "overload" && c.posts%3 == 0:
 		w.WriteHeader(http.StatusServiceUnavailable)
 		return
@@ -93,9 +95,11 @@ func (c *chatServer) post(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusTooManyRequests)
 		return
 	case c.fault == "breaks off" && fault:
+		c.struck = true
 		breakOff(w)
 		return
 	case c.fault == "404" && fault:
+		c.struck = true
 		w.WriteHeader(http.StatusNotFound)
 		return
 	case c.fault == "forgets ids" && old != nil:
