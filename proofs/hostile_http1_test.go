@@ -331,7 +331,7 @@ func hostileJSON(a *assault) error {
 
 // ask posts a body and returns the answer.
 func (a *assault) ask(media, body string) (int, string, error) {
-	resp, err := a.fresh.http.Post(a.url+"/v1/events", media, strings.NewReader(body))
+	resp, err := a.fresh().http.Post(a.url+"/v1/events", media, strings.NewReader(body))
 	if err != nil {
 		return 0, "", err
 	}
