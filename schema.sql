@@ -16,12 +16,15 @@ CREATE TABLE owner (
   since        INTEGER NOT NULL,
   clean        INTEGER NOT NULL CHECK (clean IN (0, 1)), -- the last owner ended in order
   next_seq     INTEGER NOT NULL,   -- next seq or turn; never reused, also after deletions
-  next_settled INTEGER NOT NULL    -- next results.settled
+  next_settled INTEGER NOT NULL,   -- next results.settled
+  filed        INTEGER NOT NULL DEFAULT 0 -- history has every event up to this seq
 ) STRICT;
 
 -- What was accepted. Append only: an event's identity, payload and receipt never
--- change. UNIQUE (client_id, message_id) is the idempotency key, without a window;
--- client_id first also keeps an account's events together for listing.
+-- change. The unique key is the idempotency key, without a window. message_id stands
+-- first: ids that rise with time then land on the index's last page, where client_id
+-- first would dirty a page for each account of a commit. What an account sent is
+-- asked of account_events.
 CREATE TABLE outbox (
   seq         INTEGER NOT NULL PRIMARY KEY,
   client_id   TEXT    NOT NULL,
@@ -31,8 +34,22 @@ CREATE TABLE outbox (
   received_at INTEGER NOT NULL,
   request_id  TEXT    NOT NULL,
   attrs       TEXT,                -- JSON object of what else came with the event
-  UNIQUE (client_id, message_id)
+  UNIQUE (message_id, client_id)
 ) STRICT;
+
+-- The events of each account, in order. It is written behind the appends, many
+-- thousand events at once and sorted, so that those of one account share a page;
+-- what is not filed yet (owner.filed) is found by a bounded scan of outbox.
+CREATE TABLE history (
+  client_id TEXT    NOT NULL,
+  seq       INTEGER NOT NULL,
+  PRIMARY KEY (client_id, seq)
+) STRICT, WITHOUT ROWID;
+
+CREATE VIEW account_events AS
+SELECT client_id, seq FROM history WHERE seq <= (SELECT filed FROM owner)
+UNION ALL
+SELECT client_id, seq FROM outbox WHERE seq > (SELECT filed FROM owner);
 
 -- What of the outbox is still to run: small and hot. An account's order is turn.
 -- turn is the event's seq until a person asks for another run of it. The key is

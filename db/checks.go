@@ -17,6 +17,7 @@ import "fmt"
 //	settled-pending  a run is settled and still pending                    (promises 2, 4)
 //	overtaken        settled before an earlier turn of its account         (promise 3)
 //	counter          a counter would give out a number that is used        (promises 2, 3, 6)
+//	history          an account's history lacks an event, or has one that isn't its
 //	account          an account's row is missing, or is held by an event
 //	                 that is not the first to run                          (promise 5)
 //	value            a column has a value that its CHECK refuses: SQLite leaves those
@@ -30,7 +31,7 @@ const (
 
 // checks are the engine's own invariants, in the order in which they are made. The
 // plans matter on a big file: outbox and results are walked together by rowid,
-// accounts together with the index of identities, and what has no index of its own
+// and what has no index of its own
 // is sorted once by SQLite, on disk where it is big. No query is quadratic in the
 // events of an account.
 var checks = []Invariant{
@@ -39,12 +40,12 @@ var checks = []Invariant{
 		FROM pragma_application_id WHERE application_id <> %[1]d`, applicationID)},
 	{kindSchema, fmt.Sprintf(`SELECT format('user_version is %%d, not %d', user_version)
 		FROM pragma_user_version WHERE user_version <> %[1]d`, schemaVersion)},
-	{kindSchema, `WITH wanted (name) AS (VALUES ('owner'), ('outbox'), ('pending'), ('accounts'), ('results'), ('function_tables'))
+	{kindSchema, `WITH wanted (name) AS (VALUES ('owner'), ('outbox'), ('history'), ('pending'), ('accounts'), ('results'), ('function_tables'))
 		SELECT format('table %s is missing', name) FROM wanted
 		WHERE name NOT IN (SELECT name FROM sqlite_schema WHERE type = 'table')`},
-	{kindSchema, `SELECT 'outbox has no unique key (client_id, message_id)' WHERE NOT EXISTS (
+	{kindSchema, `SELECT 'outbox has no unique key (message_id, client_id)' WHERE NOT EXISTS (
 		SELECT 1 FROM pragma_index_list('outbox') i WHERE i."unique" AND NOT i.partial AND
-		(SELECT group_concat(name, ',') FROM (SELECT name FROM pragma_index_info(i.name) ORDER BY seqno)) IN ('client_id,message_id', 'message_id,client_id'))`},
+		(SELECT group_concat(name, ',') FROM (SELECT name FROM pragma_index_info(i.name) ORDER BY seqno)) = 'message_id,client_id')`},
 	{"value", `SELECT format('%s of %s is %s', name, key, quote(value)) FROM (
 			SELECT 'status' AS name, 'seq ' || seq AS key, status AS value FROM results WHERE status NOT IN ('done', 'dead')
 			UNION ALL SELECT 'parked', 'account ' || client_id, parked FROM accounts WHERE parked NOT IN (0, 1)
@@ -52,7 +53,7 @@ var checks = []Invariant{
 			UNION ALL SELECT 'one', 'owner', one FROM owner WHERE one <> 1)`},
 	{"owner", `SELECT format('%d owner rows', count(*)) FROM owner HAVING count(*) <> 1`},
 	{"duplicate", `SELECT format('%s %s was accepted %d times', client_id, message_id, count(*))
-		FROM outbox GROUP BY client_id, message_id HAVING count(*) > 1`},
+		FROM outbox GROUP BY message_id, client_id HAVING count(*) > 1`},
 	{"lost", `SELECT format('seq %d of %s is neither pending nor settled', o.seq, o.client_id)
 		FROM outbox o NOT INDEXED LEFT JOIN results r ON r.seq = o.seq
 		WHERE r.seq IS NULL AND o.seq NOT IN (SELECT seq FROM pending)`},
@@ -73,6 +74,7 @@ var checks = []Invariant{
 		WHERE settled IS NOT NULL AND before IS NOT NULL AND settled <= coalesce(last, settled)`},
 	{"counter", `SELECT format('next_seq is %d, but %s %d is used', next_seq, what, used) FROM owner, (
 			SELECT 'seq' AS what, max(seq) AS used FROM outbox
+			UNION ALL SELECT 'filed seq', filed FROM owner
 			UNION ALL SELECT 'turn', max(turn) FROM pending
 			UNION ALL SELECT 'turn', max(turn) FROM results)
 		WHERE used >= next_seq`},
@@ -80,9 +82,13 @@ var checks = []Invariant{
 		FROM owner, (SELECT max(settled) AS used FROM results) WHERE used >= next_settled`},
 	{"counter", `SELECT format('place %d in the order of settles is used %d times', settled, count(*))
 		FROM results GROUP BY settled HAVING count(*) > 1`},
-	{"account", `SELECT format('account %s has events and no row', client_id)
-		FROM (SELECT client_id FROM outbox GROUP BY client_id) o
-		WHERE NOT EXISTS (SELECT 1 FROM accounts a WHERE a.client_id = o.client_id)`},
+	{"history", `SELECT format('seq %d is not in the history of %s', o.seq, o.client_id)
+		FROM outbox o NOT INDEXED LEFT JOIN history h ON h.client_id = o.client_id AND h.seq = o.seq
+		WHERE o.seq <= (SELECT filed FROM owner) AND h.seq IS NULL`},
+	{"history", `SELECT format('the history of %s has seq %d, which is not its event', h.client_id, h.seq)
+		FROM history h LEFT JOIN outbox o ON o.seq = h.seq WHERE o.client_id IS NOT h.client_id`},
+	{"account", `SELECT DISTINCT format('account %s has events and no row', client_id)
+		FROM outbox o NOT INDEXED WHERE NOT EXISTS (SELECT 1 FROM accounts a WHERE a.client_id = o.client_id)`},
 	{"account", `SELECT format('account %s is held by seq %d, which is not its first pending event', client_id, head_seq)
 		FROM accounts a WHERE head_seq IS NOT NULL AND head_seq IS NOT (
 			SELECT seq FROM pending p WHERE p.client_id = a.client_id ORDER BY turn LIMIT 1)`},

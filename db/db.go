@@ -54,6 +54,7 @@ type DB struct {
 	committer *committer
 	waiters   waiters
 	standing  standing
+	filer     *filer // nil until open has succeeded
 	pace      pace
 	backlog   []Backlog
 	unclean   bool
@@ -146,6 +147,12 @@ func (d *DB) open(ctx context.Context, o Options) error {
 	if err := d.recover(ctx, w); err != nil {
 		return hintCorrupt(fmt.Errorf("recover: %w", err))
 	}
+	filed, err := w.q.Filed(background)
+	if err != nil {
+		return hintCorrupt(fmt.Errorf("read owner: %w", err))
+	}
+	d.filer = newFiler(d, filed, w.nextSeq)
+	go d.filer.run()
 	go d.committer.run()
 	return nil
 }
@@ -255,6 +262,7 @@ func (d *DB) committed(published []Event, settled []int64) {
 		(*fn)(published)
 	}
 	d.stand()
+	d.filer.appended(d.committer.w.nextSeq)
 	d.pace.note(time.Now(), d.committer.w.total, len(settled))
 	d.waiters.settled(settled)
 }
@@ -313,6 +321,9 @@ func (d *DB) Close() error {
 // abandon frees everything, whatever the state.
 func (d *DB) abandon() error {
 	var err error
+	if d.filer != nil {
+		<-d.filer.done
+	}
 	if d.lane != nil {
 		err = d.lane.Close()
 	}

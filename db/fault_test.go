@@ -2,6 +2,7 @@ package db
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -15,7 +16,7 @@ import (
 // migration itself, the file stays as it was, nothing half is taken for a copy, and
 // the next start does it all.
 func TestMigrationFaults(t *testing.T) {
-	step := []string{"ALTER TABLE accounts ADD COLUMN paused INTEGER NOT NULL DEFAULT 0"}
+	step := next("ALTER TABLE accounts ADD COLUMN later INTEGER NOT NULL DEFAULT 0")
 	for name, fault := range map[string]faultvfs.Fault{
 		"copy, ENOSPC on write":      {Op: faultvfs.Write, Suffix: ".part", Errno: syscall.ENOSPC},
 		"copy, EDQUOT on write":      {Op: faultvfs.Write, Suffix: ".part", Errno: syscall.EDQUOT},
@@ -37,26 +38,26 @@ func TestMigrationFaults(t *testing.T) {
 			t.Cleanup(stop)
 			d := open(t, options(t, path))
 			w.Inject(fault)
-			if err := d.committer.w.migrate(path, 1, step); err == nil {
+			if err := d.committer.w.migrate(path, schemaVersion, step); err == nil {
 				t.Error("it migrates")
 			}
 			if w.Clear() == 0 {
 				t.Error("the fault was never met")
 			}
-			if _, err := os.Stat(path + ".v1"); fault.Suffix != "" && !errors.Is(err, fs.ErrNotExist) {
+			if _, err := os.Stat(copyOf(path)); fault.Suffix != "" && !errors.Is(err, fs.ErrNotExist) {
 				t.Errorf("a copy that is not whole got its name (%v)", err)
 			}
-			wantRows(t, d, "SELECT user_version FROM pragma_user_version", "1")
+			wantRows(t, d, "SELECT user_version FROM pragma_user_version", fmt.Sprint(schemaVersion))
 			d.Close()
 			wantSound(t, path)
 
 			d = open(t, options(t, path))
-			if err := d.committer.w.migrate(path, 1, step); err != nil {
+			if err := d.committer.w.migrate(path, schemaVersion, step); err != nil {
 				t.Fatal(err)
 			}
-			wantRows(t, d, "SELECT client_id, paused, (SELECT user_version FROM pragma_user_version) FROM accounts", "c 0 2")
+			wantRows(t, d, "SELECT client_id, later, (SELECT user_version FROM pragma_user_version) FROM accounts", fmt.Sprintf("c 0 %d", schemaVersion+1))
 			d.Close()
-			wantSound(t, path+".v1") // the file itself is a newer binary's by now
+			wantSound(t, copyOf(path)) // the file itself is a newer binary's by now
 		})
 	}
 }

@@ -12,7 +12,45 @@ import (
 
 // migrations[i] makes schema version i+2 of version i+1. A deployed step is never
 // changed; schema.sql is what a file looks like after all of them.
-var migrations = []string{}
+var migrations = []string{
+	// The unique key of outbox begins with message_id; history takes its other place.
+	`ALTER TABLE owner ADD COLUMN filed INTEGER NOT NULL DEFAULT 0;
+	DROP VIEW events;
+	CREATE TABLE outbox2 (
+	  seq         INTEGER NOT NULL PRIMARY KEY,
+	  client_id   TEXT    NOT NULL,
+	  message_id  TEXT    NOT NULL,
+	  type        TEXT    NOT NULL,
+	  payload     TEXT    NOT NULL,
+	  received_at INTEGER NOT NULL,
+	  request_id  TEXT    NOT NULL,
+	  attrs       TEXT,
+	  UNIQUE (message_id, client_id)
+	) STRICT;
+	INSERT INTO outbox2 SELECT seq, client_id, message_id, type, payload, received_at, request_id, attrs FROM outbox ORDER BY seq;
+	DROP TABLE outbox;
+	ALTER TABLE outbox2 RENAME TO outbox;
+	CREATE TABLE history (
+	  client_id TEXT    NOT NULL,
+	  seq       INTEGER NOT NULL,
+	  PRIMARY KEY (client_id, seq)
+	) STRICT, WITHOUT ROWID;
+	INSERT INTO history SELECT client_id, seq FROM outbox ORDER BY client_id, seq;
+	UPDATE owner SET filed = next_seq - 1;
+	CREATE VIEW account_events AS
+	SELECT client_id, seq FROM history WHERE seq <= (SELECT filed FROM owner)
+	UNION ALL
+	SELECT client_id, seq FROM outbox WHERE seq > (SELECT filed FROM owner);
+	CREATE VIEW events AS
+	SELECT o.seq, o.client_id, o.message_id, o.type, o.payload,
+	       coalesce(r.status, 'pending') AS state,
+	       r.attempts, r.output, r.error,
+	       strftime('%Y-%m-%dT%H:%M:%fZ', o.received_at / 1e6, 'unixepoch') AS received,
+	       strftime('%Y-%m-%dT%H:%M:%fZ', r.started_at  / 1e6, 'unixepoch') AS started,
+	       strftime('%Y-%m-%dT%H:%M:%fZ', r.finished_at / 1e6, 'unixepoch') AS finished,
+	       o.request_id
+	FROM outbox o LEFT JOIN results r ON r.seq = o.seq;`,
+}
 
 // migrate brings an older file to schemaVersion in one transaction, after a copy
 // of the file has been put beside it.

@@ -152,7 +152,7 @@ func TestSettings(t *testing.T) {
 	d := open(t, options(t, tempFile(t)))
 	for pragma, want := range map[string]string{
 		"journal_mode": "wal", "synchronous": "2", "foreign_keys": "1", "busy_timeout": "250", "cache_size": "-65536",
-		"wal_autocheckpoint": "0", "journal_size_limit": "67108864", "trusted_schema": "0", "user_version": "1", "application_id": "1768846453",
+		"wal_autocheckpoint": "0", "journal_size_limit": "67108864", "trusted_schema": "0", "user_version": fmt.Sprint(schemaVersion), "application_id": "1768846453",
 	} {
 		onWriter(t, d, func(w *writer) error {
 			got, err := lines(w.conn, "PRAGMA "+pragma)
@@ -326,53 +326,6 @@ func TestLostLockEndsTheProcess(t *testing.T) {
 	if err := d.Close(); !errors.Is(err, ErrFenced) {
 		t.Error(err)
 	}
-}
-
-func TestMigration(t *testing.T) {
-	t.Run("with a copy", func(t *testing.T) {
-		path := made(t)
-		old := []byte("an older copy of this version")
-		if err := os.WriteFile(path+".v1", old, 0o600); err != nil {
-			t.Fatal(err)
-		}
-		d := open(t, options(t, path))
-		steps := []string{"ALTER TABLE accounts ADD COLUMN paused INTEGER NOT NULL DEFAULT 0", "CREATE TABLE audit (id INTEGER PRIMARY KEY) STRICT"}
-		if err := d.committer.w.migrate(path, 1, steps); err != nil {
-			t.Fatal(err)
-		}
-		wantRows(t, d, "SELECT client_id, paused, (SELECT user_version FROM pragma_user_version), (SELECT count(*) FROM audit) FROM accounts", "c 0 3 0")
-		d.Close()
-		wantSound(t, path+".v1") // the file as it was, of the old version
-		if info, err := os.Stat(path + ".v1"); err != nil || info.Mode().Perm() != 0o600 {
-			t.Errorf("the copy: %v, %v", info, err)
-		}
-		if _, err := os.Stat(path + ".v1.part"); err == nil {
-			t.Error("the part is left")
-		}
-	})
-	t.Run("a step that fails", func(t *testing.T) {
-		path := made(t)
-		d := open(t, options(t, path))
-		for _, bad := range []string{"ALTER TABLE nowhere ADD COLUMN x", "CREATE TABLE a (b); COMMIT", "COMMIT; BEGIN"} {
-			err := d.committer.w.migrate(path, 1, []string{"ALTER TABLE accounts ADD COLUMN paused INTEGER", bad})
-			if err == nil || !strings.Contains(err.Error(), "migrate to version 3") {
-				t.Errorf("%s: %v", bad, err)
-			}
-		}
-		wantRows(t, d, "SELECT count(*), (SELECT user_version FROM pragma_user_version) FROM pragma_table_info('accounts') WHERE name = 'paused'", "0 1")
-		appendEvent(t, d, event("after", "m"))
-		d.Close()
-		wantSound(t, path)
-	})
-	t.Run("without the file", func(t *testing.T) {
-		path := made(t)
-		d := open(t, options(t, path))
-		other := raw(t, path)
-		run(t, other, "UPDATE owner SET epoch = 9")
-		if err := d.committer.w.migrate(path, 1, []string{"CREATE TABLE a (b)"}); !errors.Is(err, ErrFenced) {
-			t.Errorf("got %v", err)
-		}
-	})
 }
 
 func TestFunctionTables(t *testing.T) {

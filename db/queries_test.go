@@ -57,13 +57,16 @@ func TestQueries(t *testing.T) {
 	number := func(n int64) sql.NullInt64 { return sql.NullInt64{Int64: n, Valid: true} }
 
 	ok(x.CreateOwner(ctx, q.CreateOwnerParams{Epoch: 11, Name: "n1", Since: 12}))
-	want("SELECT * FROM owner", "[1 11 n1 12 0 1 1]")
+	want("SELECT * FROM owner", "[1 11 n1 12 0 1 1 0]")
 	ok(x.TakeOwnership(ctx, q.TakeOwnershipParams{Epoch: 13, Name: "n2", Since: 14}))
 	ok(x.SaveCounters(ctx, q.SaveCountersParams{NextSeq: 15, NextSettled: 16}))
-	want("SELECT * FROM owner", "[1 13 n2 14 0 15 16]")
+	ok(x.SaveFiled(ctx, 17))
+	want("SELECT * FROM owner", "[1 13 n2 14 0 15 16 17]")
 	ok(x.LeaveOwnership(ctx))
 	owner, err := x.Owner(ctx)
 	same(owner, err, q.OwnerRow{Epoch: 13, Name: "n2", Since: 14, Clean: 1, NextSeq: 15, NextSettled: 16})
+	filed, err := x.Filed(ctx)
+	same(filed, err, int64(17))
 	epoch, err := x.Epoch(ctx)
 	same(epoch, err, int64(13))
 
@@ -72,6 +75,12 @@ func TestQueries(t *testing.T) {
 	if n, err := x.InsertOutbox(ctx, q.InsertOutboxParams{Seq: 99, ClientID: "c", MessageID: "m"}); n != 0 || err != nil {
 		t.Errorf("a repeat: %d, %v", n, err)
 	}
+	unfiled, err := x.Unfiled(ctx, q.UnfiledParams{Filed: 20, Page: 1})
+	same(unfiled, err, []q.UnfiledRow{{Seq: 21, ClientID: "c"}})
+	ok(x.FileEvent(ctx, 21))
+	ok(x.FileEvent(ctx, 21))
+	ok(x.FileEvent(ctx, 22)) // is not there
+	want("SELECT * FROM history", "[c 21]")
 	identity, err := x.Identity(ctx, q.IdentityParams{ClientID: "c", MessageID: "m"})
 	same(identity, err, q.IdentityRow{Seq: 21, Type: "t", Payload: "p"})
 
@@ -122,4 +131,4 @@ func TestQueries(t *testing.T) {
 	}
 }
 
-const queriesTested = 24
+const queriesTested = 28

@@ -74,24 +74,46 @@ func (d *DB) Find(ctx context.Context, clientID, messageID string) (Stored, erro
 func (d *DB) Events(ctx context.Context, f Filter) ([]Stored, error) {
 	ctx, cancel := context.WithTimeout(ctx, readTime)
 	defer cancel()
-	where, args := []string{"o.seq > ?"}, []any{f.After}
-	if f.ClientID != "" {
-		where, args = append(where, "o.client_id = ?"), append(args, f.ClientID)
+	f.Limit = min(max(f.Limit, 1), 1000)
+	if f.ClientID == "" {
+		return d.list(ctx, "outbox o", "", f)
+	}
+	// What is filed never changes, so the two need not be one snapshot.
+	filed := d.filer.filed.Load()
+	var list []Stored
+	if f.After < filed {
+		var err error
+		list, err = d.list(ctx, "history h CROSS JOIN outbox o ON o.seq = h.seq", "h.client_id = ? AND h.seq > ? AND h.seq <= ?",
+			f, f.ClientID, f.After, filed)
+		if err != nil || len(list) == f.Limit {
+			return list, err
+		}
+		f.After, f.Limit = filed, f.Limit-len(list)
+	}
+	rest, err := d.list(ctx, "outbox o NOT INDEXED", "o.client_id = ?", f, f.ClientID)
+	return append(list, rest...), err
+}
+
+// list is Events of what stands in from, as far as where (with args) says.
+func (d *DB) list(ctx context.Context, from, where string, f Filter, args ...any) ([]Stored, error) {
+	conditions, args := []string{where, "o.seq > ?"}, append(args, f.After)
+	if where == "" {
+		conditions = conditions[1:]
 	}
 	switch f.State {
 	case "":
 	case Pending:
-		where = append(where, "r.seq IS NULL")
+		conditions = append(conditions, "r.seq IS NULL")
 	default:
-		where, args = append(where, "r.status = ?"), append(args, string(f.State))
+		conditions, args = append(conditions, "r.status = ?"), append(args, string(f.State))
 	}
 	query := `SELECT o.seq, o.client_id, o.message_id, o.type, o.payload, o.received_at, o.request_id, o.attrs,
 			r.status, r.run, r.attempts, r.started_at, r.finished_at, r.output, r.error
-		FROM outbox o LEFT JOIN results r ON r.seq = o.seq
-		WHERE ` + strings.Join(where, " AND ") + ` ORDER BY o.seq LIMIT ?`
+		FROM ` + from + ` LEFT JOIN results r ON r.seq = o.seq
+		WHERE ` + strings.Join(conditions, " AND ") + ` ORDER BY o.seq LIMIT ?`
 	d.guard.Lock()
 	defer d.guard.Unlock()
-	rows, err := d.queryer().QueryContext(ctx, query, append(args, min(max(f.Limit, 1), 1000))...)
+	rows, err := d.queryer().QueryContext(ctx, query, append(args, f.Limit)...)
 	if err != nil {
 		return nil, fmt.Errorf("list events: %w", err)
 	}

@@ -56,7 +56,7 @@ func TestVerifySound(t *testing.T) {
 func TestVerifyPlanted(t *testing.T) {
 	const without = `ALTER TABLE outbox RENAME TO was; CREATE TABLE outbox (seq INTEGER PRIMARY KEY, client_id TEXT, message_id TEXT, type TEXT,
 		payload TEXT, received_at INTEGER, request_id TEXT, attrs TEXT) STRICT; INSERT INTO outbox SELECT * FROM was; DROP TABLE was;
-		DROP VIEW events; `
+		DROP VIEW events; DROP VIEW account_events; `
 	tests := []struct{ kind, sql, says string }{
 		{"schema", "PRAGMA application_id = 1", "application_id is 1,"},
 		{"schema", "PRAGMA user_version = 7", "user_version is 7,"},
@@ -64,7 +64,7 @@ func TestVerifyPlanted(t *testing.T) {
 		{"schema", "DROP TABLE function_tables", "table function_tables is missing"},
 		{"schema", "DROP VIEW events; ALTER TABLE results DROP COLUMN turn", "no such column"},
 		{"schema", without, "no unique key"},
-		{"schema", without + "CREATE UNIQUE INDEX part ON outbox (client_id, message_id) WHERE seq > 3", "no unique key"},
+		{"schema", without + "CREATE UNIQUE INDEX part ON outbox (message_id, client_id) WHERE seq > 3", "no unique key"},
 		{"owner", "DELETE FROM owner", "0 owner rows"},
 		{"duplicate", without + "INSERT INTO outbox SELECT 900, client_id, message_id, type, payload, 1, 'r', NULL FROM outbox WHERE seq = 1", "a m1 was accepted 2 times"},
 		{"lost", "DELETE FROM pending WHERE seq = 3", "seq 3 of a is"},
@@ -81,6 +81,10 @@ func TestVerifyPlanted(t *testing.T) {
 		{"counter", "UPDATE results SET turn = 900 WHERE seq = 1", "but turn 900 is used"},
 		{"counter", "UPDATE owner SET next_settled = 6", "next_settled is 6, but 6 is used"},
 		{"counter", "UPDATE results SET settled = 1 WHERE seq IN (1, 5)", "place 1 in the order of settles is used 2 times"},
+		{"counter", "UPDATE owner SET filed = 900", "but filed seq 900 is used"},
+		{"history", "UPDATE owner SET filed = 5; INSERT INTO history SELECT client_id, seq FROM outbox WHERE seq IN (1, 2, 3, 5)", "seq 4 is not in the history of a"},
+		{"history", "INSERT INTO history VALUES ('a', 5)", "the history of a has seq 5"},
+		{"history", "INSERT INTO history VALUES ('a', 700)", "the history of a has seq 700"},
 		{"account", "DELETE FROM accounts WHERE client_id = 'b'", "account b has events and no row"},
 		{"account", "UPDATE accounts SET head_seq = 11 WHERE client_id = 'c'", "account c is held by seq 11,"},
 		{"account", "UPDATE accounts SET parked = 1 WHERE client_id = 'a'", "account a is parked, and"},
@@ -91,7 +95,7 @@ func TestVerifyPlanted(t *testing.T) {
 		{"value", "PRAGMA ignore_check_constraints = 1; UPDATE accounts SET parked = 3 WHERE client_id = 'a'", "parked of account a is 3"},
 		{"value", "PRAGMA ignore_check_constraints = 1; UPDATE owner SET one = 2", "one of owner is 2"},
 		{"damaged", "PRAGMA ignore_check_constraints = 1; PRAGMA writable_schema = 1; UPDATE sqlite_schema SET sql = replace(sql, 'output      TEXT', 'output      TEXT NOT NULL') WHERE name = 'results'", "NULL value in results.output"},
-		{"damaged", "PRAGMA writable_schema = 1; UPDATE sqlite_schema SET sql = replace(sql, 'client_id, message_id', 'message_id, client_id') WHERE name = 'outbox'", "outbox"},
+		{"damaged", "PRAGMA writable_schema = 1; UPDATE sqlite_schema SET sql = replace(sql, 'message_id, client_id', 'client_id, message_id') WHERE name = 'outbox'", "outbox"},
 		{"empty-note", "INSERT INTO notes VALUES (7, '', NULL)", "note 7 is empty"},
 		{"invariant-query", "DROP TABLE notes", "empty-note: "},
 	}

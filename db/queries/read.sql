@@ -9,6 +9,9 @@ WHERE o.client_id = sqlc.arg(client_id) AND o.message_id = sqlc.arg(message_id);
 -- name: AcceptedAt :one
 SELECT received_at FROM outbox WHERE seq >= sqlc.arg(seq) ORDER BY seq LIMIT 1;
 
+-- name: Unfiled :many
+SELECT seq, client_id FROM outbox WHERE seq > sqlc.arg(filed) ORDER BY seq LIMIT sqlc.arg(page);
+
 -- name: Settled :one
 SELECT count(*) FROM results WHERE seq = sqlc.arg(seq);
 

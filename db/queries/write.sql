@@ -24,7 +24,7 @@ UPDATE owner SET next_seq = sqlc.arg(next_seq), next_settled = sqlc.arg(next_set
 INSERT INTO outbox (seq, client_id, message_id, type, payload, received_at, request_id, attrs)
 VALUES (sqlc.arg(seq), sqlc.arg(client_id), sqlc.arg(message_id), sqlc.arg(type), sqlc.arg(payload),
   sqlc.arg(received_at), sqlc.arg(request_id), sqlc.arg(attrs))
-ON CONFLICT (client_id, message_id) DO NOTHING;
+ON CONFLICT (message_id, client_id) DO NOTHING;
 
 -- name: InsertPending :exec
 INSERT INTO pending (client_id, turn, seq, run)
@@ -32,6 +32,18 @@ VALUES (sqlc.arg(client_id), sqlc.arg(turn), sqlc.arg(seq), sqlc.arg(run));
 
 -- name: InsertAccount :exec
 INSERT INTO accounts (client_id) VALUES (sqlc.arg(client_id)) ON CONFLICT (client_id) DO NOTHING;
+
+-- name: FileEvent :exec
+-- From outbox, because the event may have been deleted since it was read.
+INSERT INTO history (client_id, seq)
+SELECT o.client_id, o.seq FROM outbox o WHERE o.seq = sqlc.arg(seq)
+ON CONFLICT (client_id, seq) DO NOTHING;
+
+-- name: Filed :one
+SELECT filed FROM owner WHERE one = 1;
+
+-- name: SaveFiled :exec
+UPDATE owner SET filed = sqlc.arg(filed) WHERE one = 1;
 
 -- name: Identity :one
 SELECT seq, type, payload FROM outbox

@@ -45,6 +45,12 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.epochStmt, err = db.PrepareContext(ctx, epoch); err != nil {
 		return nil, fmt.Errorf("error preparing query Epoch: %w", err)
 	}
+	if q.fileEventStmt, err = db.PrepareContext(ctx, fileEvent); err != nil {
+		return nil, fmt.Errorf("error preparing query FileEvent: %w", err)
+	}
+	if q.filedStmt, err = db.PrepareContext(ctx, filed); err != nil {
+		return nil, fmt.Errorf("error preparing query Filed: %w", err)
+	}
 	if q.findStmt, err = db.PrepareContext(ctx, find); err != nil {
 		return nil, fmt.Errorf("error preparing query Find: %w", err)
 	}
@@ -84,6 +90,9 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.saveCountersStmt, err = db.PrepareContext(ctx, saveCounters); err != nil {
 		return nil, fmt.Errorf("error preparing query SaveCounters: %w", err)
 	}
+	if q.saveFiledStmt, err = db.PrepareContext(ctx, saveFiled); err != nil {
+		return nil, fmt.Errorf("error preparing query SaveFiled: %w", err)
+	}
 	if q.saveTableVersionStmt, err = db.PrepareContext(ctx, saveTableVersion); err != nil {
 		return nil, fmt.Errorf("error preparing query SaveTableVersion: %w", err)
 	}
@@ -95,6 +104,9 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	}
 	if q.takeOwnershipStmt, err = db.PrepareContext(ctx, takeOwnership); err != nil {
 		return nil, fmt.Errorf("error preparing query TakeOwnership: %w", err)
+	}
+	if q.unfiledStmt, err = db.PrepareContext(ctx, unfiled); err != nil {
+		return nil, fmt.Errorf("error preparing query Unfiled: %w", err)
 	}
 	return &q, nil
 }
@@ -134,6 +146,16 @@ func (q *Queries) Close() error {
 	if q.epochStmt != nil {
 		if cerr := q.epochStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing epochStmt: %w", cerr)
+		}
+	}
+	if q.fileEventStmt != nil {
+		if cerr := q.fileEventStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing fileEventStmt: %w", cerr)
+		}
+	}
+	if q.filedStmt != nil {
+		if cerr := q.filedStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing filedStmt: %w", cerr)
 		}
 	}
 	if q.findStmt != nil {
@@ -201,6 +223,11 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing saveCountersStmt: %w", cerr)
 		}
 	}
+	if q.saveFiledStmt != nil {
+		if cerr := q.saveFiledStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing saveFiledStmt: %w", cerr)
+		}
+	}
 	if q.saveTableVersionStmt != nil {
 		if cerr := q.saveTableVersionStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing saveTableVersionStmt: %w", cerr)
@@ -219,6 +246,11 @@ func (q *Queries) Close() error {
 	if q.takeOwnershipStmt != nil {
 		if cerr := q.takeOwnershipStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing takeOwnershipStmt: %w", cerr)
+		}
+	}
+	if q.unfiledStmt != nil {
+		if cerr := q.unfiledStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing unfiledStmt: %w", cerr)
 		}
 	}
 	return err
@@ -267,6 +299,8 @@ type Queries struct {
 	createOwnerStmt      *sql.Stmt
 	deletePendingStmt    *sql.Stmt
 	epochStmt            *sql.Stmt
+	fileEventStmt        *sql.Stmt
+	filedStmt            *sql.Stmt
 	findStmt             *sql.Stmt
 	heldStmt             *sql.Stmt
 	holdAccountStmt      *sql.Stmt
@@ -280,10 +314,12 @@ type Queries struct {
 	ownerStmt            *sql.Stmt
 	releaseAccountStmt   *sql.Stmt
 	saveCountersStmt     *sql.Stmt
+	saveFiledStmt        *sql.Stmt
 	saveTableVersionStmt *sql.Stmt
 	settledStmt          *sql.Stmt
 	tableVersionStmt     *sql.Stmt
 	takeOwnershipStmt    *sql.Stmt
+	unfiledStmt          *sql.Stmt
 }
 
 func (q *Queries) WithTx(tx *sql.Tx) *Queries {
@@ -297,6 +333,8 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		createOwnerStmt:      q.createOwnerStmt,
 		deletePendingStmt:    q.deletePendingStmt,
 		epochStmt:            q.epochStmt,
+		fileEventStmt:        q.fileEventStmt,
+		filedStmt:            q.filedStmt,
 		findStmt:             q.findStmt,
 		heldStmt:             q.heldStmt,
 		holdAccountStmt:      q.holdAccountStmt,
@@ -310,9 +348,11 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		ownerStmt:            q.ownerStmt,
 		releaseAccountStmt:   q.releaseAccountStmt,
 		saveCountersStmt:     q.saveCountersStmt,
+		saveFiledStmt:        q.saveFiledStmt,
 		saveTableVersionStmt: q.saveTableVersionStmt,
 		settledStmt:          q.settledStmt,
 		tableVersionStmt:     q.tableVersionStmt,
 		takeOwnershipStmt:    q.takeOwnershipStmt,
+		unfiledStmt:          q.unfiledStmt,
 	}
 }

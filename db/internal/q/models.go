@@ -17,6 +17,11 @@ type Account struct {
 	LastError sql.NullString
 }
 
+type AccountEvent struct {
+	ClientID string
+	Seq      int64
+}
+
 type Event struct {
 	Seq       int64
 	ClientID  string
@@ -38,6 +43,11 @@ type FunctionTable struct {
 	Version  int64
 }
 
+type History struct {
+	ClientID string
+	Seq      int64
+}
+
 type Outbox struct {
 	Seq        int64
 	ClientID   string
@@ -57,6 +67,7 @@ type Owner struct {
 	Clean       int64
 	NextSeq     int64
 	NextSettled int64
+	Filed       int64
 }
 
 type Pending struct {

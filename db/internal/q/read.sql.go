@@ -160,3 +160,40 @@ func (q *Queries) Settled(ctx context.Context, seq int64) (int64, error) {
 	err := row.Scan(&count)
 	return count, err
 }
+
+const unfiled = `-- name: Unfiled :many
+SELECT seq, client_id FROM outbox WHERE seq > ?1 ORDER BY seq LIMIT ?2
+`
+
+type UnfiledParams struct {
+	Filed int64
+	Page  int64
+}
+
+type UnfiledRow struct {
+	Seq      int64
+	ClientID string
+}
+
+func (q *Queries) Unfiled(ctx context.Context, arg UnfiledParams) ([]UnfiledRow, error) {
+	rows, err := q.query(ctx, q.unfiledStmt, unfiled, arg.Filed, arg.Page)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []UnfiledRow
+	for rows.Next() {
+		var i UnfiledRow
+		if err := rows.Scan(&i.Seq, &i.ClientID); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}

@@ -62,6 +62,29 @@ func (q *Queries) Epoch(ctx context.Context) (int64, error) {
 	return epoch, err
 }
 
+const fileEvent = `-- name: FileEvent :exec
+INSERT INTO history (client_id, seq)
+SELECT o.client_id, o.seq FROM outbox o WHERE o.seq = ?1
+ON CONFLICT (client_id, seq) DO NOTHING
+`
+
+// From outbox, because the event may have been deleted since it was read.
+func (q *Queries) FileEvent(ctx context.Context, seq int64) error {
+	_, err := q.exec(ctx, q.fileEventStmt, fileEvent, seq)
+	return err
+}
+
+const filed = `-- name: Filed :one
+SELECT filed FROM owner WHERE one = 1
+`
+
+func (q *Queries) Filed(ctx context.Context) (int64, error) {
+	row := q.queryRow(ctx, q.filedStmt, filed)
+	var filed int64
+	err := row.Scan(&filed)
+	return filed, err
+}
+
 const holdAccount = `-- name: HoldAccount :exec
 UPDATE accounts SET head_seq = ?1, attempts = ?2, next_at = ?3,
   parked = ?4, last_error = ?5
@@ -125,7 +148,7 @@ const insertOutbox = `-- name: InsertOutbox :execrows
 INSERT INTO outbox (seq, client_id, message_id, type, payload, received_at, request_id, attrs)
 VALUES (?1, ?2, ?3, ?4, ?5,
   ?6, ?7, ?8)
-ON CONFLICT (client_id, message_id) DO NOTHING
+ON CONFLICT (message_id, client_id) DO NOTHING
 `
 
 type InsertOutboxParams struct {
@@ -290,6 +313,15 @@ type SaveCountersParams struct {
 
 func (q *Queries) SaveCounters(ctx context.Context, arg SaveCountersParams) error {
 	_, err := q.exec(ctx, q.saveCountersStmt, saveCounters, arg.NextSeq, arg.NextSettled)
+	return err
+}
+
+const saveFiled = `-- name: SaveFiled :exec
+UPDATE owner SET filed = ?1 WHERE one = 1
+`
+
+func (q *Queries) SaveFiled(ctx context.Context, filed int64) error {
+	_, err := q.exec(ctx, q.saveFiledStmt, saveFiled, filed)
 	return err
 }
 
