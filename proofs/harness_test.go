@@ -127,9 +127,15 @@ func dbFile(dir string) string { return filepath.Join(dir, "inturn.db") }
 // process is gone when the test ends, or when the test process does.
 func start(t testing.TB, dir string, flags ...string) *process {
 	t.Helper()
+	return startWith(t, nil, dir, flags...)
+}
+
+// startWith is start with settings in the environment.
+func startWith(t testing.TB, env []string, dir string, flags ...string) *process {
+	t.Helper()
 	args := append([]string{"serve", "--db", dbFile(dir), "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"}, flags...)
 	p := &process{t: t, dir: dir, gone: make(chan struct{}), more: make(chan struct{}), cmd: exec.Command(theBinary(t), args...)}
-	p.cmd.Env = environment()
+	p.cmd.Env = append(environment(), env...)
 	p.cmd.SysProcAttr = endsWithParent()
 	log, err := p.cmd.StderrPipe()
 	if err != nil {

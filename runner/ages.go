@@ -81,7 +81,7 @@ func (r *Runner) judge(l *lane) {
 	if l.all == 0 {
 		return // it has gone
 	}
-	if is := l.attempts > 0 || l.stuck || l.state == parked; is != (l.blockedAt > 0) {
+	if is := l.attempts > 0 || l.stuck || l.state == parked || l.state == retrying; is != (l.blockedAt > 0) {
 		r.blocked.put(l, is)
 	}
 }

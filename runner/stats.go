@@ -21,7 +21,8 @@ type Observer interface {
 // Outcome is how an attempt ended.
 type Outcome string
 
-// The outcomes of an attempt. One that the shutdown cut short has none.
+// The outcomes of an attempt. One that was postponed, or that the shutdown cut short,
+// has none.
 const (
 	OutcomeDone   Outcome = "done"   // settled, with its effect
 	OutcomeFailed Outcome = "failed" // tried again later
@@ -56,7 +57,7 @@ type Stats struct {
 	HotBytes int // of the events in memory
 
 	// Turns of the oldest pending event and of the oldest whose account something holds
-	// (it failed, is stuck or parked); 0: there is none. While an account waits to be read
+	// (it failed, was postponed, is stuck or parked); 0: there is none. While an account waits to be read
 	// from the file its turn may be that of the event settled before, plus one.
 	OldestTurn, BlockedTurn int64
 }

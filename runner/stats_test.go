@@ -29,7 +29,7 @@ func (g *rig) counted() {
 		if oldest == 0 || l.head < oldest {
 			oldest = l.head
 		}
-		if (l.attempts > 0 || l.stuck || l.state == parked) && (blocked == 0 || l.head < blocked) {
+		if (l.attempts > 0 || l.stuck || l.state == parked || l.state == retrying) && (blocked == 0 || l.head < blocked) {
 			blocked = l.head
 		}
 		if pending := g.pending[l.clientID]; len(pending) > 0 && l.head > pending[0].Turn {
