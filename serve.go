@@ -348,6 +348,8 @@ func (s *serve) explain(err error) error {
 		return &cli.Hint{Err: err, Hint: "keep a copy of the file and its -wal, then run `inturn check --db " + s.DB + "`, or restore a backup"}
 	case errors.Is(err, db.ErrFenced):
 		return &cli.Hint{Err: err, Hint: "another inturn has taken the file over; this one has written nothing since"}
+	case errors.Is(err, db.ErrRestoring):
+		return &cli.Hint{Err: err, Hint: "run `inturn restore --force` again; what was there before is kept beside, as .before-…"}
 	case errors.Is(err, db.ErrForeign):
 		return &cli.Hint{Err: err, Hint: "name inturn's own file, or a new one, with --db or INTURN_DB"}
 	case errors.Is(err, db.ErrNewer):

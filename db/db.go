@@ -101,6 +101,9 @@ func (d *DB) open(ctx context.Context, o Options) error {
 		if d.lock, err = acquire(ctx, path, name, o.Log, d.lost); err != nil {
 			return err
 		}
+		if err := whole(path); err != nil {
+			return err
+		}
 		if err := createFile(path); err != nil {
 			return fmt.Errorf("create file: %w", err)
 		}

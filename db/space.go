@@ -37,14 +37,20 @@ func (s *space) low() error {
 	return s.err
 }
 
-func look(dir string) error {
+// room returns the bytes that are left on dir's disk, and how many of them are kept
+// for settles. ok is false where the system doesn't say.
+func room(dir string) (free, reserve uint64, ok bool) {
 	var st syscall.Statfs_t
 	if err := syscall.Statfs(dir, &st); err != nil {
-		return nil // not known is not full: the write itself will tell
+		return 0, 0, false
 	}
 	size := uint64(st.Bsize)
-	free, reserve := uint64(st.Bavail)*size, min(uint64(spaceReserve), st.Blocks*size/spaceReserveShare)
-	if free < reserve {
+	return uint64(st.Bavail) * size, min(uint64(spaceReserve), st.Blocks*size/spaceReserveShare), true
+}
+
+func look(dir string) error {
+	free, reserve, ok := room(dir)
+	if ok && free < reserve { // not known is not full: the write itself will tell
 		return fmt.Errorf("%w: %d MiB are left, %d MiB are kept for what was accepted", ErrStorageFull, free>>20, reserve>>20)
 	}
 	return nil

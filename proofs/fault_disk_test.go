@@ -82,6 +82,14 @@ func TestFaultRealFullDisk(t *testing.T) {
 		return !ok
 	})
 
+	copied := filepath.Join(dir, "copy.db")
+	if out, err := inturn(t, "backup", copied, "--db", dbFile(dir)); err == nil || !strings.Contains(out, "the disk is full") {
+		t.Errorf("a backup onto a full disk: %v\n%s", err, out)
+	}
+	if left, err := filepath.Glob(copied + "*"); err != nil || len(left) > 0 {
+		t.Errorf("it has left %q, %v", left, err)
+	}
+
 	unfill(t, dir)
 	eventually(t, "going on by itself", func() bool {
 		a, ok := take(workEvent("late", 0, time.Millisecond))

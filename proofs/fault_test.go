@@ -1,8 +1,10 @@
 package proofs
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -42,6 +44,13 @@ var faultTable = []struct {
 	{"checkpoint", "EDQUOT on write", nil, false},
 	{"checkpoint", "EIO on write", nil, false},
 	{"checkpoint", "EIO on fsync", nil, false},
+
+	// No file gets the copy's name, none is left over, and the server does not notice.
+	{"backup copy", "ENOSPC on write", errAny, false},
+	{"backup copy", "EDQUOT on write", errAny, false},
+	{"backup copy", "EIO on write", errAny, false},
+	{"backup copy", "EIO on fsync", errAny, false},
+	{"backup copy", "ENOSPC on fsync", errAny, false},
 
 	// It doesn't start.
 	{"first start", "ENOSPC on write", errAny, true},
@@ -86,7 +95,7 @@ func TestFaults(t *testing.T) {
 			t.Parallel()
 			f := newFaulty(t)
 			steps := map[string]func(faultvfs.Fault) error{
-				"append": f.append, "settle": f.settle, "checkpoint": f.checkpoint, "first start": f.start,
+				"append": f.append, "settle": f.settle, "checkpoint": f.checkpoint, "backup copy": f.backup, "first start": f.start,
 				"ownership": f.ownership, "start's checkpoint": f.startCheckpoint, "close": f.close, "close's checkpoint": f.closeCheckpoint,
 			}
 			if row.at != "first start" {
@@ -256,6 +265,40 @@ func (f *faulty) checkpoint(fault faultvfs.Fault) error {
 		f.known.answered(f.all[i].id, r.Seq)
 	}
 	return nil
+}
+
+// backup copies the file of the open database, onto a disk that fails in its middle.
+func (f *faulty) backup(fault faultvfs.Fault) error {
+	f.checkpoint(faultvfs.Fault{Op: faultvfs.Delete}) // so that the copy takes many steps
+	f.watched.Clear()
+	fault.Kind, fault.Suffix = faultvfs.Main, ".part"
+	if fault.Op == faultvfs.Write {
+		fault.After = 300
+	}
+	f.watched.Inject(fault)
+	copied := filepath.Join(filepath.Dir(f.path), "copy.db")
+	before := []byte("an older copy")
+	if err := os.WriteFile(copied, before, 0o600); err != nil {
+		f.Fatal(err)
+	}
+	err := db.Backup(f.Context(), f.path, copied, db.Copying{Force: true})
+	if full := errors.Is(err, db.ErrStorageFull); full != (fault.Errno == syscall.ENOSPC && fault.Op == faultvfs.Write) {
+		f.Errorf("told %v", err)
+	}
+	if after, err := os.ReadFile(copied); err != nil || !bytes.Equal(before, after) {
+		f.Errorf("the older copy has %d bytes now (%v)", len(after), err)
+	}
+	if left, err := filepath.Glob(filepath.Join(filepath.Dir(f.path), "*.part*")); err != nil || len(left) > 0 {
+		f.Errorf("left behind: %q, %v", left, err)
+	}
+	f.watched.Stop()
+	if err := db.Backup(f.Context(), f.path, copied, db.Copying{Force: true}); err != nil {
+		f.Errorf("with a disk that works: %v", err)
+	}
+	if violations, err := db.Verify(f.Context(), copied, nil); err != nil || len(violations) > 0 {
+		f.Errorf("that copy: %v, %v", violations, err)
+	}
+	return err
 }
 
 // start opens the file and expects that it can't be.

@@ -32,6 +32,8 @@ type fleet struct {
 	wrong []string // what no server may answer
 	times []time.Duration
 	longs []time.Time // when long events were answered, in this run
+	keeps bool
+	taken []event // the answered ones, where keeps is set
 }
 
 // sender is one of them. Its fields are its goroutine's while it runs.
@@ -170,8 +172,8 @@ func (s *sender) deliver(ev *event, quit <-chan struct{}, once bool) bool {
 			if a.Duplicate && !ev.maybe {
 				s.f.complain("%s %s is called a repeat, and nothing was stored before", ev.client, ev.id)
 			}
-			s.f.note(s, ev, began)
 			ev.seq = a.Seq
+			s.f.note(s, ev, began)
 			s.f.answered.Add(1)
 			return true
 		case a.problem() == "outcome-unknown":
@@ -185,17 +187,27 @@ func (s *sender) deliver(ev *event, quit <-chan struct{}, once bool) bool {
 
 func (f *fleet) note(s *sender, ev *event, began time.Time) {
 	now := time.Now()
-	if !s.sample && !ev.long() {
+	if !s.sample && !ev.long() && !f.keeps {
 		return
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.keeps {
+		f.taken = append(f.taken, *ev)
+	}
 	if s.sample {
 		f.times = append(f.times, now.Sub(began))
 	}
 	if ev.long() {
 		f.longs = append(f.longs, now)
 	}
+}
+
+// known is what was answered until now, where keeps is set.
+func (f *fleet) known() []event {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.taken)
 }
 
 // working is about how many long events are being worked on, of those that were

@@ -16,6 +16,7 @@ import (
 	"syscall"
 	"testing"
 
+	"inturn/db"
 	"inturn/internal/faultvfs"
 )
 
@@ -51,7 +52,7 @@ func traced(t testing.TB, job, file string, settings ...string) []system {
 	cmd := exec.Command(needTool(t, "strace"), append(args, os.Args[0], "-test.run=^TestPowerChild$")...)
 	cmd.Env = slices.Concat(os.Environ(), []string{childJob + "=" + job, childFile + "=" + file}, settings)
 	cmd.SysProcAttr = endsWithParent()
-	if out, err := cmd.CombinedOutput(); err != nil && len(settings) == 0 {
+	if out, err := cmd.CombinedOutput(); err != nil && (len(settings) == 0 || job != "script") {
 		t.Fatalf("the traced process: %v\n%s", err, out)
 	}
 	f, err := os.Open(log)
@@ -87,6 +88,7 @@ const (
 	childJob  = "INTURN_POWER_CHILD"
 	childFile = "INTURN_POWER_FILE"
 	childFail = "INTURN_POWER_FAIL" // the number of the sync that fails
+	childFrom = "INTURN_POWER_FROM" // what is copied
 )
 
 // TestPowerChild is not a test but the traced process; it says each answer on its
@@ -114,6 +116,16 @@ func TestPowerChild(t *testing.T) {
 		if err := powerScript(t.Context(), file, b, say); err != nil {
 			t.Fatal(err)
 		}
+	case "backup":
+		if err := db.Backup(t.Context(), os.Getenv(childFrom), file, db.Copying{}); err != nil {
+			t.Fatal(err)
+		}
+		fmt.Println("answered copy/0 0")
+	case "restore":
+		if _, err := db.Restore(t.Context(), os.Getenv(childFrom), file, db.Copying{Force: true}); err != nil {
+			t.Fatal(err)
+		}
+		fmt.Println("answered copy/0 0")
 	case "resend":
 		d, err := openStore(t.Context(), file)
 		if err != nil {
@@ -227,6 +239,10 @@ func (r *recorder) call(c system) string {
 		names := quoted.FindAllStringSubmatch(c.args, 2)
 		to, _ := r.rel(text(r.t, names[1][1]))
 		d.Rename(name, to)
+	case "link", "linkat":
+		names := quoted.FindAllStringSubmatch(c.args, 2)
+		to, _ := r.rel(text(r.t, names[1][1]))
+		d.Link(name, to)
 	case "pwrite64":
 		data := quoted.FindStringSubmatch(c.args)
 		n, err := strconv.Atoi(c.ret)

@@ -68,6 +68,11 @@ func (d *Disk) Rename(from, to string) {
 	d.enter(path.Dir(to), entries{from: nil, to: d.names[from]})
 }
 
+// Link gives a file of one folder a second name there.
+func (d *Disk) Link(from, to string) {
+	d.enter(path.Dir(to), entries{to: d.names[from]})
+}
+
 func (d *Disk) enter(folder string, e entries) {
 	apply(d.names, e)
 	d.unsafe[folder] = append(d.unsafe[folder], e)

@@ -1,0 +1,157 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/dustin/go-humanize"
+
+	"inturn/db"
+)
+
+// Backup makes a consistent copy of a database, also while the server runs.
+type Backup struct {
+	File  string `arg:"" help:"The copy; - is standard output (it is made and checked in TMPDIR first)."`
+	DB    string `name:"db" help:"Database file." default:"data/inturn.db" env:"INTURN_DB"`
+	Force bool   `help:"Replace FILE if it is there." env:"INTURN_FORCE"`
+	JSON  bool   `help:"Print JSON." env:"INTURN_JSON"`
+}
+
+// copyOf is what Backup, Restore and Compact print, in JSON's names.
+type copyOf struct {
+	File   string `json:"file"`
+	Bytes  int64  `json:"bytes"`
+	Counts counts `json:"counts"`
+	Kept   string `json:"kept,omitempty"`   // the file that a restore has replaced
+	Before int64  `json:"before,omitempty"` // bytes, of a file that was compacted
+}
+
+// Run returns once the copy has its name and both are on the disk.
+func (b Backup) Run(ctx context.Context, out IO, invariants []db.Invariant) error {
+	if err := existingFile(b.DB); err != nil {
+		return fmt.Errorf("backup: %w", err)
+	}
+	o := copying(out.Err, invariants, b.Force)
+	if b.File != "-" {
+		if err := db.Backup(ctx, b.DB, b.File, o); err != nil {
+			return explainCopy(err)
+		}
+		return printCopy(ctx, out.Out, b.JSON, copyOf{File: b.File}, "checked")
+	}
+	if b.JSON {
+		return errors.New("backup: --json would stand in the midst of the copy: name a FILE")
+	}
+	if isTerminal(out.Out) {
+		return errors.New("backup: standard output is a terminal: redirect it, or name a FILE")
+	}
+	dir := os.TempDir()
+	if info, err := os.Stat(dir); err != nil || !info.IsDir() { // as in an image that has nothing else in it
+		dir = filepath.Dir(b.DB)
+	}
+	return explainCopy(db.BackupTo(ctx, b.DB, dir, out.Out, o))
+}
+
+// Restore makes a database from a backup.
+type Restore struct {
+	File  string `arg:"" help:"The backup. It stays as it is."`
+	DB    string `name:"db" help:"Database file to make; its folders are made." default:"data/inturn.db" env:"INTURN_DB"`
+	Force bool   `help:"Replace the database if it is there; it is kept beside, under another name." env:"INTURN_FORCE"`
+	JSON  bool   `help:"Print JSON." env:"INTURN_JSON"`
+}
+
+// Run returns once the restored file is in its place and on the disk.
+func (r Restore) Run(ctx context.Context, out IO, invariants []db.Invariant) error {
+	if err := existingFile(r.File); err != nil {
+		return fmt.Errorf("restore: %w", err)
+	}
+	kept, err := db.Restore(ctx, r.File, r.DB, copying(out.Err, invariants, r.Force))
+	if err != nil {
+		return explainCopy(err)
+	}
+	return printCopy(ctx, out.Out, r.JSON, copyOf{File: r.DB, Kept: kept}, "checked")
+}
+
+func copying(w io.Writer, invariants []db.Invariant, force bool) db.Copying {
+	m := &copyMeter{w: w, shown: time.Now()}
+	return db.Copying{Invariants: invariants, Force: force, Progress: m.show}
+}
+
+// copyMeter says every second how far a copy is.
+type copyMeter struct {
+	w     io.Writer
+	shown time.Time
+	stage string
+}
+
+func (m *copyMeter) show(stage string, done, total int64) {
+	now := time.Now()
+	switch {
+	case total == 0 && stage != m.stage:
+		fmt.Fprintln(m.w, stage)
+	case total > 0 && now.Sub(m.shown) >= time.Second:
+		fmt.Fprintf(m.w, "%s %s of %s\n", stage, iec(done), iec(total))
+	default:
+		return
+	}
+	m.stage, m.shown = stage, now
+}
+
+func iec(n int64) string { return humanize.IBytes(uint64(max(n, 0))) }
+
+// printCopy says what the finished file holds.
+func printCopy(ctx context.Context, w io.Writer, asJSON bool, c copyOf, how string) error {
+	info, err := os.Stat(c.File)
+	if err != nil {
+		return err
+	}
+	n, err := count(ctx, c.File)
+	if err != nil {
+		return fmt.Errorf("count: %w", err)
+	}
+	c.Bytes, c.Counts = info.Size(), *n
+	if asJSON {
+		return json.NewEncoder(w).Encode(c)
+	}
+	size := iec(c.Bytes)
+	if c.Before > 0 {
+		size = iec(c.Before) + " before, " + size + " now"
+	}
+	if _, err := fmt.Fprintf(w, "%s: %d events of %d accounts, %d of them pending; %s, %s\n",
+		printable(c.File), n.Events, n.Accounts, n.Pending, size, how); err != nil || c.Kept == "" {
+		return err
+	}
+	_, err = fmt.Fprintf(w, "the file that was there is now %s\n", printable(c.Kept))
+	return err
+}
+
+// explainCopy says what a person can do about the error of a copy.
+func explainCopy(err error) error {
+	hint := ""
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, db.ErrRestoring):
+		hint = "run `inturn restore --force` again; what was there is kept beside, as .before-…"
+	case errors.Is(err, db.ErrExists):
+		hint = "choose another name, or replace it with --force"
+	case errors.Is(err, db.ErrInUse):
+		hint = "stop that process first"
+	case errors.Is(err, db.ErrStorageFull):
+		hint = "make room there, or choose another disk; nothing has changed"
+	case errors.Is(err, db.ErrUnsound), errors.Is(err, db.ErrCorrupt):
+		hint = "see what `inturn check` says of the file that was copied; keep it as it is, with its -wal"
+	case errors.Is(err, db.ErrForeign):
+		hint = "name inturn's own file"
+	case errors.Is(err, db.ErrNewer):
+		hint = "use that newer version of inturn"
+	default:
+		return err
+	}
+	return &Hint{Err: err, Hint: hint}
+}
