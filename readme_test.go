@@ -218,7 +218,7 @@ func (r *reader) shell(line string) {
 	case line == "go test ./...":
 		r.tests++
 	case strings.HasPrefix(line, "go run . query "), strings.HasPrefix(line, "go run . generate "),
-		strings.HasPrefix(line, "go run . send "), strings.HasPrefix(line, "go run . loadtest "):
+		strings.HasPrefix(line, "go run . backup "), strings.HasPrefix(line, "go run . restore "), strings.HasPrefix(line, "go run . send "), strings.HasPrefix(line, "go run . loadtest "):
 		r.run(line)
 	case strings.HasPrefix(line, "docker build ") || strings.HasPrefix(line, "docker run "):
 		r.docker(words[1], words[2:])
@@ -271,7 +271,7 @@ var (
 
 // commandNames are those of the program.
 var commandNames = []string{"serve", "demo", "generate", "send", "loadtest", "accounts list", "accounts skip", "accounts replay", "dead list", "dead redrive",
-	"types", "pause", "resume", "audit", "token new", "check", "query", "health", "version"}
+	"types", "pause", "resume", "audit", "token new", "check", "query", "backup", "restore", "health", "version"}
 
 // helps is the help of the program and of all its commands.
 func helps(t *testing.T) string {

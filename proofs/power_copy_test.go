@@ -64,7 +64,6 @@ func TestPowerBackup(t *testing.T) {
 // a file: what opens is the old file, whole, or the backup, whole; or it says that the
 // restore is to be done again, and both are there for that.
 func TestPowerRestore(t *testing.T) {
-	needThorough(t)
 	t.Parallel()
 	needTool(t, "strace")
 	dir := t.TempDir()
