@@ -1,5 +1,5 @@
 # The commands that people type here. Everything else is `go` itself.
-.PHONY: build test tester
+.PHONY: build test tester bench
 
 build:
 	CGO_ENABLED=0 go build -trimpath -o inturn .
@@ -10,3 +10,7 @@ test:
 # System B's tester against a server that runs: make tester ARGS='--rate 2000 --url https://…'
 tester: build
 	./inturn loadtest $(ARGS)
+
+# The goals of speed, beside what else there is: make bench PEERS=folder ARGS=--goals
+bench:
+	go run ./bench --peers "$(PEERS)" $(ARGS)

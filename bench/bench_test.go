@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"database/sql"
 	"encoding/binary"
 	"encoding/json"
 	"encoding/xml"
@@ -14,6 +15,7 @@ import (
 	"testing"
 
 	"go.uber.org/goleak"
+	_ "modernc.org/sqlite"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -78,6 +80,50 @@ func TestWALMeter(t *testing.T) {
 	}
 	if _, err := readWALIndex(make([]byte, 48)); err == nil {
 		t.Error("an index that was never written was read")
+	}
+}
+
+// On a real WAL: each commit counts, and each byte but those of the WAL's own header.
+func TestMeterWAL(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "x.db")
+	pool, err := sql.Open("sqlite", "file:"+path+"?_pragma=journal_mode(WAL)&_pragma=wal_autocheckpoint(0)")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer pool.Close()
+	pool.SetMaxOpenConns(1)
+	exec := func(text string) {
+		if _, err := pool.ExecContext(t.Context(), text); err != nil {
+			t.Fatal(err)
+		}
+	}
+	exec("CREATE TABLE t (x TEXT)")
+	exec("PRAGMA wal_checkpoint(TRUNCATE)")
+	exec("INSERT INTO t VALUES ('the first commit after it starts the WAL again')")
+	begin, err := os.Stat(path + "-wal")
+	if err != nil {
+		t.Fatal(err)
+	}
+	stop, err := meterWAL(t.Context(), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 20 {
+		if i == 10 {
+			exec("PRAGMA wal_autocheckpoint(0)") // no commit
+		}
+		exec("INSERT INTO t VALUES ('" + strings.Repeat("x", 5000) + "')")
+	}
+	m, err := stop()
+	if err != nil {
+		t.Fatal(err)
+	}
+	end, err := os.Stat(path + "-wal")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := end.Size() - begin.Size(); m.Commits != 20 || m.Bytes != want {
+		t.Errorf("%d bytes in %d commits, want %d in 20", m.Bytes, m.Commits, want)
 	}
 }
 
@@ -148,6 +194,8 @@ func TestReport(t *testing.T) {
 		r.rate("json", rate)
 		r.rate("ingest, rising", rate/2)
 	}
+	r.rate(rawWriter, 40_000)
+	r.rate(drainSpread, 40_000)
 	r.against("ingest", "ingest, rising", "json")
 	r.against("system-b", "ingest, rising", "system-b")
 	r.leaveOut("nats", "it is\nnot installed")
@@ -170,7 +218,7 @@ func TestReport(t *testing.T) {
 		t.Errorf("the goal was saved as %+v", g)
 	}
 	md := string(read("report.md"))
-	for _, want := range []string{"| 0.5 | first |", "not measured", "system-b was left out", "| 27.8 h a day = 1.2 cores |", "- nats: it is not installed", "(rows.svg)"} {
+	for _, want := range []string{"| 0.5 | first |", "not measured", "system-b was left out", "| 27.8 h a day = 1.2 cores |", "| 1 | 10,000 | 0.86 billion | CPU |", "| 4 | 20,000 | 1.73 billion | the writer |", "- nats: it is not installed", "(rows.svg)", "| events/s | 1 | 5 | 1,000 | 10,000,000 |"} {
 		if !strings.Contains(md, want) {
 			t.Errorf("report.md has no %q:\n%s", want, md)
 		}

@@ -41,7 +41,7 @@ func main() {
 	var o options
 	flag.StringVar(&o.peers, "peers", os.Getenv("PEERS"), "`folder` of the peers' source (or $PEERS); without it they are left out")
 	flag.StringVar(&o.tree, "tree", ".", "`folder` of the tree that is measured")
-	flag.StringVar(&o.dir, "dir", "", "`folder` for databases, on the disk that is to be measured; needs 12 GB in the full form; default: the system's temporary one")
+	flag.StringVar(&o.dir, "dir", "", "`folder` for databases, on the disk that is to be measured; needs 8 GB in the full form; default: the system's temporary one")
 	flag.StringVar(&o.out, "out", "", "`folder` for report.md, report.json and the plots; default: bench/figures, and with --only or --quick none")
 	flag.StringVar(&o.only, "only", "", "comma-separated `names` of measurements: "+strings.Join(names(), ", "))
 	flag.BoolVar(&o.goals, "goals", false, "only what the table of goals needs")
@@ -212,7 +212,8 @@ func sizesOf(o options) sizes {
 	}
 	if o.goals {
 		s.rows, s.demoRounds = s.rows[2:], 1
-		s.loop = 4 * time.Second
+		s.loop, s.drain = 4*time.Second, 100_000
+		s.sustained = []time.Duration{60 * time.Second, 10 * time.Second, 10 * time.Second}
 	}
 	if o.quick {
 		s = sizes{

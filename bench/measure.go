@@ -275,25 +275,31 @@ func (b *bench) batch() (rate float64, err error) {
 	return b.append(s, load{s.addr, 32, b.size.loop, rising, "work", 100})
 }
 
+// The rates that drain measures.
+const (
+	rawWriter   = "raw writer, beside drains"
+	drainSpread = "drain, 1,000 accounts"
+	drainOne    = "drain, one account"
+)
+
 func (b *bench) drain() error {
-	const raw, spread, one = "raw writer, beside drains", "drain, 1,000 accounts", "drain, one account"
 	for range b.size.rounds {
 		rate, err := b.raw()
 		if err != nil {
 			return err
 		}
-		b.rate(raw, rate)
+		b.rate(rawWriter, rate)
 		if rate, err = b.goBenchmark("runner", "BenchmarkDrain/accounts=1000", b.size.drain, "events/s"); err != nil {
 			return err
 		}
-		b.rate(spread, rate)
+		b.rate(drainSpread, rate)
 		if rate, err = b.goBenchmark("runner", "BenchmarkDrain/accounts=1", b.size.drain, "events/s"); err != nil {
 			return err
 		}
-		b.rate(one, rate)
+		b.rate(drainOne, rate)
 	}
-	b.against("drain", spread, raw)
-	b.against("drain-one", one, spread)
+	b.against("drain", drainSpread, rawWriter)
+	b.against("drain-one", drainOne, drainSpread)
 	return nil
 }
 

@@ -273,6 +273,26 @@ func (r *report) costs(b *bytes.Buffer) {
 	fmt.Fprintf(b, "| WAL written | %s B | %s a day | %s a day, %s/s |\n", number(c.WAL), walM, walG, bytesText(1e9*c.WAL/day))
 	fmt.Fprintf(b, "| file kept | %s B | %s a day | %s a day |\n", number(c.File), fileM, fileG)
 	fmt.Fprintf(b, "| fsyncs (commits) | %.3f | at most 2 an event, 23/s | %s/s |\n", c.Commits, fsyncG)
+	writer := r.writer()
+	if math.IsNaN(writer) {
+		return
+	}
+	fmt.Fprintf(b, "\nThe one writer: %s events/s at most (an append takes it %.0f µs, a settle that writes nothing else %.0f µs). So, without the sender:\n\n", number(writer),
+		1e6/median(r.Rates[rawWriter]), 1e6/median(r.Rates[drainSpread]))
+	b.WriteString("| cores | events/s at most | a day | by |\n|---|---|---|---|\n")
+	for _, cores := range []float64{1, 2, 4, 8} {
+		most, by := cores*1e6/c.CPU, "CPU"
+		if most > writer {
+			most, by = writer, "the writer"
+		}
+		fmt.Fprintf(b, "| %.0f | %s | %.2f billion | %s |\n", cores, number(most), most*day/1e9, by)
+	}
+}
+
+// writer is how many events a second one goroutine can append and settle: NaN where
+// what it takes was not measured.
+func (r *report) writer() float64 {
+	return 1 / (1/median(r.Rates[rawWriter]) + 1/median(r.Rates[drainSpread]))
 }
 
 func duration(seconds float64) string {

@@ -73,6 +73,10 @@ func meterWAL(ctx context.Context, path string) (stop func() (walMeter, error), 
 		}
 		return err
 	}
+	if err := look(); err != nil {
+		cancel()
+		return nil, errors.Join(err, f.Close())
+	}
 	go func() {
 		defer f.Close()
 		tick := time.NewTicker(5 * time.Millisecond)
