@@ -204,7 +204,7 @@ func sizesOf(o options) sizes {
 		open:      60 * time.Second, openRate: 10_000,
 		raw: 150_000, drain: 200_000,
 		demoEvents: 10_000, demoAcc: 1000, demoWork: time.Second, demoRounds: 3,
-		wideAcc: 10_000, wideWork: time.Second, latency: 500,
+		wideAcc: 10_000, wideWork: time.Second, latency: 300,
 		pendingAcc: 1000, pendingEach: 1000, idleAcc: 1_000_000, idle: 15 * time.Second,
 		rows:        []int{10_000, 100_000, 1_000_000, 10_000_000},
 		connections: []int{1, 4, 16, 64, 256}, rates: []int{1000, 2500, 5000, 7500, 10_000}, rate: 8 * time.Second,
