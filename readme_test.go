@@ -54,6 +54,8 @@ func TestTheREADMEIsTrue(t *testing.T) {
 		switch {
 		case block.MatchString("```" + f.language + "\n" + strings.Join(f.lines, "\n") + "\n```"):
 			// It names its file: TestTheRecipeForAFunction does what it says.
+		case endpointBlock.MatchString("```" + f.language + "\n" + strings.Join(f.lines, "\n") + "\n```"):
+			// TestTheEndpointOfTheREADME runs it.
 		case f.language == "console":
 			r.console(f.lines)
 		case f.language == "sh":
@@ -215,6 +217,7 @@ func (r *reader) shell(line string) {
 	words := strings.Fields(line)
 	switch {
 	case line == "" || strings.HasPrefix(line, "# "):
+	case slices.Contains(endpointLines(r.t), line): // TestTheEndpointOfTheREADME
 	case line == "go test ./...":
 		r.tests++
 	case strings.HasPrefix(line, "go run . query "), strings.HasPrefix(line, "go run . generate "),

@@ -76,7 +76,7 @@ func (w *Webhooks) request(e *endpoint, ev functions.Event, body []byte, t trace
 	h.Set("Accept", "application/json, text/plain;q=0.9, */*;q=0.1")
 	h.Set("User-Agent", "inturn/"+w.o.Version)
 	h.Set("Inturn-Attempt", strconv.Itoa(ev.Attempt))
-	h.Set("Inturn-Fence", fmt.Sprintf("%019d", w.fence()))
+	h.Set("Inturn-Fence", w.fence())
 	h.Set("Inturn-Seq", strconv.FormatInt(ev.Seq, 10))
 	if t.parent != "" {
 		h.Set("Traceparent", t.parent)

@@ -15,7 +15,7 @@
 // (https://www.standardwebhooks.com) there are
 //
 //	Inturn-Attempt  1 for the first attempt of a run
-//	Inturn-Fence    19 digits: greater than in any earlier call of this database
+//	Inturn-Fence    greater than in any earlier call of this database; compare it as text
 //	Inturn-Seq      the event's place in the database
 //	traceparent, tracestate, X-Request-ID   of the request that brought the event
 //
@@ -45,7 +45,7 @@ type Options struct {
 	// Secrets are those of the types, by type: see Secrets.
 	Secrets map[string][]string
 	// Epoch is asked at each call and returns a number that every owner of the database
-	// has greater than the one before: at most 2^23.
+	// has greater than the one before.
 	Epoch func() int64
 	Log   *slog.Logger
 }
@@ -135,6 +135,6 @@ func (w *Webhooks) work(ctx context.Context, ev functions.Event, e *endpoint, si
 	return func(functions.Tx) (any, error) { return a.result, nil }, nil
 }
 
-// fence is greater than in any call before: the owner's number first, then a counter.
-// 2^40 calls are 35 years of a thousand a second.
-func (w *Webhooks) fence() int64 { return w.o.Epoch()<<40 | w.calls.Add(1) }
+// fence is greater, as text, than in any call before: the owner's number first, then a
+// counter.
+func (w *Webhooks) fence() string { return fmt.Sprintf("%013d-%013d", w.o.Epoch(), w.calls.Add(1)) }

@@ -128,7 +128,7 @@ var tea = functions.Event{
 }
 
 func TestWhatAnEndpointGets(t *testing.T) {
-	epoch := int64(1)
+	epoch := int64(99)
 	x := newFixture(t, Options{Secrets: map[string][]string{"t": {secret('n'), secret('o')}}, Epoch: func() int64 { return epoch }},
 		func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) })
 	again, redriven, other := tea, tea, tea
@@ -155,7 +155,7 @@ func TestWhatAnEndpointGets(t *testing.T) {
 		"User-Agent":        `inturn/9\.9`,
 		"Inturn-Attempt":    `1`,
 		"Inturn-Seq":        `17`,
-		"Inturn-Fence":      `[0-9]{19}`,
+		"Inturn-Fence":      `[0-9]{13}-[0-9]{13}`,
 		"Traceparent":       `00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01`,
 		"X-Request-Id":      `req-1`,
 		"Webhook-Id":        `msg_[0-9a-f]{32}`,
