@@ -139,7 +139,7 @@ var tokenEditor = cli.TokenEditor{
 func startDemo(set *functions.Set) cli.Start {
 	return func(ctx context.Context, dir string, ready func(addr, caFile string)) error {
 		s := serve{
-			DB: filepath.Join(dir, cli.DemoDB), Listen: "127.0.0.1:0", Admin: "127.0.0.1:0", TLS: tlsSelfSigned,
+			DB: filepath.Join(dir, cli.DemoDB), Listen: "127.0.0.1:0", Admin: "127.0.0.1:0", tlsFlags: tlsFlags{TLS: tlsSelfSigned},
 			LogLevel: "warn", Drain: defaultDrain, quiet: true,
 		}
 		return s.run(ctx, set, io.Discard, os.Stderr, func(a addresses) { ready(a.public, a.ca) })

@@ -18,6 +18,8 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"inturn/internal/pebble"
 )
 
 // patience bounds a wait for what must come on a slow machine too; it is no measure
@@ -29,7 +31,7 @@ func TestMain(m *testing.M) {
 	for _, dir := range builtIn.dirs {
 		os.RemoveAll(dir)
 	}
-	if err := goleak.Find(); err != nil && status == 0 {
+	if err := goleak.Find(pebble.Leftovers()...); err != nil && status == 0 {
 		fmt.Fprintln(os.Stderr, "goroutines that the tests left behind:", err)
 		status = 1
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -223,10 +224,29 @@ func (r *reader) shell(line string) {
 	case strings.HasPrefix(line, "go run . query "), strings.HasPrefix(line, "go run . generate "),
 		strings.HasPrefix(line, "go run . backup "), strings.HasPrefix(line, "go run . restore "), strings.HasPrefix(line, "go run . send "), strings.HasPrefix(line, "go run . loadtest "):
 		r.run(line)
+	case strings.HasPrefix(line, "go run . serve "):
+		r.serve(line)
 	case strings.HasPrefix(line, "docker build ") || strings.HasPrefix(line, "docker run "):
 		r.docker(words[1], words[2:])
 	default:
 		r.t.Errorf("README.md:%d: nothing tests the command %q", r.at, line)
+	}
+}
+
+// serve checks that the program takes the flags of a line, up to where it would
+// serve: its admin address is taken.
+func (r *reader) serve(line string) {
+	r.t.Helper()
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	defer taken.Close()
+	line = regexp.MustCompile(`--(http-)?listen \S+`).ReplaceAllString(line, "--${1}listen 127.0.0.1:0")
+	args := append(strings.Fields(strings.TrimPrefix(line, "go run . ")), "--admin", taken.Addr().String())
+	got := inturn(r.t, r.t.TempDir(), []string{"INTURN_TOKEN=a-secret-of-this-test"}, args...)
+	if got.status != 1 || !strings.Contains(got.errOut, "serve: admin: listen on ") {
+		r.t.Errorf("README.md:%d: %s: %+v", r.at, line, got)
 	}
 }
 

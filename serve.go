@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -29,7 +28,6 @@ import (
 	"inturn/functions/hook"
 	"inturn/metrics"
 	"inturn/runner"
-	localtls "inturn/tls"
 )
 
 // serve is the command's flags.
@@ -38,9 +36,7 @@ type serve struct {
 	Listen string `help:"Address for clients." default:"127.0.0.1:8443" env:"INTURN_LISTEN"`
 	Admin  string `help:"Address for health checks, metrics, profiles and the log level." default:"127.0.0.1:9091" env:"INTURN_ADMIN"`
 
-	TLS    string   `name:"tls" help:"self-signed: by a local CA that is made once. off: behind a proxy that ends TLS." enum:"self-signed,off" default:"self-signed" env:"INTURN_TLS"`
-	TLSDir string   `name:"tls-dir" help:"Folder of the local CA; the file for clients is ca.pem in it. Default: tls beside the database." env:"INTURN_TLS_DIR" placeholder:"FOLDER"`
-	Domain []string `help:"Further name of this server in its certificate; may be repeated. With one, requests to foreign names (Host) are refused." env:"INTURN_DOMAIN"`
+	tlsFlags
 
 	TokenFile      string `help:"File of hashed tokens with their scopes." env:"INTURN_TOKEN_FILE" placeholder:"FILE"`
 	InsecureNoAuth bool   `help:"Serve beyond loopback without tokens: everyone may do everything." env:"INTURN_INSECURE_NO_AUTH"`
@@ -71,9 +67,7 @@ type serve struct {
 }
 
 const (
-	tlsSelfSigned = "self-signed"
-	tlsOff        = "off"
-	defaultDrain  = 30 * time.Second
+	defaultDrain = 30 * time.Second
 	// watchdogAfter is how long the end may take beyond the drain before the process
 	// is ended the hard way, which loses nothing. The platform's kill time must be
 	// above both together.
@@ -85,6 +79,7 @@ const (
 // addresses are those really bound.
 type addresses struct {
 	public, admin string
+	plain         string // for plain HTTP beside HTTPS, "" for none
 	ca            string // file, "" without self-signed TLS
 }
 
@@ -99,6 +94,9 @@ func (s *serve) Validate() error {
 	}
 	if s.Pollers < 0 || s.Drain < 0 || s.ExitWhenIdle < 0 || !(s.ClientRate >= 0) || s.ClientBurst < 0 {
 		return errors.New("--pollers, --drain, --exit-when-idle, --client-rate and --client-burst must not be negative")
+	}
+	if err := s.tlsFlags.validate(); err != nil {
+		return err
 	}
 	if len(s.Function) > 0 {
 		return s.validateWebhooks()
@@ -157,9 +155,25 @@ func (s *serve) run(ctx context.Context, set *functions.Set, out, errOut io.Writ
 	turns.Start(store.Backlog())
 
 	stopping, streams := make(chan struct{}), api.NewStreams(0)
+	doors, err := s.open(s.Listen, s.MaxConnections, log)
+	if err != nil {
+		return err
+	}
+	defer doors.Close()
+	admin, err := api.Listen(s.Admin, 256)
+	if err != nil {
+		return explainListen("--admin", fmt.Errorf("serve: admin: %w", err))
+	}
+	defer admin.Close()
+	certs, err := s.certificates(doors, log)
+	if err != nil {
+		return err
+	}
+	defer certs.close()
 	options := api.Options{
 		Store: store, Functions: set, Log: log, MaxEvent: int64(s.MaxEvent), MaxBody: int64(s.MaxBody), MaxBatch: s.MaxBatch,
 		Tokens: tokens, Profiles: tokens != nil || isLoopback(s.Admin), LogLevel: level, Observer: numbers, Stopping: stopping, Streams: streams, ClientRate: s.ClientRate, ClientBurst: s.ClientBurst, Hosts: s.Domain,
+		Proxies: doors.proxies, Warning: certs.warning,
 		AccountState: func(clientID string) string { return string(turns.State(clientID)) },
 	}
 	if tokens != nil || s.InsecureNoAuth || isLoopback(s.Admin) {
@@ -169,34 +183,13 @@ func (s *serve) run(ctx context.Context, set *functions.Set, out, errOut io.Writ
 	if err != nil {
 		return fmt.Errorf("serve: %w", err)
 	}
-	sources := metrics.Sources{Storage: store, Turns: turns, Streams: streams}
-	bound := addresses{}
-	var tlsConfig *tls.Config
-	if s.TLS == tlsSelfSigned {
-		local, err := localtls.SelfSigned(s.tlsDir(), s.Domain, time.Now, log)
-		if err != nil {
-			return fmt.Errorf("serve: tls: %w", err)
-		}
-		tlsConfig, bound.ca = local.Config(), local.CAFile()
-		sources.CertificateEnd = local.NotAfter
-	}
-	public, err := api.Listen(s.Listen, s.MaxConnections)
-	if err != nil {
-		return explainListen("--listen", fmt.Errorf("serve: %w", err))
-	}
+	numbers.Watch(metrics.Sources{Storage: store, Turns: turns, Streams: streams, CertificateEnd: certs.notAfter})
+	bound := addresses{public: doors.public.Addr().String(), plain: doors.plainAddr(), admin: admin.Addr().String(), ca: certs.caFile}
 	var door *gate // nil: the process never sleeps
 	if s.ExitWhenIdle > 0 {
-		door = newGate(public)
-		public, handler = door, door.requests(handler)
+		door = newGate(doors.public)
+		doors.public, handler = door, door.requests(handler)
 	}
-	defer public.Close()
-	numbers.Watch(sources)
-	admin, err := api.Listen(s.Admin, 256)
-	if err != nil {
-		return explainListen("--admin", fmt.Errorf("serve: admin: %w", err))
-	}
-	defer admin.Close()
-	bound.public, bound.admin = public.Addr().String(), admin.Addr().String()
 
 	// The first actor to end ends them all; each is then interrupted in this order.
 	var g run.Group
@@ -245,6 +238,11 @@ func (s *serve) run(ctx context.Context, set *functions.Set, out, errOut io.Writ
 		tokens.Watch(watching, hangup, log)
 		return nil
 	}, func(error) { unwatch() })
+	keeping, letGo := context.WithCancel(context.Background())
+	g.Add(func() error {
+		certs.run(keeping)
+		return nil
+	}, func(error) { letGo() })
 	turns.AddTo(&g, s.Drain)
 	// The servers outlive all that: while functions drain they answer what they can,
 	// and say 503 to new events and on /readyz.
@@ -252,9 +250,12 @@ func (s *serve) run(ctx context.Context, set *functions.Set, out, errOut io.Writ
 	drained := make(chan struct{})
 	done := sync.OnceFunc(func() { close(drained) })
 	group.Add(g.Run, func(error) { stop() })
-	server := api.Server(handler, tlsConfig, log)
+	server := api.Server(handler, certs.config, log)
 	server.ConnState = numbers.Connection
-	addServer(&group, server, public, drained, done)
+	addServer(&group, server, doors.public, drained, done)
+	if doors.plain != nil {
+		addServer(&group, api.Server(certs.challenges(api.Redirect(options, publicPort(doors))), nil, log), doors.plain, drained, done)
+	}
 	addServer(&group, api.Server(api.Admin(options), nil, log), admin, drained, done)
 
 	s.sayReady(out, log, bound, tokens != nil)
@@ -319,13 +320,23 @@ func (s *serve) tlsDir() string {
 // tokens loads them, and refuses to serve the world without any.
 func (s *serve) tokens() (*api.Tokens, error) {
 	tokens, err := api.LoadTokens(s.TokenFile, os.Getenv("INTURN_TOKEN"))
-	if err != nil || tokens != nil || s.InsecureNoAuth || isLoopback(s.Listen) {
+	if err != nil || tokens != nil || s.InsecureNoAuth {
 		return tokens, err
 	}
-	return nil, &cli.Hint{
-		Err:  fmt.Errorf("%s is not loopback, and there are no tokens: everyone could do everything", s.Listen),
-		Hint: "set INTURN_TOKEN or --token-file, or listen on 127.0.0.1, or say --insecure-no-auth",
+	const everyone = "and there are no tokens: everyone could do everything"
+	switch {
+	case !isLoopback(s.Listen):
+		return nil, &cli.Hint{
+			Err:  fmt.Errorf("%s is not loopback, %s", s.Listen, everyone),
+			Hint: "set INTURN_TOKEN or --token-file, or listen on 127.0.0.1, or say --insecure-no-auth",
+		}
+	case s.forTheWorld():
+		return nil, &cli.Hint{
+			Err:  fmt.Errorf("--tls acme and --trusted-proxy are for clients from elsewhere, %s", everyone),
+			Hint: "set INTURN_TOKEN or --token-file, or say --insecure-no-auth",
+		}
 	}
+	return nil, nil
 }
 
 func isLoopback(addr string) bool {
@@ -382,15 +393,8 @@ func (s *serve) logger(w io.Writer) (*slog.Logger, *slog.LevelVar) {
 
 // sayReady logs the addresses, and on a terminal prints a line that can be pasted.
 func (s *serve) sayReady(out io.Writer, log *slog.Logger, a addresses, auth bool) {
-	scheme := "https"
-	if s.TLS == tlsOff {
-		scheme = "http"
-	}
-	url := scheme + "://" + a.public
-	if host, port, err := net.SplitHostPort(a.public); err == nil && net.ParseIP(host).IsUnspecified() {
-		url = scheme + "://" + net.JoinHostPort("localhost", port) // no certificate is for [::]
-	}
-	log.Info("ready", "listen", a.public, "admin", a.admin, "url", url, "db", s.DB, "ca", a.ca, "version", version)
+	url := s.url(a)
+	log.Info("ready", "listen", a.public, "http_listen", a.plain, "admin", a.admin, "url", url, "db", s.DB, "ca", a.ca, "version", version)
 	if s.quiet || !isTerminal(out) {
 		return
 	}

@@ -62,6 +62,23 @@ func readPrivateFile(name string) ([]byte, error) {
 	return data, nil
 }
 
+// readBounded reads a file that another program wrote.
+func readBounded(name string) ([]byte, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, maxFile+1))
+	if err != nil {
+		return nil, err // names the file
+	}
+	if len(data) > maxFile {
+		return nil, fmt.Errorf("%s is longer than %d KiB", name, maxFile>>10)
+	}
+	return data, nil
+}
+
 // createFile writes a new file with mode 0600 that is there as a whole or not at
 // all, also after a power cut. Of several processes one succeeds, the others get
 // fs.ErrExist.

@@ -1,10 +1,13 @@
 // Package tls makes the server's TLS configuration. It is the only package that
-// knows certificates.
+// knows certificates. There are three ways to come by one:
 //
-// Self-signed mode, for a start without any authority: a local CA is made once and
-// kept in a folder; clients are given ca.pem. The server's own certificate, the
-// leaf, is signed by it, lives in memory only and is made anew at every start and
-// whenever a third of its time is left.
+//	SelfSigned  a local CA, for a start without any authority
+//	OpenACME    an authority on the internet, such as Let's Encrypt
+//	OpenPair    two files that somebody else looks after
+//
+// SelfSigned makes its CA once and keeps it in a folder; clients are given ca.pem.
+// The server's own certificate, the leaf, is signed by it, lives in memory only and
+// is made anew at every start and whenever a third of its time is left.
 package tls
 
 import (
@@ -77,15 +80,14 @@ func (l *Local) Config() *stdtls.Config {
 	}
 }
 
+// NotAfter returns when the certificate ends that a new connection would get.
+func (l *Local) NotAfter() time.Time {
+	cert, _ := l.certificate(nil)
+	return cert.Leaf.NotAfter
+}
+
 // CAFile returns the path of the CA's certificate, for curl --cacert.
 func (l *Local) CAFile() string { return l.caFile }
-
-// NotAfter returns when the certificate ends that clients are shown.
-func (l *Local) NotAfter() time.Time {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.leaf.Leaf.NotAfter
-}
 
 // certificate renews at a handshake: the leaf matters only then, and there is no
 // goroutine to stop. Disk errors are logged and don't fail the handshake.

@@ -71,6 +71,13 @@ type Options struct {
 	// machine itself. None: any name.
 	Hosts []string
 
+	// Proxies are those whose X-Forwarded-For and X-Forwarded-Proto go into the log.
+	Proxies Proxies
+
+	// Warning says what is wrong with the certificates, for people; "" for nothing.
+	// /readyz passes it on and stays ready. May be nil.
+	Warning func() string
+
 	// AccountState says what the process does with an account now: idle, ready,
 	// running, retrying, parked or stuck. Nil: the file alone is asked.
 	AccountState func(clientID string) string

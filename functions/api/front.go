@@ -165,10 +165,14 @@ func (a *api) logRequest(x *exchange, r *http.Request, start time.Time) {
 	if !a.Log.Enabled(ctx, level) {
 		return
 	}
+	remote, scheme := a.Proxies.client(r)
 	attrs := make([]slog.Attr, 0, 12)
 	attrs = append(attrs, slog.String("request_id", x.requestID), slog.String("method", cut(r.Method, 32)),
 		slog.String("route", r.Pattern), slog.Int("status", x.status),
-		slog.Duration("took", a.Now().Sub(start)), slog.String("remote", r.RemoteAddr))
+		slog.Duration("took", a.Now().Sub(start)), slog.String("remote", remote))
+	if scheme != "" {
+		attrs = append(attrs, slog.String("scheme", scheme))
+	}
 	if x.token != "" {
 		attrs = append(attrs, slog.String("token_name", x.token))
 	}

@@ -130,6 +130,9 @@ func TestHealth(t *testing.T) {
 	wantJSON(t, request(h, "GET", "/healthz", ""), 200, `{"status":"ok"}`)
 	wantJSON(t, request(h, "GET", "/readyz", ""), 200, `{"status":"ready"}`)
 	wantProblem(t, request(h, "GET", "/other", ""), 404, "not-found")
+	// A certificate that is about to end is said, and the server stays ready.
+	warned := Admin(Options{Store: s, Warning: func() string { return "it ends" }})
+	wantJSON(t, request(warned, "GET", "/readyz", ""), 200, `{"status":"ready","warning":"it ends"}`)
 	for _, tt := range []struct {
 		err  error
 		name string

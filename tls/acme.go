@@ -1,0 +1,345 @@
+package tls
+
+import (
+	"context"
+	stdtls "crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/caddyserver/certmagic"
+)
+
+// manageEvery is how often whatever is missing is begun anew: a library's own
+// retrying may have ended for good, as it does after a full disk.
+const manageEvery = time.Hour
+
+const acmeTLS = "acme-tls/1" // RFC 8737, section 6.2
+
+// ACMEOptions of OpenACME.
+type ACMEOptions struct {
+	Domains []string // at least one; host names in ASCII
+	Email   string   // for the authority to write to; may be ""
+	Dir     string   // folder of account, keys and certificates; it is made
+
+	CA       string // URL of the authority's directory; "": Let's Encrypt
+	RootFile string // PEM file with whom to trust when asking the authority; "": the system's
+
+	// Public is the address that port 443 of every domain leads to. Plain is the one
+	// that port 80 leads to and Challenges serves; nil: only 443 is used.
+	Public, Plain net.Addr
+
+	Now func() time.Time // nil: time.Now
+	Log *slog.Logger
+
+	// For tests.
+	renewBefore float64                                   // renewed when so much of its life is left; 0: a third
+	storage     func(certmagic.Storage) certmagic.Storage // between the library and the folder
+}
+
+// ACME has a certificate for each domain from an authority that speaks ACME
+// (RFC 8555), by the challenges HTTP-01 (RFC 8555, section 8.3) and TLS-ALPN-01
+// (RFC 8737), and renews it when a third of its time is left. It is safe for
+// concurrent use. Certificates are kept, and served while the authority is away.
+type ACME struct {
+	domains []string
+	dir, ca string
+	plain   bool
+	cache   *certmagic.Cache
+	config  *certmagic.Config
+	issuer  *certmagic.ACMEIssuer
+	now     func() time.Time
+	log     *slog.Logger
+
+	complained atomic.Int64 // Unix seconds; see certificate
+}
+
+// OpenACME opens the folder and loads the certificates that are there. It asks
+// nobody; Run does. Errors name the option or file, and what to do. Close it.
+func OpenACME(o ACMEOptions) (*ACME, error) {
+	a := &ACME{dir: o.Dir, ca: o.CA, plain: o.Plain != nil, now: o.Now, log: o.Log}
+	if a.now == nil {
+		a.now = time.Now
+	}
+	for _, name := range o.Domains {
+		if err := CheckDomain(name); err != nil {
+			return nil, fmt.Errorf("tls: %w", err)
+		}
+		if name = strings.ToLower(name); !slices.Contains(a.domains, name) {
+			a.domains = append(a.domains, name)
+		}
+	}
+	if len(a.domains) == 0 {
+		return nil, errors.New("tls: no domain to ask a certificate for")
+	}
+	if a.ca == "" {
+		a.ca = certmagic.LetsEncryptProductionCA
+	}
+	roots, err := readRoots(o.RootFile)
+	if err != nil {
+		return nil, fmt.Errorf("tls: %w", err)
+	}
+	if err := makePrivateFolder(o.Dir); err != nil {
+		return nil, fmt.Errorf("tls: %w", err)
+	}
+	a.open(o, roots)
+	for _, name := range a.domains {
+		switch _, err := a.config.CacheManagedCertificate(context.Background(), name); {
+		case err == nil:
+			a.log.Info("certificate loaded", "domain", name, "ends", a.leaf(name).NotAfter)
+		case !errors.Is(err, fs.ErrNotExist):
+			a.log.Error("the kept certificate can't be used; another one is asked for", "domain", name, "folder", o.Dir, "err", err)
+		}
+	}
+	return a, nil
+}
+
+// open makes the library's parts. Nothing is left to its package-wide defaults.
+func (a *ACME) open(o ACMEOptions, roots *x509.CertPool) {
+	logger := bridge(a.log)
+	var storage certmagic.Storage = newStorage(o.Dir)
+	if o.storage != nil {
+		storage = o.storage(storage)
+	}
+	a.cache = certmagic.NewCache(certmagic.CacheOptions{
+		GetConfigForCert: func(certmagic.Certificate) (*certmagic.Config, error) { return a.config, nil },
+		Logger:           logger,
+	})
+	a.config = certmagic.New(a.cache, certmagic.Config{
+		Storage:            storage,
+		Logger:             logger,
+		DefaultServerName:  a.domains[0], // for clients that name none
+		RenewalWindowRatio: o.renewBefore,
+		// Stapling asks the authority before a kept certificate is served, and authorities
+		// have given up OCSP for short lives.
+		OCSP:           certmagic.OCSPConfig{DisableStapling: true},
+		OnEvent:        a.heard,
+		ShouldEmitFunc: func(event string) bool { return event == obtained },
+	})
+	template := certmagic.ACMEIssuer{
+		CA: a.ca, Email: o.Email, Agreed: true, TrustedRoots: roots, Logger: logger,
+		AltTLSALPNPort: port(o.Public), ListenHost: host(o.Public),
+		DisableHTTPChallenge: !a.plain, AltHTTPPort: port(o.Plain),
+	}
+	a.issuer = certmagic.NewACMEIssuer(a.config, template)
+	a.config.Issuers = []certmagic.Issuer{newOrders{a.issuer}}
+}
+
+// newOrders is the library's issuer under another type. For its own the library
+// orders a renewal as the replacement of the former certificate (RFC 9773, section
+// 5), which authorities refuse to another account, every time: after --acme-email was
+// changed nothing would ever be renewed.
+type newOrders struct{ *certmagic.ACMEIssuer }
+
+const obtained = "cert_obtained" // an event of the library
+
+func (a *ACME) heard(_ context.Context, event string, data map[string]any) error {
+	if event == obtained {
+		a.log.Info("certificate obtained", "domain", data["identifier"], "renewal", data["renewal"])
+	}
+	return nil
+}
+
+// Run obtains what is missing and renews what is about to end, until ctx ends. What
+// fails is in the log and tried again, for ever.
+func (a *ACME) Run(ctx context.Context) {
+	tick := time.NewTicker(manageEvery)
+	defer tick.Stop()
+	a.run(ctx, tick.C)
+}
+
+func (a *ACME) run(ctx context.Context, again <-chan time.Time) {
+	for {
+		for _, name := range a.domains {
+			if a.leaf(name) == nil {
+				a.log.Warn("waiting for a certificate: handshakes fail until it is there", "domain", name, "authority", a.ca, "challenges", a.challenges())
+			}
+		}
+		// A round ends the one before: its attempts would hold the names' locks.
+		round, end := context.WithCancel(ctx)
+		_ = a.config.ManageAsync(round, a.domains) // what can fail is logged in the background
+		if err := a.cache.RenewManagedCertificates(round); err != nil {
+			a.log.Error("renew certificates", "err", err)
+		}
+		select {
+		case <-again:
+			end()
+		case <-ctx.Done():
+			end()
+			return
+		}
+	}
+}
+
+func (a *ACME) challenges() string {
+	if a.plain {
+		return "the authority must reach this server on port 80 or 443 of the domain"
+	}
+	return "the authority must reach this server on port 443 of the domain"
+}
+
+// Close ends what OpenACME began.
+func (a *ACME) Close() { a.cache.Stop() }
+
+// Config returns the server's configuration.
+func (a *ACME) Config() *stdtls.Config {
+	return &stdtls.Config{
+		MinVersion:     stdtls.VersionTLS12,
+		NextProtos:     []string{"h2", "http/1.1", acmeTLS},
+		GetCertificate: a.certificate,
+	}
+}
+
+// certificate answers challenges and clients. For a name that is not ours, or has no
+// certificate yet, it returns none, which crypto/tls tells the client as
+// unrecognized_name.
+func (a *ACME) certificate(hello *stdtls.ClientHelloInfo) (*stdtls.Certificate, error) {
+	name := hello.ServerName
+	if name == "" {
+		name = a.domains[0]
+	}
+	if !a.owns(name) {
+		return nil, nil
+	}
+	challenge := slices.Equal(hello.SupportedProtos, []string{acmeTLS})
+	if !challenge && a.leaf(name) == nil {
+		a.complain(name)
+		return nil, nil
+	}
+	return a.config.GetCertificate(hello)
+}
+
+// complain says that a client was turned away, at most every ten seconds.
+func (a *ACME) complain(name string) {
+	now, last := a.now().Unix(), a.complained.Load()
+	if now-last >= 10 && a.complained.CompareAndSwap(last, now) {
+		a.log.Warn("handshake refused: the certificate is still awaited", "domain", strings.ToLower(name))
+	}
+}
+
+func (a *ACME) owns(name string) bool {
+	return slices.ContainsFunc(a.domains, func(d string) bool { return strings.EqualFold(d, strings.TrimSuffix(name, ".")) })
+}
+
+// Challenges answers the authority's requests for HTTP-01 and hands all others to next.
+func (a *ACME) Challenges(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		name := r.Host
+		if h, _, err := net.SplitHostPort(name); err == nil {
+			name = h
+		}
+		if a.owns(name) && a.issuer.HandleHTTPChallenge(w, r) {
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// leaf returns the certificate that is served for one of the domains, nil for none yet.
+func (a *ACME) leaf(domain string) *x509.Certificate {
+	var last *x509.Certificate
+	for _, c := range a.cache.AllMatchingCertificates(strings.ToLower(strings.TrimSuffix(domain, "."))) {
+		if last == nil || c.Leaf.NotAfter.After(last.NotAfter) {
+			last = c.Leaf
+		}
+	}
+	return last
+}
+
+// NotAfter returns when the first of the certificates ends; the zero time if one is
+// not there yet.
+func (a *ACME) NotAfter() time.Time {
+	var first time.Time
+	for _, name := range a.domains {
+		leaf := a.leaf(name)
+		if leaf == nil {
+			return time.Time{}
+		}
+		if first.IsZero() || leaf.NotAfter.Before(first) {
+			first = leaf.NotAfter
+		}
+	}
+	return first
+}
+
+// Warning says for people which certificates are not there or about to end; "" if
+// all is well.
+func (a *ACME) Warning() string {
+	var all []string
+	for _, name := range a.domains {
+		if w := warning(name, a.leaf(name), a.now()); w != "" {
+			all = append(all, w)
+		}
+	}
+	return strings.Join(all, "; ")
+}
+
+// warning is for a certificate that should have been renewed for some time: a fifth
+// of its life is left.
+func warning(name string, leaf *x509.Certificate, now time.Time) string {
+	switch {
+	case leaf == nil:
+		return "there is no certificate for " + name + " yet"
+	case now.After(leaf.NotAfter):
+		return "the certificate for " + name + " ended at " + leaf.NotAfter.UTC().Format(time.RFC3339)
+	case leaf.NotAfter.Sub(now) < leaf.NotAfter.Sub(leaf.NotBefore)/5:
+		return "the certificate for " + name + " ends at " + leaf.NotAfter.UTC().Format(time.RFC3339)
+	}
+	return ""
+}
+
+// CheckDomain says what is wrong with a name that a certificate is to be asked for
+// by the challenges that there are.
+func CheckDomain(name string) error {
+	_, noIP := netip.ParseAddr(name)
+	switch err := checkHost(name); {
+	case noIP == nil:
+		return fmt.Errorf("domain %q: must be a host name, not an address", name)
+	case strings.HasPrefix(name, "*."):
+		return fmt.Errorf("domain %.300q: must not have a wildcard, which HTTP-01 and TLS-ALPN-01 can't prove: name each host", name)
+	case err != nil:
+		return fmt.Errorf("domain %.300q: %w", name, err)
+	case !strings.Contains(name, "."):
+		return fmt.Errorf("domain %q: must be a name that the authority can look up, such as events.example.com", name)
+	}
+	return nil
+}
+
+// readRoots reads a PEM file of certificates; nil for no file.
+func readRoots(file string) (*x509.CertPool, error) {
+	if file == "" {
+		return nil, nil
+	}
+	data, err := readBounded(file)
+	if err != nil {
+		return nil, fmt.Errorf("root: %w", err)
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(data) {
+		return nil, fmt.Errorf("root: %s: there is no certificate in it; it must be a PEM file", file)
+	}
+	return pool, nil
+}
+
+func port(a net.Addr) int {
+	if tcp, ok := a.(*net.TCPAddr); ok {
+		return tcp.Port
+	}
+	return 0
+}
+
+func host(a net.Addr) string {
+	if tcp, ok := a.(*net.TCPAddr); ok && !tcp.IP.IsUnspecified() {
+		return tcp.IP.String()
+	}
+	return ""
+}
