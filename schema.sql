@@ -52,8 +52,10 @@ UNION ALL
 SELECT client_id, seq FROM outbox WHERE seq > (SELECT filed FROM owner);
 
 -- What of the outbox is still to run: small and hot. An account's order is turn.
--- turn is the event's seq until a person asks for another run of it. The key is
--- the order in which lanes are read, so reading a lane is one range of this table.
+-- turn is the event's seq until a person asks for another run of it: then it is a
+-- new number of the same counter, and in a replay that number minus 2^62. Replayed
+-- events so come before everything else of their account, in an order of their own.
+-- The key is the order in which lanes are read: a lane is one range of this table.
 CREATE TABLE pending (
   client_id TEXT    NOT NULL,
   turn      INTEGER NOT NULL,
@@ -62,20 +64,32 @@ CREATE TABLE pending (
   PRIMARY KEY (client_id, turn)
 ) STRICT, WITHOUT ROWID;
 
--- Every account that ever sent an event, and what holds it now. The columns after
--- parked speak of one event, the account's head (head_seq), and are empty when
--- nothing is being retried: a settle without failures never writes here.
+-- Every account that ever sent an event, and what holds it now. parked to last_error
+-- speak of one event, the account's head (head_seq), and are empty when nothing is
+-- being retried: a settle without failures never writes here.
+--
+-- A replay is a range that still waits: ordering one writes this row alone. Its
+-- events become pending a few hundred at a time, and keep their results until then.
+-- replay_settled leaves out what was settled after it was ordered.
 CREATE TABLE accounts (
   client_id  TEXT    NOT NULL PRIMARY KEY,
   parked     INTEGER NOT NULL DEFAULT 0 CHECK (parked IN (0, 1)), -- waits for a person
   head_seq   INTEGER,
   attempts   INTEGER NOT NULL DEFAULT 0,  -- attempts of the head that were begun and not settled
   next_at    INTEGER,                     -- not before this time
-  last_error TEXT
+  last_error TEXT,
+  paused     INTEGER NOT NULL DEFAULT 0 CHECK (paused IN (0, 1)), -- by an operator
+  replay_next    INTEGER,                 -- seq: what is before it runs again already
+  replay_to      INTEGER,                 -- the last seq of the range
+  replay_settled INTEGER                  -- the last results.settled that is run again
 ) STRICT, WITHOUT ROWID;
 
--- Recovery needs the few accounts that something holds, not all of them.
-CREATE INDEX accounts_held ON accounts (client_id) WHERE attempts > 0 OR parked = 1;
+-- Recovery needs the few accounts that something holds, not all of them; operators
+-- list those that are parked or paused. Who was never held is in none of these.
+CREATE INDEX accounts_held ON accounts (client_id)
+  WHERE attempts > 0 OR parked = 1 OR paused = 1 OR replay_next IS NOT NULL;
+CREATE INDEX accounts_parked ON accounts (client_id) WHERE parked = 1;
+CREATE INDEX accounts_paused ON accounts (client_id) WHERE paused = 1;
 
 -- How an event ended. Written in the transaction that removes it from pending and
 -- runs its effect. settled is the place in the order of all settles: within an
@@ -92,6 +106,55 @@ CREATE TABLE results (
   output      TEXT,                -- JSON, what the effect returned
   error       TEXT                 -- why it is dead
 ) STRICT;
+
+-- Operators list what was set aside, and run all of it again.
+CREATE INDEX results_dead ON results (seq) WHERE status = 'dead';
+
+-- The earlier runs of an event, as results. A row is moved here in the transaction
+-- that makes its event pending again, so an event is either pending or in results.
+CREATE TABLE runs (
+  seq         INTEGER NOT NULL,
+  run         INTEGER NOT NULL,    -- from 1, without a gap up to the run in results or pending
+  turn        INTEGER NOT NULL,
+  settled     INTEGER NOT NULL,
+  status      TEXT    NOT NULL CHECK (status IN ('done', 'dead')),
+  attempts    INTEGER NOT NULL,
+  started_at  INTEGER NOT NULL,
+  finished_at INTEGER NOT NULL,
+  output      TEXT,
+  error       TEXT,
+  PRIMARY KEY (seq, run)
+) STRICT, WITHOUT ROWID;
+
+-- Types that an operator paused; the empty one stands for everything.
+CREATE TABLE pauses (
+  type   TEXT    NOT NULL PRIMARY KEY,
+  since  INTEGER NOT NULL,
+  who    TEXT    NOT NULL,
+  reason TEXT    NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- What operators did, each row written in the transaction that did it. A bulk act
+-- has a row of its own, whose answer says how far it is, and one for each account or
+-- event. key is an operator's and belongs to no account: it is unique in the file.
+CREATE TABLE audit (
+  id        INTEGER NOT NULL PRIMARY KEY,
+  at        INTEGER NOT NULL,
+  who       TEXT    NOT NULL,
+  verb      TEXT    NOT NULL,
+  client_id TEXT,                  -- NULL: of a type or of everything
+  type      TEXT,
+  seq       INTEGER,               -- these three as the operator named them
+  to_seq    INTEGER,
+  run       INTEGER,
+  reason    TEXT    NOT NULL,
+  bulk      INTEGER,               -- 0: a bulk act; else the id of the one this is a part of
+  key       TEXT,                  -- Idempotency-Key
+  answer    TEXT    NOT NULL       -- JSON object
+) STRICT;
+
+CREATE UNIQUE INDEX audit_key ON audit (key) WHERE key IS NOT NULL;
+CREATE INDEX audit_account ON audit (client_id, id) WHERE client_id IS NOT NULL;
 
 -- The version of each function's own tables (functions.Tables).
 CREATE TABLE function_tables (

@@ -151,6 +151,7 @@ func (s *serve) run(ctx context.Context, set *functions.Set, out, errOut io.Writ
 	turns := runner.New(runner.Options{
 		Store: store, Functions: set, Log: log, Observer: numbers, Pollers: s.Pollers, InFlight: s.InFlight, Slice: s.Slice,
 	})
+	store.OnChange(turns.Changed)
 	store.OnAppend(turns.Appended)
 	turns.Start(store.Backlog())
 

@@ -53,15 +53,35 @@ func (d *DB) Account(ctx context.Context, clientID string) (Account, error) {
 func (d *DB) Accounts(ctx context.Context, f AccountFilter) ([]Account, error) {
 	ctx, cancel := context.WithTimeout(ctx, readTime)
 	defer cancel()
+	table, where := "accounts a", "a.client_id > ?"
+	if f.Paused {
+		table, where = "accounts a INDEXED BY accounts_paused", where+" AND a.paused = 1"
+	}
+	if f.Parked {
+		table, where = "accounts a INDEXED BY accounts_parked", where+" AND a.parked = 1"
+	}
 	d.guard.Lock()
 	defer d.guard.Unlock()
-	rows, err := d.reads.Accounts(ctx, q.AccountsParams{After: f.After, Page: int64(min(max(f.Limit, 1), 1000))})
+	rows, err := d.queryer().QueryContext(ctx, `SELECT a.client_id, a.parked, a.head_seq, a.attempts, a.next_at, a.last_error,
+			a.paused, a.replay_next, a.replay_to, (SELECT count(*) FROM pending p WHERE p.client_id = a.client_id),
+			coalesce((SELECT p.seq FROM pending p WHERE p.client_id = a.client_id ORDER BY p.turn LIMIT 1), 0)
+		FROM `+table+" WHERE "+where+" ORDER BY a.client_id LIMIT ?", f.After, page(f.Limit))
 	if err != nil {
 		return nil, fmt.Errorf("list accounts: %w", err)
 	}
-	accounts := make([]Account, len(rows))
-	for i, row := range rows {
-		accounts[i] = account(q.AccountRow(row))
+	defer rows.Close()
+	accounts := []Account{}
+	for rows.Next() {
+		var r q.AccountRow
+		err := rows.Scan(&r.ClientID, &r.Parked, &r.HeadSeq, &r.Attempts, &r.NextAt, &r.LastError,
+			&r.Paused, &r.ReplayNext, &r.ReplayTo, &r.Pending, &r.FirstSeq)
+		if err != nil {
+			return nil, fmt.Errorf("list accounts: %w", err)
+		}
+		accounts = append(accounts, account(r))
+	}
+	if err := rows.Err(); err != nil {
+		return nil, fmt.Errorf("list accounts: %w", err)
 	}
 	return accounts, nil
 }
@@ -70,6 +90,7 @@ func account(r q.AccountRow) Account {
 	a := Account{
 		ClientID: r.ClientID, Pending: int(r.Pending), HeadSeq: r.FirstSeq, Parked: r.Parked == 1,
 		Attempts: int(r.Attempts), LastError: r.LastError.String,
+		Paused: r.Paused == 1, ReplayNext: r.ReplayNext.Int64, ReplayTo: r.ReplayTo.Int64,
 	}
 	if r.NextAt.Valid {
 		a.NextAt = unixMicro(r.NextAt.Int64)

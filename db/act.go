@@ -2,10 +2,10 @@ package db
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
+	"unicode/utf8"
 )
 
 // Verb is what an operator can do.
@@ -106,7 +106,92 @@ func (e *HeadMovedError) Error() string {
 // ErrNotFound: the account, or the event, never was. ErrBadAct, ErrKeyReused, and
 // the storage's errors as of Settle.
 func (d *DB) Act(ctx context.Context, a Act) (Acted, error) {
-	return Acted{}, errors.New("not built yet")
+	if err := a.check(); err != nil {
+		return Acted{}, err
+	}
+	op := &actOp{act: a, caller: newCaller()}
+	if a.Verb == Replay {
+		var err error
+		if op.finished, err = d.finished(ctx, a); err != nil {
+			return Acted{}, err
+		}
+	}
+	if err := d.committer.submit(op); err != nil {
+		return Acted{}, err
+	}
+	select {
+	case <-op.done:
+		return op.acted, op.err
+	case <-ctx.Done():
+		return Acted{}, ctx.Err()
+	}
+}
+
+// Bounds of what an operator writes, in bytes.
+const (
+	maxOperator = 256  // Who and Key
+	maxWhy      = 4096 // Reason
+)
+
+func badAct(format string, args ...any) error {
+	return fmt.Errorf("%w: %s", ErrBadAct, fmt.Sprintf(format, args...))
+}
+
+// check refuses what a verb doesn't take, so that no field is silently left out.
+func (a *Act) check() error {
+	wants := func(name string, want, is bool) error {
+		if want && !is {
+			return badAct("%s needs a %s", a.Verb, name)
+		}
+		return nil
+	}
+	refuses := func(name string, is bool) error {
+		if is {
+			return badAct("%s takes no %s", a.Verb, name)
+		}
+		return nil
+	}
+	errs := []error{checkOperator(a.Who, a.Reason, a.Key)}
+	switch a.Verb {
+	case Pause, Resume:
+		if a.ClientID != "" {
+			errs = append(errs, refuses("type beside an account", a.Type != ""))
+		}
+		errs = append(errs, refuses("seq", a.Seq != 0), refuses("to", a.To != 0), refuses("run", a.Run != 0))
+	case Retry, Skip:
+		errs = append(errs, wants("client_id", true, a.ClientID != ""), wants("seq, the account's head", true, a.Seq > 0),
+			refuses("type", a.Type != ""), refuses("to", a.To != 0), refuses("run", a.Run != 0))
+	case Redrive:
+		errs = append(errs, wants("seq, the dead event", true, a.Seq > 0), refuses("type", a.Type != ""), refuses("to", a.To != 0))
+		if a.Run < 0 {
+			errs = append(errs, badAct("a run is 1 or more"))
+		}
+	case Replay:
+		errs = append(errs, wants("client_id", true, a.ClientID != ""), refuses("type", a.Type != ""), refuses("run", a.Run != 0))
+		if a.Seq < 0 || a.To < 0 || a.To > 0 && a.To < a.Seq {
+			errs = append(errs, badAct("a replay goes from a seq to the same or a greater one"))
+		}
+	default:
+		return badAct("there is no verb %.20q", a.Verb)
+	}
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func checkOperator(who, reason, key string) error {
+	switch {
+	case len(who) > maxOperator || len(key) > maxOperator:
+		return badAct("the operator's name and the key are at most %d bytes", maxOperator)
+	case len(reason) > maxWhy:
+		return badAct("the reason is at most %d bytes", maxWhy)
+	case !utf8.ValidString(who + reason + key):
+		return badAct("the operator's name, the reason and the key must be UTF-8")
+	}
+	return nil
 }
 
 // Bulk is an Act on many: Retry and Skip on every parked account, Redrive on every
@@ -130,67 +215,4 @@ type Bulked struct {
 	ID    int64 // of the first row in audit; 0 for a dry run
 	Count int64 // accounts or events it was done to; in a dry run, would be done to
 	Again bool  // Key was used for this before, and it had ended
-}
-
-// ActAll does b, 500 accounts or events a transaction, each with its own row in
-// audit, and returns when it has come to the end. If ctx ends first, what was done
-// stays done: see Bulk.Key. Errors as of Act.
-func (d *DB) ActAll(ctx context.Context, b Bulk) (Bulked, error) {
-	return Bulked{}, errors.New("not built yet")
-}
-
-// AuditFilter selects rows of audit. Zero fields select everything.
-type AuditFilter struct {
-	ClientID string
-	Verb     Verb
-	Before   int64 // only rows with a smaller id
-	Limit    int   // 1 to 1000
-}
-
-// Audited is a row of audit: what an operator did.
-type Audited struct {
-	ID     int64
-	At     time.Time
-	Act    Act
-	Answer json.RawMessage // a JSON object, of what was answered then
-}
-
-// Audit lists what operators did, the newest first.
-func (d *DB) Audit(ctx context.Context, f AuditFilter) ([]Audited, error) {
-	return nil, errors.New("not built yet")
-}
-
-// DeadFilter selects events that were set aside. Zero fields select everything.
-type DeadFilter struct {
-	Type     string
-	ClientID string
-	Since    time.Time // only what ended at this time or later
-	After    int64     // only events with a greater seq
-	Limit    int       // 1 to 1000
-}
-
-// Dead lists events that were set aside, in the order of seq. It reads an index of
-// them alone.
-func (d *DB) Dead(ctx context.Context, f DeadFilter) ([]Stored, error) {
-	return nil, errors.New("not built yet")
-}
-
-// Runs returns the earlier runs of an event, the first one first: those that a
-// Redrive or a Replay took the place of.
-func (d *DB) Runs(ctx context.Context, seq int64) ([]Result, error) {
-	return nil, errors.New("not built yet")
-}
-
-// PausedType is a Pause of one type, or of everything.
-type PausedType struct {
-	Type   string // "" for everything
-	Since  time.Time
-	Who    string
-	Reason string
-}
-
-// Pauses lists the types that are paused, by name; everything, if it is paused, is
-// the first.
-func (d *DB) Pauses(ctx context.Context) ([]PausedType, error) {
-	return nil, errors.New("not built yet")
 }

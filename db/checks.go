@@ -14,12 +14,15 @@ import "fmt"
 //	orphan-pending   pending without its event, or under another account   (promise 3)
 //	orphan-result    a result without its event                            (promise 4)
 //	pending-twice    one event is pending twice                            (promise 2)
-//	settled-pending  a run is settled and still pending                    (promises 2, 4)
-//	overtaken        settled before an earlier turn of its account         (promise 3)
+//	settled-pending  an event is settled and still pending                 (promises 2, 4)
+//	run              an event's runs are not 1, 2, … up to the present one (promises 2, 4)
+//	overtaken        settled before an earlier turn of its account, or replayed in
+//	                 another order than that of seq                        (promise 3)
 //	counter          a counter would give out a number that is used        (promises 2, 3, 6)
 //	history          an account's history lacks an event, or has one that isn't its
 //	account          an account's row is missing, or is held by an event
 //	                 that is not the first to run                          (promise 5)
+//	audit            something was paused or run again, and nothing says who did that
 //	value            a column has a value that its CHECK refuses: SQLite leaves those
 //	                 out where it opens a file for reading
 //	invariant-query  the query of a function's invariant can't run
@@ -40,7 +43,8 @@ var checks = []Invariant{
 		FROM pragma_application_id WHERE application_id <> %[1]d`, applicationID)},
 	{kindSchema, fmt.Sprintf(`SELECT format('user_version is %%d, not %d', user_version)
 		FROM pragma_user_version WHERE user_version <> %[1]d`, schemaVersion)},
-	{kindSchema, `WITH wanted (name) AS (VALUES ('owner'), ('outbox'), ('history'), ('pending'), ('accounts'), ('results'), ('function_tables'))
+	{kindSchema, `WITH wanted (name) AS (VALUES ('owner'), ('outbox'), ('history'), ('pending'), ('accounts'), ('results'), ('function_tables'),
+			('runs'), ('pauses'), ('audit'))
 		SELECT format('table %s is missing', name) FROM wanted
 		WHERE name NOT IN (SELECT name FROM sqlite_schema WHERE type = 'table')`},
 	{kindSchema, `SELECT 'outbox has no unique key (message_id, client_id)' WHERE NOT EXISTS (
@@ -48,6 +52,8 @@ var checks = []Invariant{
 		(SELECT group_concat(name, ',') FROM (SELECT name FROM pragma_index_info(i.name) ORDER BY seqno)) = 'message_id,client_id')`},
 	{"value", `SELECT format('%s of %s is %s', name, key, quote(value)) FROM (
 			SELECT 'status' AS name, 'seq ' || seq AS key, status AS value FROM results WHERE status NOT IN ('done', 'dead')
+			UNION ALL SELECT 'status', 'run ' || run || ' of seq ' || seq, status FROM runs WHERE status NOT IN ('done', 'dead')
+			UNION ALL SELECT 'paused', 'account ' || client_id, paused FROM accounts WHERE paused NOT IN (0, 1)
 			UNION ALL SELECT 'parked', 'account ' || client_id, parked FROM accounts WHERE parked NOT IN (0, 1)
 			UNION ALL SELECT 'clean', 'owner', clean FROM owner WHERE clean NOT IN (0, 1)
 			UNION ALL SELECT 'one', 'owner', one FROM owner WHERE one <> 1)`},
@@ -64,24 +70,44 @@ var checks = []Invariant{
 		FROM results r LEFT JOIN outbox o ON o.seq = r.seq WHERE o.seq IS NULL`},
 	{"pending-twice", `SELECT format('seq %d is pending %d times', seq, count(*)) FROM pending GROUP BY seq HAVING count(*) > 1`},
 	{"settled-pending", `SELECT format('run %d of seq %d of %s is pending, run %d is settled', p.run, p.seq, p.client_id, r.run)
-		FROM pending p JOIN results r ON r.seq = p.seq WHERE p.run <= r.run`},
-	// A pending turn counts as one that will be settled after all others.
+		FROM pending p JOIN results r ON r.seq = p.seq`},
+	{"orphan-result", `SELECT format('run %d of seq %d is kept, and the event is not', k.run, k.seq)
+		FROM runs k LEFT JOIN outbox o ON o.seq = k.seq WHERE o.seq IS NULL`},
+	{"run", `SELECT format('seq %d is at run %d, and %d earlier ones are kept', seq, run, kept) FROM (
+			SELECT c.seq, c.run, (SELECT count(*) FROM runs k WHERE k.seq = c.seq AND k.run BETWEEN 1 AND c.run - 1) AS kept
+			FROM (SELECT seq, run FROM results UNION ALL SELECT seq, run FROM pending) c)
+		WHERE kept <> run - 1`},
+	{"run", `SELECT format('run %d of seq %d is kept as an earlier one, and the present one is %d', k.run, k.seq, c.run)
+		FROM (SELECT r.seq, r.run FROM results r UNION ALL SELECT p.seq, p.run FROM pending p) c JOIN runs k ON k.seq = c.seq WHERE k.run >= c.run`},
+	// A pending turn counts as one that will be settled after all others. Replayed
+	// events have turns below 0 and an order of their own.
 	{"overtaken", `SELECT format('turn %d of %s was settled before turn %d', turn, client_id, before) FROM (
 			SELECT client_id, turn, settled, lag(settled) OVER account AS last, lag(turn) OVER account AS before FROM (
 				SELECT o.client_id, r.turn, r.settled FROM results r CROSS JOIN outbox o ON o.seq = r.seq
+				UNION ALL SELECT o.client_id, k.turn, k.settled FROM runs k CROSS JOIN outbox o ON o.seq = k.seq
 				UNION ALL SELECT client_id, turn, NULL FROM pending)
-			WINDOW account AS (PARTITION BY client_id ORDER BY turn))
+			WINDOW account AS (PARTITION BY client_id, turn < 0 ORDER BY turn))
 		WHERE settled IS NOT NULL AND before IS NOT NULL AND settled <= coalesce(last, settled)`},
-	{"counter", `SELECT format('next_seq is %d, but %s %d is used', next_seq, what, used) FROM owner, (
+	// Where seq falls, another replay has begun; each was ordered.
+	{"overtaken", `SELECT format('the replayed events of %s begin again %d times, and %d replays were ordered', client_id, begins, ordered) FROM (
+			SELECT client_id, count(*) AS begins, (SELECT count(*) FROM audit a WHERE a.client_id = e.client_id AND a.verb = 'replay') AS ordered FROM (
+				SELECT client_id, seq, lag(seq) OVER (PARTITION BY client_id ORDER BY turn) AS before FROM (
+					SELECT o.client_id, r.seq, r.turn FROM results r CROSS JOIN outbox o ON o.seq = r.seq WHERE r.turn < 0
+					UNION ALL SELECT o.client_id, k.seq, k.turn FROM runs k CROSS JOIN outbox o ON o.seq = k.seq WHERE k.turn < 0
+					UNION ALL SELECT client_id, seq, turn FROM pending WHERE turn < 0)) e
+			WHERE before IS NULL OR seq <= before GROUP BY client_id)
+		WHERE begins > ordered`},
+	{"counter", fmt.Sprintf(`SELECT format('next_seq is %%d, but %%s %%d is used', next_seq, what, used) FROM owner, (
 			SELECT 'seq' AS what, max(seq) AS used FROM outbox
 			UNION ALL SELECT 'filed seq', filed FROM owner
-			UNION ALL SELECT 'turn', max(turn) FROM pending
-			UNION ALL SELECT 'turn', max(turn) FROM results)
-		WHERE used >= next_seq`},
+			UNION ALL SELECT 'turn', max(iif(turn < 0, turn - (%[1]d), turn)) FROM pending
+			UNION ALL SELECT 'turn', max(iif(turn < 0, turn - (%[1]d), turn)) FROM results
+			UNION ALL SELECT 'turn', max(iif(turn < 0, turn - (%[1]d), turn)) FROM runs)
+		WHERE used >= next_seq`, int64(ReplayTurns))},
 	{"counter", `SELECT format('next_settled is %d, but %d is used', next_settled, used)
-		FROM owner, (SELECT max(settled) AS used FROM results) WHERE used >= next_settled`},
+		FROM owner, (SELECT max(settled) AS used FROM results UNION ALL SELECT max(settled) FROM runs) WHERE used >= next_settled`},
 	{"counter", `SELECT format('place %d in the order of settles is used %d times', settled, count(*))
-		FROM results GROUP BY settled HAVING count(*) > 1`},
+		FROM (SELECT settled FROM results UNION ALL SELECT settled FROM runs) GROUP BY settled HAVING count(*) > 1`},
 	{"history", `SELECT format('seq %d is not in the history of %s', o.seq, o.client_id)
 		FROM outbox o NOT INDEXED LEFT JOIN history h ON h.client_id = o.client_id AND h.seq = o.seq
 		WHERE o.seq <= (SELECT filed FROM owner) AND h.seq IS NULL`},
@@ -97,4 +123,17 @@ var checks = []Invariant{
 		FROM accounts WHERE head_seq IS NULL AND (parked OR attempts <> 0 OR next_at IS NOT NULL)`},
 	{"account", `SELECT format('account %s names seq %d, which neither was attempted nor is parked', client_id, head_seq)
 		FROM accounts WHERE head_seq IS NOT NULL AND attempts = 0 AND NOT parked`},
+	{"account", `SELECT format('the replay of account %s goes from %s to %s, up to settle %s', client_id,
+			quote(replay_next), quote(replay_to), quote(replay_settled))
+		FROM accounts WHERE (replay_next IS NULL) <> (replay_to IS NULL) OR (replay_next IS NULL) <> (replay_settled IS NULL)`},
+	{"audit", `SELECT format('run %d of seq %d of %s was not the last, and nobody redrove or replayed it', k.run, k.seq, o.client_id)
+		FROM runs k JOIN outbox o ON o.seq = k.seq WHERE NOT EXISTS (SELECT 1 FROM audit a
+			WHERE a.client_id = o.client_id AND (a.verb = 'replay' OR a.verb = 'redrive' AND a.seq = k.seq))`},
+	{"audit", `SELECT format('account %s is paused, and nobody did that', client_id) FROM accounts c
+		WHERE paused AND NOT EXISTS (SELECT 1 FROM audit a WHERE a.client_id = c.client_id AND a.verb = 'pause')`},
+	{"audit", `SELECT format('type %s is paused, and nobody did that', quote(type)) FROM pauses p
+		WHERE NOT EXISTS (SELECT 1 FROM audit a WHERE a.verb = 'pause' AND a.client_id IS NULL AND coalesce(a.type, '') = p.type)`},
+	{"audit", `SELECT format('row %d of the audit is a part of bulk act %d, which is not there', a.id, a.bulk)
+		FROM audit a LEFT JOIN audit b ON b.id = a.bulk AND b.bulk = 0 WHERE a.bulk > 0 AND b.id IS NULL`},
+	{"audit", `SELECT format('row %d of the audit has no JSON as its answer', id) FROM audit WHERE NOT json_valid(answer)`},
 }

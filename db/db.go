@@ -6,6 +6,7 @@
 //	Append   outbox  + pending            accepted: the answer leaves after the fsync
 //	Hold     accounts                     an attempt failed: the event keeps its place
 //	Settle   pending - , effect, results  done or dead, in one transaction
+//	Act      what an operator does, and its row in audit
 //
 // One goroutine, the committer, owns the only write connection. Every write is an
 // operation that waits in its queue; what waits together is committed together,
@@ -33,8 +34,8 @@ type Options struct {
 	Schema string   // the text of schema.sql
 	Tables []Tables // of the functions, for each in order of version
 	Check  Check    // of what effects emit; nil checks nothing
-	// Bounds of the backlog, in events; 0 is no bound. Those of parked accounts count
-	// against MaxAccountPending alone.
+	// Bounds of the backlog, in events; 0 is no bound. Those of parked and of paused
+	// accounts count against MaxAccountPending alone.
 	MaxPending        int
 	MaxAccountPending int
 	Log               *slog.Logger // nil: none
@@ -57,8 +58,10 @@ type DB struct {
 	filer     *filer // nil until open has succeeded
 	pace      pace
 	backlog   []Backlog
+	paused    []string // types, as found
 	unclean   bool
 	onAppend  atomic.Pointer[func([]Event)]
+	onChange  atomic.Pointer[func([]Change)]
 	closeOnce sync.Once
 	closeErr  error
 }
@@ -178,7 +181,7 @@ func (d *DB) connect(dsn string, o Options) (*writer, error) {
 	w := &writer{
 		conn: conn, log: o.Log, check: o.Check, observer: o.Observer,
 		limits:      limits{pending: o.MaxPending, accountPending: o.MaxAccountPending},
-		mirror:      mirror{backlog: map[string]int{}, parked: map[string]struct{}{}, known: map[string]struct{}{}},
+		mirror:      mirror{backlog: map[string]int{}, resting: map[string]rest{}, known: map[string]struct{}{}},
 		effectStmts: map[string]*sql.Stmt{},
 		effects:     newEffectLoop(),
 		effectTimer: time.NewTimer(time.Hour),
@@ -225,16 +228,20 @@ func (d *DB) recover(ctx context.Context, w *writer) error {
 		return err
 	}
 	for _, b := range backlogs {
-		h := held[b.ClientID]
-		a := Backlog{ClientID: b.ClientID, Events: int(b.Events), HeadTurn: b.HeadTurn, HeadSeq: h.HeadSeq.Int64, Attempts: int(h.Attempts), Parked: h.Parked == 1}
-		if h.NextAt.Valid {
-			a.NextAt = time.UnixMicro(h.NextAt.Int64)
+		d.found(w, held[b.ClientID], b)
+		delete(held, b.ClientID)
+	}
+	for clientID, h := range held {
+		if h.Paused == 1 || h.ReplayNext.Valid {
+			d.found(w, h, q.BacklogsRow{ClientID: clientID})
 		}
-		d.backlog = append(d.backlog, a)
-		w.addBacklog(b.ClientID, a.Events)
-		if a.Parked {
-			w.turnParked(b.ClientID)
-		}
+	}
+	pauses, err := d.reads.Pauses(ctx)
+	if err != nil {
+		return err
+	}
+	for _, p := range pauses {
+		d.paused = append(d.paused, p.Type)
 	}
 	d.stand()
 	return nil
@@ -246,9 +253,37 @@ func (d *DB) stand() {
 	d.standing.runnable.Store(int64(d.committer.w.total))
 }
 
-// Backlog returns the accounts that had pending events when the file was opened,
-// and whether the last owner ended without closing it.
-func (d *DB) Backlog() (accounts []Backlog, unclean bool) { return d.backlog, d.unclean }
+func (d *DB) found(w *writer, h q.HeldRow, b q.BacklogsRow) {
+	a := Backlog{
+		ClientID: b.ClientID, Events: int(b.Events), HeadTurn: b.HeadTurn, HeadSeq: h.HeadSeq.Int64, Attempts: int(h.Attempts),
+		Parked: h.Parked == 1, Paused: h.Paused == 1, Replaying: h.ReplayNext.Valid,
+	}
+	if h.NextAt.Valid {
+		a.NextAt = time.UnixMicro(h.NextAt.Int64)
+	}
+	d.backlog = append(d.backlog, a)
+	w.addBacklog(b.ClientID, a.Events)
+	var r rest
+	if a.Parked {
+		r |= restParked
+	}
+	if a.Paused {
+		r |= restPaused
+	}
+	w.setRest(b.ClientID, r)
+}
+
+// Backlog returns the accounts that had pending events when the file was opened, or
+// that are paused or replayed; the types that were paused ("" is everything); and
+// whether the last owner ended without closing it.
+func (d *DB) Backlog() (accounts []Backlog, paused []string, unclean bool) {
+	return d.backlog, d.paused, d.unclean
+}
+
+// OnChange sets the function that hears of every Change after its commit, in the
+// order of commits, and before OnAppend's hears of the same commit's events. It is
+// called as OnAppend's is.
+func (d *DB) OnChange(fn func([]Change)) { d.onChange.Store(&fn) }
 
 // Epoch is the number of this ownership of the file: each is greater than those before
 // it. It doesn't change while the database is open.
@@ -261,6 +296,9 @@ func (d *DB) OnAppend(fn func([]Event)) { d.onAppend.Store(&fn) }
 
 // committed runs after each commit, before the callers are answered.
 func (d *DB) committed(published []Event, settled []int64) {
+	if fn, changes := d.onChange.Load(), d.committer.w.changes; fn != nil && len(changes) > 0 {
+		(*fn)(changes)
+	}
 	if fn := d.onAppend.Load(); fn != nil && len(published) > 0 {
 		(*fn)(published)
 	}

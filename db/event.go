@@ -21,7 +21,7 @@ type Event struct {
 	Seq        int64     // place in the outbox, from 1, never reused
 	ReceivedAt time.Time // when it was accepted, to the microsecond
 
-	Turn    int64 // place in the account's order
+	Turn    int64 // place in the account's order; see ReplayTurns
 	Run     int64 // 1, or more when a person asked for another run
 	Attempt int   // 1 for the first attempt of this run
 }
@@ -115,13 +115,32 @@ type Hold struct {
 	Error    string
 }
 
-// Backlog is one account's share of pending, as recovery finds it.
+// Backlog is one account as recovery finds it: one that has pending events, or that
+// an operator paused or replays.
 type Backlog struct {
+	ClientID  string
+	Events    int
+	HeadTurn  int64 // of the first of them
+	HeadSeq   int64 // of the held head, 0 if nothing is held
+	Attempts  int
+	NextAt    time.Time
+	Parked    bool
+	Paused    bool
+	Replaying bool // see Unroll
+}
+
+// Change is what an operator's act, or a Hold, left of an account; or, if ClientID
+// is empty, of a type. What stands in it is what the file says after that commit.
+type Change struct {
 	ClientID string
-	Events   int
-	HeadTurn int64 // of the first of them
-	HeadSeq  int64 // of the held head, 0 if nothing is held
-	Attempts int
-	NextAt   time.Time
-	Parked   bool
+	Type     string // "" with an empty ClientID: everything
+	Paused   bool
+	Turn     int64 // what is accepted or ordered from now on has this one or a greater one
+
+	// Of an account only.
+	Parked    bool
+	Attempts  int // of the head
+	NextAt    time.Time
+	Replaying bool // a replay waits for Unroll
+	Reread    bool // other events are pending than were handed over: they must be read again
 }

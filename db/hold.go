@@ -44,9 +44,12 @@ func (w *writer) hold(h Hold) error {
 	if n != 1 {
 		return refusal{ErrSuperseded}
 	}
-	w.park(ev.ClientID, h.Park)
+	w.rest(ev.ClientID, restParked, h.Park)
 	if h.Attempts == 0 && !h.Park {
-		return w.q.ReleaseAccount(background, ev.ClientID)
+		if err := w.q.ReleaseAccount(background, ev.ClientID); err != nil {
+			return fmt.Errorf("release account: %w", err)
+		}
+		return w.changed(ev.ClientID, false)
 	}
 	p := q.HoldAccountParams{
 		ClientID:  ev.ClientID,
@@ -59,5 +62,14 @@ func (w *writer) hold(h Hold) error {
 	} else {
 		p.NextAt = sql.NullInt64{Int64: h.NextAt.UnixMicro(), Valid: true}
 	}
-	return w.q.HoldAccount(background, p)
+	row, err := w.q.HoldAccount(background, p)
+	if err != nil {
+		return fmt.Errorf("hold account: %w", err)
+	}
+	c := Change{ClientID: ev.ClientID, Paused: row.Paused == 1, Replaying: row.ReplayNext.Valid, Parked: h.Park, Attempts: h.Attempts}
+	if !h.Park {
+		c.NextAt = h.NextAt
+	}
+	w.changes = append(w.changes, c)
+	return nil
 }

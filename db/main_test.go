@@ -245,6 +245,8 @@ func ended(op operation) <-chan struct{} {
 		return op.done
 	case *holdOp:
 		return op.done
+	case *actOp:
+		return op.done
 	}
 	panic(fmt.Sprintf("ended: %T", op))
 }

@@ -50,6 +50,53 @@ var migrations = []string{
 	       strftime('%Y-%m-%dT%H:%M:%fZ', r.finished_at / 1e6, 'unixepoch') AS finished,
 	       o.request_id
 	FROM outbox o LEFT JOIN results r ON r.seq = o.seq;`,
+	// What operators do: pauses, replays, earlier runs, audit.
+	`ALTER TABLE accounts ADD COLUMN paused INTEGER NOT NULL DEFAULT 0 CHECK (paused IN (0, 1));
+ALTER TABLE accounts ADD COLUMN replay_next INTEGER;
+ALTER TABLE accounts ADD COLUMN replay_to INTEGER;
+ALTER TABLE accounts ADD COLUMN replay_settled INTEGER;
+DROP INDEX accounts_held;
+CREATE INDEX accounts_held ON accounts (client_id)
+  WHERE attempts > 0 OR parked = 1 OR paused = 1 OR replay_next IS NOT NULL;
+CREATE INDEX accounts_parked ON accounts (client_id) WHERE parked = 1;
+CREATE INDEX accounts_paused ON accounts (client_id) WHERE paused = 1;
+CREATE INDEX results_dead ON results (seq) WHERE status = 'dead';
+CREATE TABLE runs (
+  seq         INTEGER NOT NULL,
+  run         INTEGER NOT NULL,
+  turn        INTEGER NOT NULL,
+  settled     INTEGER NOT NULL,
+  status      TEXT    NOT NULL CHECK (status IN ('done', 'dead')),
+  attempts    INTEGER NOT NULL,
+  started_at  INTEGER NOT NULL,
+  finished_at INTEGER NOT NULL,
+  output      TEXT,
+  error       TEXT,
+  PRIMARY KEY (seq, run)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE pauses (
+  type   TEXT    NOT NULL PRIMARY KEY,
+  since  INTEGER NOT NULL,
+  who    TEXT    NOT NULL,
+  reason TEXT    NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE TABLE audit (
+  id        INTEGER NOT NULL PRIMARY KEY,
+  at        INTEGER NOT NULL,
+  who       TEXT    NOT NULL,
+  verb      TEXT    NOT NULL,
+  client_id TEXT,
+  type      TEXT,
+  seq       INTEGER,
+  to_seq    INTEGER,
+  run       INTEGER,
+  reason    TEXT    NOT NULL,
+  bulk      INTEGER,
+  key       TEXT,
+  answer    TEXT    NOT NULL
+) STRICT;
+CREATE UNIQUE INDEX audit_key ON audit (key) WHERE key IS NOT NULL;
+CREATE INDEX audit_account ON audit (client_id, id) WHERE client_id IS NOT NULL;`,
 }
 
 // migrate brings an older file to schemaVersion in one transaction, after a copy

@@ -102,7 +102,7 @@ func TestMigrationOfOldFiles(t *testing.T) {
 			if ev := appendEvent(t, d, event("a", "new")); ev.Seq != 5 {
 				t.Errorf("the next event has seq %d", ev.Seq)
 			}
-			backlog, unclean := d.Backlog()
+			backlog, _, unclean := d.Backlog()
 			if len(backlog) != 2 || !unclean {
 				t.Errorf("%+v, %v", backlog, unclean)
 			}

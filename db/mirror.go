@@ -9,21 +9,32 @@ type mirror struct {
 	nextSeq     int64
 	nextSettled int64
 	pending     int            // events of all accounts
-	total       int            // runnable events: pending ones of accounts that are not parked
+	total       int            // runnable events: pending ones of accounts that don't rest
 	backlog     map[string]int // pending events of an account
-	parked      map[string]struct{}
+	resting     map[string]rest
 	known       map[string]struct{}
 	published   []Event  // new events of this transaction, in order
 	settled     []int64  // seqs settled by this transaction
 	dead        []string // types of those of them that were set aside
+	changes     []Change // of this transaction, in order
 	undo        []undo
 }
+
+// rest says why an account runs nothing. Its events then count against its own bound
+// alone: they can't be worked off, and must not close the door to others.
+type rest uint8
+
+const (
+	restParked rest = 1 << iota // waits for a person
+	restPaused                  // was paused by one
+)
 
 type undo struct {
 	clientID string
 	delta    int  // to be taken back from the backlog
 	known    bool // to be forgotten
-	parked   bool // was parked or unparked
+	rested   bool // rested as was says
+	was      rest
 }
 
 // maxKnown bounds the memory of accounts that have a row; forgetting costs only a
@@ -33,11 +44,11 @@ const maxKnown = 1 << 17
 type mark struct {
 	nextSeq, nextSettled     int64
 	published, settled, undo int
-	dead                     int
+	dead, changes            int
 }
 
 func (m *mirror) mark() mark {
-	return mark{m.nextSeq, m.nextSettled, len(m.published), len(m.settled), len(m.undo), len(m.dead)}
+	return mark{m.nextSeq, m.nextSettled, len(m.published), len(m.settled), len(m.undo), len(m.dead), len(m.changes)}
 }
 
 func (m *mirror) restore(k mark) {
@@ -46,21 +57,22 @@ func (m *mirror) restore(k mark) {
 		if u.known {
 			delete(m.known, u.clientID)
 		}
-		if u.parked {
-			m.turnParked(u.clientID)
+		if u.rested {
+			m.setRest(u.clientID, u.was)
 		}
 		m.addBacklog(u.clientID, -u.delta)
 	}
 	m.undo = m.undo[:k.undo]
 	m.published = m.published[:k.published]
-	m.settled, m.dead = m.settled[:k.settled], m.dead[:k.dead]
+	m.settled, m.dead, m.changes = m.settled[:k.settled], m.dead[:k.dead], m.changes[:k.changes]
 	m.nextSeq, m.nextSettled = k.nextSeq, k.nextSettled
 }
 
 // begin forgets the last transaction's lists.
 func (m *mirror) begin() {
 	clear(m.published) // so that payloads are not kept alive
-	m.published, m.settled, m.undo, m.dead = m.published[:0], m.settled[:0], m.undo[:0], m.dead[:0]
+	m.published, m.settled, m.undo = m.published[:0], m.settled[:0], m.undo[:0]
+	m.dead, m.changes = m.dead[:0], m.changes[:0]
 	if len(m.known) > maxKnown {
 		clear(m.known)
 	}
@@ -76,22 +88,31 @@ func (m *mirror) know(clientID string) {
 	m.known[clientID] = struct{}{}
 }
 
-// park notes whether the account waits for a person. Its events then count against
-// its own bound alone: they can't be worked off, and must not close the door to others.
-func (m *mirror) park(clientID string, parked bool) {
-	if _, is := m.parked[clientID]; is != parked {
-		m.undo = append(m.undo, undo{clientID: clientID, parked: true})
-		m.turnParked(clientID)
+// rest notes that the account rests for this reason, or no longer does.
+func (m *mirror) rest(clientID string, why rest, on bool) {
+	was := m.resting[clientID]
+	is := was &^ why
+	if on {
+		is |= why
+	}
+	if is != was {
+		m.undo = append(m.undo, undo{clientID: clientID, rested: true, was: was})
+		m.setRest(clientID, is)
 	}
 }
 
-func (m *mirror) turnParked(clientID string) {
-	if _, is := m.parked[clientID]; is {
-		delete(m.parked, clientID)
-		m.total += m.backlog[clientID]
-	} else {
-		m.parked[clientID] = struct{}{}
+func (m *mirror) setRest(clientID string, is rest) {
+	was := m.resting[clientID]
+	switch {
+	case was == 0 && is != 0:
 		m.total -= m.backlog[clientID]
+	case was != 0 && is == 0:
+		m.total += m.backlog[clientID]
+	}
+	if is == 0 {
+		delete(m.resting, clientID)
+	} else {
+		m.resting[clientID] = is
 	}
 }
 
@@ -100,7 +121,7 @@ func (m *mirror) addBacklog(clientID string, delta int) {
 		return
 	}
 	m.pending += delta
-	if _, parked := m.parked[clientID]; !parked {
+	if m.resting[clientID] == 0 {
 		m.total += delta
 	}
 	if n := m.backlog[clientID] + delta; n == 0 {

@@ -226,7 +226,7 @@ func TestSecondOpenWaits(t *testing.T) {
 	}
 	d := <-second
 	defer d.Close()
-	accounts, unclean := d.Backlog()
+	accounts, _, unclean := d.Backlog()
 	if unclean || len(accounts) != 1 || accounts[0].Events != 2 {
 		t.Errorf("taken over: %v, unclean %v", accounts, unclean)
 	}

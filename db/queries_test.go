@@ -53,8 +53,6 @@ func TestQueries(t *testing.T) {
 			t.Errorf("got %+v, %v\nwant %+v", got, err, want)
 		}
 	}
-	text := func(s string) sql.NullString { return sql.NullString{String: s, Valid: true} }
-	number := func(n int64) sql.NullInt64 { return sql.NullInt64{Int64: n, Valid: true} }
 
 	ok(x.CreateOwner(ctx, q.CreateOwnerParams{Epoch: 11, Name: "n1", Since: 12}))
 	want("SELECT * FROM owner", "[1 11 n1 12 0 1 1 0]")
@@ -93,24 +91,48 @@ func TestQueries(t *testing.T) {
 	backlogs, err := x.Backlogs(ctx)
 	same(backlogs, err, []q.BacklogsRow{{ClientID: "c", Events: 1, HeadTurn: 31}})
 	ok(x.InsertAccount(ctx, "c"))
-	ok(x.HoldAccount(ctx, q.HoldAccountParams{HeadSeq: number(41), Attempts: 42, NextAt: number(43), Parked: 1, LastError: text("e"), ClientID: "c"}))
-	row := q.AccountRow{ClientID: "c", Parked: 1, HeadSeq: number(41), Attempts: 42, NextAt: number(43), LastError: text("e"), Pending: 1, FirstSeq: 32}
+	ok(x.PauseAccount(ctx, q.PauseAccountParams{Paused: 1, ClientID: "c"}))
+	ok(x.SetReplay(ctx, q.SetReplayParams{ReplayNext: number(44), ReplayTo: number(45), ReplaySettled: number(46), ClientID: "c"}))
+	hold, err := x.HoldAccount(ctx, q.HoldAccountParams{HeadSeq: number(41), Attempts: 42, NextAt: number(43), Parked: 1, LastError: text("e"), ClientID: "c"})
+	same(hold, err, q.HoldAccountRow{Paused: 1, ReplayNext: number(44)})
+	row := q.AccountRow{ClientID: "c", Parked: 1, HeadSeq: number(41), Attempts: 42, NextAt: number(43), LastError: text("e"),
+		Paused: 1, ReplayNext: number(44), ReplayTo: number(45), Pending: 1, FirstSeq: 32}
 	account, err := x.Account(ctx, "c")
 	same(account, err, row)
-	accounts, err := x.Accounts(ctx, q.AccountsParams{After: "b", Page: 5})
-	same(accounts, err, []q.AccountsRow{q.AccountsRow(row)})
+	standing, err := x.Standing(ctx, "c")
+	same(standing, err, q.StandingRow{Parked: 1, Paused: 1, HeadSeq: number(41), Attempts: 42, NextAt: number(43), ReplayNext: number(44)})
+	ranges, err := x.ReplayRange(ctx, "c")
+	same(ranges, err, q.ReplayRangeRow{ReplayNext: number(44), ReplayTo: number(45), ReplaySettled: number(46)})
+	first, err := x.Head(ctx, "c")
+	same(first, err, q.HeadRow{Turn: 31, Seq: 32, Run: 33})
+	held, err := x.Held(ctx)
+	same(held, err, []q.HeldRow{{ClientID: "c", HeadSeq: number(41), Attempts: 42, NextAt: number(43), Parked: 1, Paused: 1, ReplayNext: number(44)}})
 	ok(x.ReleaseAccount(ctx, "c"))
 	one(x.DeletePending(ctx, q.DeletePendingParams{ClientID: "c", Turn: 31, Seq: 32, Run: 33}))
 
 	ok(x.InsertAccount(ctx, "c"))
 	ok(x.InsertAccount(ctx, "c"))
 	ok(x.InsertAccount(ctx, "other"))
-	ok(x.HoldAccount(ctx, q.HoldAccountParams{HeadSeq: number(41), Attempts: 42, NextAt: number(43), Parked: 1, LastError: text("e"), ClientID: "c"}))
-	want("SELECT client_id, parked, head_seq, attempts, next_at, last_error FROM accounts", "[c 1 41 42 43 e other 0 <nil> 0 <nil> <nil>]")
-	held, err := x.Held(ctx)
-	same(held, err, []q.HeldRow{{ClientID: "c", HeadSeq: number(41), Attempts: 42, NextAt: number(43), Parked: 1}})
-	ok(x.ReleaseAccount(ctx, "c"))
-	want("SELECT client_id, parked, head_seq, attempts, next_at, last_error FROM accounts", "[c 0 <nil> 0 <nil> <nil> other 0 <nil> 0 <nil> <nil>]")
+	want("SELECT * FROM accounts", "[c 0 <nil> 0 <nil> <nil> 1 44 45 46 other 0 <nil> 0 <nil> <nil> 0 <nil> <nil> <nil>]")
+
+	one(x.PauseType(ctx, q.PauseTypeParams{Type: "t", Since: 71, Who: "w", Reason: "y"}))
+	pauses, err := x.Pauses(ctx)
+	same(pauses, err, []q.Pause{{Type: "t", Since: 71, Who: "w", Reason: "y"}})
+	one(x.ResumeType(ctx, "t"))
+	want("SELECT count(*) FROM pauses", "[0]")
+
+	id, err := x.InsertAudit(ctx, q.InsertAuditParams{At: 81, Who: "w", Verb: "v", ClientID: text("c"), Type: text("t"), Seq: number(82),
+		ToSeq: number(83), Run: number(84), Reason: "y", Bulk: sql.NullInt64{Valid: true}, Key: text("k"), Answer: "a"})
+	same(id, err, int64(1))
+	want("SELECT * FROM audit", "[1 81 w v c t 82 83 84 y 0 k a]")
+	byKey, err := x.AuditByKey(ctx, text("k"))
+	same(byKey, err, q.AuditByKeyRow{ID: 1, At: 81, Verb: "v", ClientID: text("c"), Type: text("t"), Seq: number(82), ToSeq: number(83), Run: number(84),
+		Bulk: sql.NullInt64{Valid: true}, Answer: "a"})
+	was, err := x.WasDone(ctx, q.WasDoneParams{ClientID: text("c"), Verb: "v", Seq: number(82)})
+	same(was, err, int64(1))
+	ok(x.AnswerAudit(ctx, q.AnswerAuditParams{Answer: "b", ID: 1}))
+	answer, err := x.AuditAnswer(ctx, 1)
+	same(answer, err, "b")
 
 	ok(x.InsertResult(ctx, q.InsertResultParams{Seq: 21, Run: 51, Turn: 52, Settled: 53, Status: "dead", Attempts: 54, StartedAt: 55, FinishedAt: 56, Output: text("o"), Error: text("e")}))
 	want("SELECT * FROM results", "[21 51 52 53 dead 54 55 56 o e]")
@@ -119,6 +141,19 @@ func TestQueries(t *testing.T) {
 	found, err := x.Find(ctx, q.FindParams{ClientID: "c", MessageID: "m"})
 	same(found, err, q.FindRow{Seq: 21, ClientID: "c", MessageID: "m", Type: "t", Payload: "p", ReceivedAt: 22, RequestID: "r", Attrs: text("a"),
 		Status: text("dead"), Run: number(51), Attempts: number(54), StartedAt: number(55), FinishedAt: number(56), Output: text("o"), Error: text("e")})
+
+	of, err := x.EventOf(ctx, 21)
+	same(of, err, q.EventOfRow{ClientID: "c", Type: "t"})
+	ending, err := x.Ending(ctx, 21)
+	same(ending, err, q.EndingRow{Run: 51, Settled: 53, Status: "dead"})
+	one(x.KeepRun(ctx, 21))
+	want("SELECT * FROM runs", "[21 51 52 53 dead 54 55 56 o e]")
+	last, err := x.LastRun(ctx, 21)
+	same(last, err, int64(51))
+	kept, err := x.Runs(ctx, 21)
+	same(kept, err, []q.RunsRow{{Run: 51, Status: "dead", Attempts: 54, StartedAt: 55, FinishedAt: 56, Output: text("o"), Error: text("e")}})
+	one(x.DeleteResult(ctx, 21))
+	want("SELECT count(*) FROM results", "[0]")
 
 	ok(x.SaveTableVersion(ctx, q.SaveTableVersionParams{Function: "f", Version: 61}))
 	ok(x.SaveTableVersion(ctx, q.SaveTableVersionParams{Function: "f", Version: 62}))
@@ -131,4 +166,4 @@ func TestQueries(t *testing.T) {
 	}
 }
 
-const queriesTested = 28
+const queriesTested = 46

@@ -15,6 +15,9 @@ import (
 // readTime bounds a read: one that is forgotten would keep the WAL from being reset.
 const readTime = 10 * time.Second
 
+// longReadTime is readTime for an operator's act on an account with a long history.
+const longReadTime = time.Minute
+
 // laneQuery is one range of pending's key. It is read row by row, so that it can
 // end where enough bytes are there.
 const laneQuery = `SELECT p.turn, p.run, o.seq, o.message_id, o.type, o.payload, o.received_at, o.request_id, o.attrs
@@ -74,7 +77,7 @@ func (d *DB) Find(ctx context.Context, clientID, messageID string) (Stored, erro
 func (d *DB) Events(ctx context.Context, f Filter) ([]Stored, error) {
 	ctx, cancel := context.WithTimeout(ctx, readTime)
 	defer cancel()
-	f.Limit = min(max(f.Limit, 1), 1000)
+	f.Limit = page(f.Limit)
 	if f.ClientID == "" {
 		return d.list(ctx, "outbox o", "", f)
 	}
@@ -107,13 +110,19 @@ func (d *DB) list(ctx context.Context, from, where string, f Filter, args ...any
 	default:
 		conditions, args = append(conditions, "r.status = ?"), append(args, string(f.State))
 	}
+	from += " LEFT JOIN results r ON r.seq = o.seq WHERE " + strings.Join(conditions, " AND ")
+	return d.stored(ctx, from, "o.seq", f.Limit, args)
+}
+
+// stored reads events: from is the query's part between FROM and ORDER BY, with the
+// tables outbox o and results r.
+func (d *DB) stored(ctx context.Context, from, order string, limit int, args []any) ([]Stored, error) {
 	query := `SELECT o.seq, o.client_id, o.message_id, o.type, o.payload, o.received_at, o.request_id, o.attrs,
 			r.status, r.run, r.attempts, r.started_at, r.finished_at, r.output, r.error
-		FROM ` + from + ` LEFT JOIN results r ON r.seq = o.seq
-		WHERE ` + strings.Join(conditions, " AND ") + ` ORDER BY o.seq LIMIT ?`
+		FROM ` + from + fmt.Sprintf(" ORDER BY %s LIMIT %d", order, limit)
 	d.guard.Lock()
 	defer d.guard.Unlock()
-	rows, err := d.queryer().QueryContext(ctx, query, append(args, f.Limit)...)
+	rows, err := d.queryer().QueryContext(ctx, query, args...)
 	if err != nil {
 		return nil, fmt.Errorf("list events: %w", err)
 	}

@@ -283,7 +283,7 @@ func TestRefusedGroupLeavesNoTrace(t *testing.T) {
 func TestRecovery(t *testing.T) {
 	path := tempFile(t)
 	d := open(t, options(t, path))
-	if accounts, unclean := d.Backlog(); len(accounts) != 0 || unclean {
+	if accounts, _, unclean := d.Backlog(); len(accounts) != 0 || unclean {
 		t.Errorf("a new file has backlog %v, unclean %v", accounts, unclean)
 	}
 	a1 := appendEvent(t, d, event("a", "m1"))
@@ -299,7 +299,7 @@ func TestRecovery(t *testing.T) {
 	}
 	for _, clean := range []bool{true, false} {
 		d = open(t, options(t, path))
-		accounts, unclean := d.Backlog()
+		accounts, _, unclean := d.Backlog()
 		if unclean == clean {
 			t.Errorf("unclean is %v after a close in order: %v", unclean, clean)
 		}

@@ -82,7 +82,7 @@ func (w *writer) settle(s *Settlement) error {
 	if n != 1 {
 		return refusal{ErrSuperseded}
 	}
-	w.park(ev.ClientID, false)
+	w.rest(ev.ClientID, restParked, false)
 	w.pend(ev.ClientID, -1)
 	var output, reason sql.NullString
 	if s.Status == Dead {

@@ -59,11 +59,25 @@ type Function struct {
 
 // Policy says how a function's failures are handled. Zero fields keep the default.
 type Policy struct {
-	Attempts int           // until the event is given up; default 20
-	First    time.Duration // wait after the first failure; default 1 s; doubles each time
-	Top      time.Duration // longest wait; default 5 min
-	Timeout  time.Duration // of one attempt; default 5 min
+	Attempts  int           // until the event is given up; default 20
+	First     time.Duration // wait after the first failure; default 1 s
+	Factor    float64       // by which the wait grows each time, 1 or more; default 2
+	Top       time.Duration // longest wait; default 5 min
+	Jitter    float64       // the part of a wait that is random, up to 1; default 0.5; below 0: none
+	Timeout   time.Duration // of one attempt; default 5 min
+	Exhausted Exhausted     // what happens when the attempts are used up; default ThenPark
 }
+
+// Exhausted is what happens to an event that has used up its attempts.
+type Exhausted int
+
+const (
+	// ThenPark: the account waits until an operator retries or skips the event. Nothing is
+	// overtaken.
+	ThenPark Exhausted = iota
+	// ThenDead: the event is set aside as dead and the account goes on, as after Reject.
+	ThenDead
+)
 
 // An Option of New.
 type Option func(*Function)
@@ -127,7 +141,7 @@ func New[P any](name string, work func(context.Context, Event, P) (Effect, error
 			_, err := decode(payload)
 			return err
 		},
-		policy: Policy{Attempts: 20, First: time.Second, Top: 5 * time.Minute, Timeout: 5 * time.Minute},
+		policy: Policy{Attempts: 20, First: time.Second, Factor: 2, Top: 5 * time.Minute, Jitter: 0.5, Timeout: 5 * time.Minute},
 	}
 	def := f.policy
 	for _, o := range opts {
@@ -136,6 +150,9 @@ func New[P any](name string, work func(context.Context, Event, P) (Effect, error
 	f.policy = f.policy.or(def)
 	if err := CheckType(name); err != nil {
 		panic(fmt.Sprintf("functions.New(%q): %v", name, err))
+	}
+	if p := f.policy; !(p.Factor >= 1) || !(p.Jitter <= 1) || p.Exhausted != ThenPark && p.Exhausted != ThenDead {
+		panic(fmt.Sprintf("functions.New(%q): a policy's Factor is 1 or more, its Jitter at most 1, Exhausted ThenPark or ThenDead: %+v", name, p))
 	}
 	for i, t := range f.tables {
 		if t.Version != i+1 {
@@ -166,6 +183,13 @@ func (p Policy) or(def Policy) Policy {
 	if p.First <= 0 {
 		p.First = def.First
 	}
+	if p.Factor == 0 {
+		p.Factor = def.Factor
+	}
+	if p.Jitter == 0 {
+		p.Jitter = def.Jitter
+	}
+	p.Jitter = max(p.Jitter, 0)
 	if p.Top <= 0 {
 		p.Top = def.Top
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"net/http"
 	"slices"
 	"strings"
@@ -190,11 +191,18 @@ func TestFieldErrorReads(t *testing.T) {
 }
 
 func TestPolicy(t *testing.T) {
-	def := functions.Policy{Attempts: 20, First: time.Second, Top: 5 * time.Minute, Timeout: 5 * time.Minute}
+	def := functions.Policy{Attempts: 20, First: time.Second, Factor: 2, Top: 5 * time.Minute, Jitter: 0.5, Timeout: 5 * time.Minute}
+	with := func(change func(*functions.Policy)) functions.Policy {
+		p := def
+		change(&p)
+		return p
+	}
 	for _, c := range []struct{ given, want functions.Policy }{
 		{functions.Policy{}, def},
-		{functions.Policy{Attempts: 3}, functions.Policy{Attempts: 3, First: def.First, Top: def.Top, Timeout: def.Timeout}},
-		{functions.Policy{First: time.Minute, Timeout: time.Hour}, functions.Policy{Attempts: 20, First: time.Minute, Top: def.Top, Timeout: time.Hour}},
+		{functions.Policy{Attempts: 3}, with(func(p *functions.Policy) { p.Attempts = 3 })},
+		{functions.Policy{First: time.Minute, Timeout: time.Hour}, with(func(p *functions.Policy) { p.First, p.Timeout = time.Minute, time.Hour })},
+		{functions.Policy{Factor: 1.5, Jitter: 1}, with(func(p *functions.Policy) { p.Factor, p.Jitter = 1.5, 1 })},
+		{functions.Policy{Jitter: -1, Exhausted: functions.ThenDead}, with(func(p *functions.Policy) { p.Jitter, p.Exhausted = 0, functions.ThenDead })},
 		{functions.Policy{Attempts: -1, First: -1, Top: -1, Timeout: -1}, def},
 	} {
 		if got := functions.New("x", nothing[struct{}], functions.WithPolicy(c.given)).Policy(); got != c.want {
@@ -203,6 +211,16 @@ func TestPolicy(t *testing.T) {
 	}
 	if got := functions.New("x", nothing[struct{}]).Policy(); got != def {
 		t.Errorf("the default is %+v", got)
+	}
+	for _, bad := range []functions.Policy{{Factor: 0.5}, {Factor: math.NaN()}, {Jitter: 1.1}, {Jitter: math.NaN()}, {Exhausted: 7}} {
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Errorf("the policy %+v is taken", bad)
+				}
+			}()
+			functions.New("x", nothing[struct{}], functions.WithPolicy(bad))
+		}()
 	}
 }
 

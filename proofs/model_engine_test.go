@@ -46,6 +46,7 @@ func (w *world) open(path string) {
 		panic(err)
 	}
 	r := runner.New(runner.Options{Store: e.store, Functions: set, HotBytes: w.plan.hotBytes, Slice: w.plan.slice, Pollers: w.plan.pollers})
+	e.store.OnChange(r.Changed)
 	e.store.OnAppend(func(evs []db.Event) {
 		e.crashAt(beforeAnswer)
 		r.Appended(evs)

@@ -1,6 +1,10 @@
 package runner
 
-import "container/heap"
+import (
+	"container/heap"
+
+	"inturn/db"
+)
 
 // heads is lanes by the turn of their first pending event, the oldest on top, so
 // that the age of the oldest is known without looking at the others. Runner.mu
@@ -64,6 +68,7 @@ func (r *Runner) become(l *lane, s state) {
 // headIs notes the turn of l's first pending event, or of what may at the earliest
 // be it while the lane is cold. mu is held.
 func (r *Runner) headIs(l *lane, turn int64) {
+	turn = age(turn)
 	if l.head == turn {
 		return
 	}
@@ -90,8 +95,16 @@ func (r *Runner) judge(l *lane) {
 func (r *Runner) enter(l *lane, head int64) {
 	r.lanes[l.clientID] = l
 	r.states[l.state]++
-	l.head = head
+	l.head = age(head)
 	r.oldest.put(l, true)
+}
+
+// age is when a turn was given out, as one that isn't replayed has it.
+func age(turn int64) int64 {
+	if turn < 0 {
+		return turn - db.ReplayTurns
+	}
+	return turn
 }
 
 // gone forgets l, whose account has nothing pending any more. mu is held.

@@ -60,6 +60,7 @@ func drain(b *testing.B, accounts int) {
 		b.Fatal(err)
 	}
 	r := runner.New(runner.Options{Store: store, Functions: set})
+	store.OnChange(r.Changed)
 	store.OnAppend(r.Appended)
 	b.ResetTimer()
 	r.Start(store.Backlog())
@@ -126,6 +127,8 @@ func (s *instant) Settle(items []db.Settlement) (int, error) {
 
 func (s *instant) Hold(db.Hold) error { return nil }
 
+func (s *instant) Unroll(string) (bool, error) { return false, nil }
+
 func (s *instant) PendingAfter(context.Context, string, int64, int, int) ([]db.Event, bool, error) {
 	s.b.Error("a lane went cold: the benchmark offers more than memory holds")
 	return nil, false, nil
@@ -141,7 +144,7 @@ func BenchmarkHandOver(b *testing.B) {
 	}
 	s := &instant{b: b, until: int64(b.N), all: make(chan struct{})}
 	r := runner.New(runner.Options{Store: s, Functions: set})
-	r.Start(nil, false)
+	r.Start(nil, nil, false)
 	stop := running(b, r)
 	var clients [accounts]string
 	for i := range clients {

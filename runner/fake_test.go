@@ -88,6 +88,8 @@ func (s *fakeStore) end(ev db.Event) bool {
 	return false
 }
 
+func (s *fakeStore) Unroll(string) (bool, error) { return false, nil }
+
 // skip ends an event as a person would.
 func (s *fakeStore) skip(ev db.Event) {
 	s.mu.Lock()
@@ -114,6 +116,11 @@ func (s *fakeStore) Hold(h db.Hold) error {
 			} else {
 				s.holds[h.Event.ClientID] = h
 			}
+			c := db.Change{ClientID: h.Event.ClientID, Attempts: h.Attempts, Parked: h.Park}
+			if !h.Park {
+				c.NextAt = h.NextAt
+			}
+			s.r.Changed([]db.Change{c})
 			return nil
 		}
 	}
@@ -209,7 +216,7 @@ func newRig(t tester, o Options, fns ...functions.Function) *rig {
 
 // start lets the runner run until the end of the test.
 func (g *rig) start(backlog []db.Backlog, unclean bool) *rig {
-	g.r.Start(backlog, unclean)
+	g.r.Start(backlog, nil, unclean)
 	var group run.Group
 	g.r.AddTo(&group, g.drain)
 	quit := make(chan struct{})

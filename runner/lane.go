@@ -16,6 +16,7 @@ const (
 	retrying              // until nextAt
 	starving              // for memory
 	parked                // for a person
+	paused                // by a person: the account, or the type of its head
 	left                  // the process is ending, or nothing is pending any more
 	states                // how many there are
 )
@@ -38,6 +39,15 @@ type lane struct {
 	slot     *limit    // handed over while it waited
 	stuck    bool      // the function that runs is over its time limit
 
+	// What operators have done, as the newest commit says.
+	paused    bool
+	replaying bool      // a replay goes before what is in memory
+	rewind    bool      // what is in memory is out of date
+	fresh     bool      // the attempts were forgotten while the head ran
+	told      db.Change // the newest
+	waitsFor  string    // while paused: the type; "" for the account
+	at        int       // place in the heap, while retrying
+
 	head      int64 // turn of the first pending event; while cold, not more than that
 	all       int   // place in Runner.oldest
 	blockedAt int   // place in Runner.blocked
@@ -54,6 +64,8 @@ func (l *lane) waits() bool { return l.state == waiting || l.state == retrying }
 // touches it. It goes with the lane from one lease to the next.
 type lease struct {
 	since    time.Time // begin of the turn
+	begun    time.Time // of the event that look gave out
+	pauses   int64     // Runner.pauses at that time
 	ran      int       // events of the turn
 	inSlot   *limit    // held by the call that runs now
 	record   bool      // the next attempt is recorded before it begins
@@ -73,9 +85,8 @@ func (r *Runner) Appended(events []db.Event) {
 		l := r.lanes[ev.ClientID]
 		if l == nil {
 			// An account without a lane has nothing pending but this event.
-			l = &lane{clientID: ev.ClientID, hot: true}
-			r.enter(l, ev.Turn)
-			r.makeReady(l)
+			l = r.newLane(ev.ClientID, ev.Turn)
+			l.hot = true
 		}
 		if ev.Turn <= l.tail {
 			continue // was read from the file before it was published
@@ -87,6 +98,18 @@ func (r *Runner) Appended(events []db.Event) {
 			l.missed++
 		}
 	}
+}
+
+// newLane makes a lane that is ready, but for a pause. mu is held.
+func (r *Runner) newLane(clientID string, head int64) *lane {
+	l := &lane{clientID: clientID}
+	r.enter(l, head)
+	if _, l.paused = r.paused[clientID]; l.paused {
+		r.become(l, paused)
+	} else {
+		r.makeReady(l)
+	}
+	return l
 }
 
 // retryLater puts l aside until at. mu is held.
@@ -117,8 +140,15 @@ type laneHeap []*lane
 
 func (h laneHeap) Len() int           { return len(h) }
 func (h laneHeap) Less(i, j int) bool { return h[i].nextAt.Before(h[j].nextAt) }
-func (h laneHeap) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
-func (h *laneHeap) Push(x any)        { *h = append(*h, x.(*lane)) }
+func (h laneHeap) Swap(i, j int) {
+	h[i], h[j] = h[j], h[i]
+	h[i].at, h[j].at = i, j
+}
+func (h *laneHeap) Push(x any) {
+	l := x.(*lane)
+	l.at = len(*h)
+	*h = append(*h, l)
+}
 func (h *laneHeap) Pop() any {
 	old := *h
 	l := old[len(old)-1]

@@ -1,6 +1,7 @@
 package runner
 
 import (
+	"math"
 	"time"
 
 	"inturn/db"
@@ -101,36 +102,94 @@ func (r *Runner) feed() {
 // turn is over: nothing is pending any more, or there is no room for it now.
 func (r *Runner) fill(l *lane) (db.Event, bool) {
 	for {
-		head, found, cold := r.look(l)
-		if !cold {
-			return head, found
+		head, do := r.look(l)
+		ok := true
+		switch do {
+		case begin:
+			return head, true
+		case over:
+			return db.Event{}, false
+		case read:
+			r.reads <- struct{}{}
+			ok = r.read(l)
+			<-r.reads
+		case unroll:
+			ok = r.unroll(l)
 		}
-		r.reads <- struct{}{}
-		ok := r.read(l)
-		<-r.reads
 		if !ok {
 			return db.Event{}, false
 		}
 	}
 }
 
-// look looks into the lane's memory. cold says that the file must be asked; else,
-// where no head is found, the turn is over.
-func (r *Runner) look(l *lane) (head db.Event, found, cold bool) {
+// step is what a lane that is leased does next.
+type step int
+
+const (
+	begin  step = iota // run its head
+	read               // ask the file
+	unroll             // go on with its replay
+	over               // nothing: the lease has ended
+)
+
+// look looks into the lane's memory. An event that it gives out has begun: a pause
+// that is committed later lets it end.
+func (r *Runner) look(l *lane) (db.Event, step) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.freshen(l)
+	if l.rewind {
+		l.rewind = false
+		r.forget(l)
+		l.tail = math.MinInt64
+	}
 	switch {
 	case r.stopping:
 		r.aside(l, left)
+	case l.paused:
+		r.forget(l)
+		l.waitsFor = ""
+		r.aside(l, paused)
+	case r.halted:
+		r.makeReady(l)
+		r.leave(l)
+	case len(l.queue) == 0 && !l.hot:
+		return db.Event{}, read
+	case l.replaying && (len(l.queue) == 0 || l.queue[0].Turn > 0):
+		return db.Event{}, unroll
 	case len(l.queue) > 0:
-		return l.queue[0], true, false
-	case l.hot:
+		head := l.queue[0]
+		wait, is := r.types[head.Type]
+		if !is {
+			l.lease.begun, l.lease.pauses = time.Now(), r.pauses.Load()
+			return head, begin
+		}
+		wait[l] = struct{}{}
+		r.forget(l)
+		l.waitsFor = head.Type
+		r.aside(l, paused)
+	default:
 		r.gone(l)
 		r.aside(l, left)
-	default:
-		return db.Event{}, false, true
 	}
-	return db.Event{}, false, false
+	return db.Event{}, over
+}
+
+// unroll makes the next events of the lane's replay pending. It reports false when
+// the turn is over.
+func (r *Runner) unroll(l *lane) bool {
+	more, err := r.store.Unroll(l.clientID)
+	if err != nil {
+		r.again(l, err)
+		return false
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	l.replaying, l.rewind = more, true
+	l.attempts, l.held = 0, false
+	r.judge(l)
+	r.recovered(l)
+	return true
 }
 
 // read reads events of a cold lane. It reports false when the turn is over.

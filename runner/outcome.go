@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"math/rand/v2"
 	"runtime/debug"
 	"time"
@@ -73,7 +74,7 @@ func (r *Runner) storeFailed(l *lane, ev db.Event, err error) bool {
 	r.say(slog.LevelInfo, "an event was ended by somebody else", ev, err)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	l.attempts, l.held, l.lease.recorded = 0, false, false
+	l.attempts, l.held, l.fresh, l.lease.recorded = 0, false, false, false
 	r.judge(l)
 	r.recovered(l)
 	r.forget(l)
@@ -104,13 +105,7 @@ func (r *Runner) again(l *lane, err error) {
 func (r *Runner) failed(l *lane, f functions.Function, ev db.Event, started time.Time, err error) bool {
 	if reject, ok := errors.AsType[*functions.RejectError](err); ok {
 		r.say(slog.LevelWarn, "an event was rejected and set aside", ev, err)
-		n, serr := r.store.Settle([]db.Settlement{{Event: ev, Status: db.Dead, Error: reject.Error(), StartedAt: started, Held: l.held}})
-		if n == 1 {
-			r.observer.Ended(ev.Type, OutcomeDead)
-			r.advance(l, 1, ev.Turn)
-			return true
-		}
-		return r.storeFailed(l, ev, serr)
+		return r.dead(l, ev, started, reject)
 	}
 	if r.work.Err() != nil {
 		// Cut short by the end of the drain: it doesn't count.
@@ -130,41 +125,59 @@ func (r *Runner) failed(l *lane, f functions.Function, ev db.Event, started time
 	if later, ok := errors.AsType[*functions.PostponeError](err); ok {
 		return r.postpone(l, ev, later)
 	}
-	attempts, p := l.attempts+1, f.Policy()
-	if _, ok := errors.AsType[*functions.ParkError](err); ok || attempts >= p.Attempts {
-		return r.park(l, ev, attempts, err)
+	p := f.Policy()
+	ev.Attempt = r.attempts(l) + 1
+	if park, ok := errors.AsType[*functions.ParkError](err); ok {
+		return r.park(l, ev, park)
 	}
-	wait := backoff(p, attempts)
+	if ev.Attempt >= p.Attempts {
+		return r.exhausted(l, p, ev, started, err)
+	}
+	wait := backoff(p, ev.Attempt)
 	if again, ok := errors.AsType[*functions.RetryError](err); ok {
 		wait = max(again.After, 0)
 	}
 	r.say(slog.LevelWarn, "an attempt failed; the account waits", ev, err, slog.Duration("next_in", wait))
-	next := time.Now().Add(wait)
-	if herr := r.store.Hold(db.Hold{Event: ev, Attempts: attempts, NextAt: next, Error: err.Error()}); herr != nil {
-		return r.storeFailed(l, ev, herr)
+	h := db.Hold{Event: ev, Attempts: ev.Attempt, NextAt: time.Now().Add(wait), Error: err.Error()}
+	return r.keep(l, h, OutcomeFailed)
+}
+
+// exhausted handles an event that has used up its attempts, of which ev.Attempt is the
+// last.
+func (r *Runner) exhausted(l *lane, p functions.Policy, ev db.Event, started time.Time, err error) bool {
+	if p.Exhausted != functions.ThenDead {
+		return r.park(l, ev, err)
 	}
-	r.observer.Ended(ev.Type, OutcomeFailed)
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	l.attempts, l.held, l.lease.recorded = attempts, true, false
-	r.forget(l)
-	r.retryLater(l, next)
-	r.leave(l)
-	return false
+	r.say(slog.LevelError, "an event has used up its attempts and is set aside", ev, err)
+	return r.dead(l, ev, started, err)
 }
 
 // park leaves the account to a person.
-func (r *Runner) park(l *lane, ev db.Event, attempts int, err error) bool {
-	r.say(slog.LevelError, "an event can't go on; its account is parked", ev, err, slog.Int("attempts", attempts))
-	if herr := r.store.Hold(db.Hold{Event: ev, Attempts: attempts, Park: true, Error: err.Error()}); herr != nil {
-		return r.storeFailed(l, ev, herr)
+func (r *Runner) park(l *lane, ev db.Event, err error) bool {
+	r.say(slog.LevelError, "an event can't go on; its account is parked", ev, err, slog.Int("attempts", ev.Attempt))
+	return r.keep(l, db.Hold{Event: ev, Attempts: ev.Attempt, Park: true, Error: err.Error()}, OutcomeParked)
+}
+
+// dead sets ev aside; the account goes on.
+func (r *Runner) dead(l *lane, ev db.Event, started time.Time, err error) bool {
+	n, serr := r.store.Settle([]db.Settlement{{Event: ev, Status: db.Dead, Error: err.Error(), StartedAt: started, Held: l.held}})
+	if n == 1 {
+		r.observer.Ended(ev.Type, OutcomeDead)
+		r.advance(l, 1, ev.Turn)
+		return true
 	}
-	r.observer.Ended(ev.Type, OutcomeParked)
+	return r.storeFailed(l, ev, serr)
+}
+
+// keep writes down that the head was attempted, and ends the lease.
+func (r *Runner) keep(l *lane, h db.Hold, as Outcome) bool {
+	if err := r.store.Hold(h); err != nil {
+		return r.storeFailed(l, h.Event, err)
+	}
+	r.observer.Ended(h.Event.Type, as)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	l.attempts, l.held, l.lease.recorded = attempts, true, false
-	r.forget(l)
-	r.aside(l, parked)
+	r.setAside(l)
 	return false
 }
 
@@ -210,13 +223,9 @@ func (r *Runner) say(level slog.Level, msg string, ev db.Event, err error, more 
 	r.log.LogAttrs(context.Background(), level, msg, attrs...)
 }
 
-// backoff is the wait after so many attempts: it doubles from First to Top, and its
-// second half is random, so that accounts that failed together don't come back
-// together.
+// backoff is the wait after so many attempts: it grows from First to Top, and a part
+// of it is random, so that accounts that failed together don't come back together.
 func backoff(p functions.Policy, attempts int) time.Duration {
-	d := p.Top
-	if shift := min(attempts-1, 62); p.First <= p.Top>>shift {
-		d = p.First << shift
-	}
-	return d/2 + rand.N(d/2+1)
+	d := min(float64(p.First)*math.Pow(p.Factor, float64(attempts-1)), float64(p.Top))
+	return time.Duration(d * (1 - p.Jitter*rand.Float64()))
 }

@@ -15,7 +15,7 @@ import (
 )
 
 func TestBackoffDoublesWithJitterBetweenHalfAndFull(t *testing.T) {
-	p := functions.Policy{First: time.Second, Top: 5 * time.Minute}
+	p := functions.Policy{First: time.Second, Factor: 2, Top: 5 * time.Minute, Jitter: 0.5}
 	for attempts, full := range map[int]time.Duration{
 		1: time.Second, 2: 2 * time.Second, 3: 4 * time.Second, 9: 256 * time.Second, 10: p.Top, 20: p.Top, 1000: p.Top, math.MaxInt: p.Top,
 	} {
@@ -31,9 +31,12 @@ func TestBackoffDoublesWithJitterBetweenHalfAndFull(t *testing.T) {
 			t.Errorf("after %d attempts the wait is always about %v: accounts that failed together come back together", attempts, low)
 		}
 	}
+	if d := backoff(functions.Policy{First: time.Second, Factor: 3, Top: time.Hour}, 4); d != 27*time.Second {
+		t.Errorf("with factor 3 and no jitter the fourth wait is %v, want 27s", d)
+	}
 	// A shift that overflows must not come out as a short wait.
 	for attempts := range 100 {
-		p := functions.Policy{First: 1<<38 + 1, Top: 24 * time.Hour} // 2^31 after 31 doublings in 64 bits
+		p := functions.Policy{First: 1<<38 + 1, Factor: 2, Top: 24 * time.Hour, Jitter: 0.5} // 2^31 after 31 doublings in 64 bits
 		if d := backoff(p, attempts+1); d < p.First/2 || d > p.Top {
 			t.Errorf("after %d attempts the wait is %v", attempts+1, d)
 		}

@@ -11,6 +11,7 @@
 //	  +---------------------------------+--> retrying  until its time has come
 //	  |                                 +--> waiting   for a slot of its function
 //	  +-- due, slot free                +--> parked    for a person
+//	                                    +--> paused    by a person
 //
 // A lane is hot while memory holds all of its account's pending events, else cold:
 // then its events are read from the file when its turn comes. A poller only takes
@@ -23,8 +24,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/oklog/run"
@@ -38,6 +41,7 @@ type store interface {
 	Settle(items []db.Settlement) (int, error)
 	Hold(h db.Hold) error
 	PendingAfter(ctx context.Context, clientID string, after int64, limit, maxBytes int) ([]db.Event, bool, error)
+	Unroll(clientID string) (more bool, err error)
 }
 
 // Options of New. Zero fields take the defaults.
@@ -86,7 +90,12 @@ type Runner struct {
 	retries  laneHeap
 	timer    *time.Timer // for the first of retries
 	limits   map[string]*limit
-	starved  fifo // cold lanes that wait for memory
+	starved  fifo                          // cold lanes that wait for memory
+	paused   map[string]struct{}           // accounts that an operator paused
+	types    map[string]map[*lane]struct{} // that are paused, and the lanes that wait for them
+	halted   bool                          // everything is paused
+	pauses   atomic.Int64                  // grows with each pause, so that a slice sees that there was one
+	looks    int                           // of pollers at a lane
 	running  int
 	retrying int // of running, those whose head failed before
 	bytes    int // of all lanes' events in memory
@@ -128,6 +137,8 @@ func New(o Options) *Runner {
 		reads:   make(chan struct{}, maxReads),
 		lanes:   map[string]*lane{},
 		limits:  map[string]*limit{},
+		paused:  map[string]struct{}{},
+		types:   map[string]map[*lane]struct{}{},
 	}
 	r.turn.L, r.idle.L = &r.mu, &r.mu
 	r.oldest.place = func(l *lane) *int { return &l.all }
@@ -146,15 +157,26 @@ func New(o Options) *Runner {
 	return r
 }
 
-// Start takes over what recovery found. After an unclean stop each account's first
-// attempt is recorded before it begins, so that an event that ends the process is
-// found out. Start is called once, before Appended and AddTo.
-func (r *Runner) Start(backlog []db.Backlog, unclean bool) {
+// Start takes over what recovery found, and the types that are paused. After an
+// unclean stop each account's first attempt is recorded before it begins, so that an
+// event that ends the process is found out. Start is called once, before Changed,
+// Appended and AddTo.
+func (r *Runner) Start(backlog []db.Backlog, paused []string, unclean bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	for _, typ := range paused {
+		r.pauseType(typ, true)
+	}
 	now := time.Now()
 	for _, b := range backlog {
-		l := &lane{clientID: b.ClientID, attempts: b.Attempts, held: b.Attempts > 0}
+		if b.Paused {
+			r.paused[b.ClientID] = struct{}{}
+		}
+		if b.Paused && b.Events == 0 && !b.Replaying {
+			continue
+		}
+		l := &lane{clientID: b.ClientID, attempts: b.Attempts, held: b.Attempts > 0, paused: b.Paused, replaying: b.Replaying}
+		l.tail = math.MinInt64 // a replay may be pending
 		if unclean {
 			// Running singly, the event that ends the process is the head next time.
 			l.lease.record, l.lease.single = true, r.o.Slice
@@ -277,7 +299,7 @@ func (r *Runner) next() *lane {
 // pick takes the next lane whose turn it is: from ready, handed and due by turns, so
 // that none of them has to wait for the others to be empty. mu is held.
 func (r *Runner) pick() *lane {
-	if r.running >= r.o.InFlight {
+	if r.running >= r.o.InFlight || r.halted {
 		return nil
 	}
 	for range 3 {
@@ -285,12 +307,12 @@ func (r *Runner) pick() *lane {
 		var l *lane
 		switch r.from {
 		case 0:
-			l = r.ready.pop()
+			l = r.first(&r.ready)
 		case 1:
-			l = r.handed.pop()
+			l = r.first(&r.handed)
 		case 2:
 			if r.retrying < max(1, r.o.InFlight/retryShare) {
-				l = r.due.pop()
+				l = r.first(&r.due)
 			}
 		}
 		if l != nil {
@@ -298,6 +320,25 @@ func (r *Runner) pick() *lane {
 		}
 	}
 	return nil
+}
+
+// first takes the first lane of q that isn't paused. One that is goes aside, so that
+// a pause costs the pollers one look and no more. mu is held.
+func (r *Runner) first(q *fifo) *lane {
+	for {
+		l := q.pop()
+		if l == nil {
+			return nil
+		}
+		r.looks++
+		if !l.paused {
+			return l
+		}
+		l.waitsFor = ""
+		r.become(l, paused)
+		r.freeSlots(l)
+		r.forget(l)
+	}
 }
 
 // makeReady puts l at the end of those that wait for a turn. mu is held.

@@ -6,7 +6,7 @@ type State string
 // The states of an account.
 const (
 	Idle     State = "idle"     // nothing is pending
-	Ready    State = "ready"    // waits for a turn, or for a slot of its function
+	Ready    State = "ready"    // waits for a turn, for a slot of its function, or for the end of a pause
 	Running  State = "running"  // inside a function, or waiting for its settle
 	Retrying State = "retrying" // its head failed and waits for the next attempt
 	Parked   State = "parked"   // waits for a person

@@ -38,7 +38,7 @@ func (r *Runner) run(l *lane) {
 			return
 		}
 		var on bool
-		if f.Ahead() && l.lease.single == 0 && l.lease.ended < head.Turn {
+		if f.Ahead() && l.lease.single == 0 && (l.lease.ended == 0 || l.lease.ended < head.Turn) {
 			on = r.ahead(l, f, head)
 		} else {
 			on = r.one(l, f, head)
@@ -85,7 +85,7 @@ func (r *Runner) advance(l *lane, n int, turn int64) {
 	}
 	r.drop(l, held)
 	l.tail = max(l.tail, turn)
-	l.attempts, l.held = 0, false
+	l.attempts, l.held, l.fresh = 0, false, false
 	r.judge(l)
 	if len(l.queue) > 0 {
 		r.headIs(l, l.queue[0].Turn)
@@ -104,12 +104,13 @@ func (r *Runner) advance(l *lane, n int, turn int64) {
 // one runs one attempt of the lane's head. It reports whether the turn goes on.
 func (r *Runner) one(l *lane, f functions.Function, ev db.Event) bool {
 	p := f.Policy()
+	started := l.lease.begun
 	if l.attempts >= p.Attempts {
 		// Each of its attempts has ended the process.
-		return r.park(l, ev, l.attempts, errEnded)
+		ev.Attempt = l.attempts
+		return r.exhausted(l, p, ev, started, errEnded)
 	}
 	ev.Attempt = l.attempts + 1
-	started := time.Now()
 	if l.lease.ended == ev.Turn {
 		l.lease.ended = 0
 		return r.failed(l, f, ev, started, errGoexit)
@@ -137,7 +138,8 @@ func (r *Runner) one(l *lane, f functions.Function, ev db.Event) bool {
 // operation. The first failure ends it; what was worked after it is thrown away.
 func (r *Runner) ahead(l *lane, f functions.Function, head db.Event) bool {
 	if l.attempts >= f.Policy().Attempts {
-		return r.park(l, head, l.attempts, errEnded)
+		head.Attempt = l.attempts
+		return r.exhausted(l, f.Policy(), head, l.lease.begun, errEnded)
 	}
 	r.mu.Lock()
 	events := l.queue[:min(len(l.queue), r.o.Slice)] // its elements don't change before advance
@@ -147,7 +149,7 @@ func (r *Runner) ahead(l *lane, f functions.Function, head db.Event) bool {
 	var failed db.Event
 	var failure error
 	for i, ev := range events {
-		if i > 0 && (ev.Type != f.Name() || time.Since(began) > sliceTime) {
+		if i > 0 && (ev.Type != f.Name() || time.Since(began) > sliceTime || r.pauses.Load() != l.lease.pauses) {
 			break
 		}
 		ev.Attempt = 1
@@ -155,6 +157,9 @@ func (r *Runner) ahead(l *lane, f functions.Function, head db.Event) bool {
 			ev.Attempt = l.attempts + 1
 		}
 		started := time.Now()
+		if i == 0 {
+			started = l.lease.begun
+		}
 		effect, err := r.call(l, f, ev)
 		if err != nil {
 			failed, failure = ev, err

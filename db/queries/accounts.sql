@@ -1,14 +1,8 @@
--- What the account listing reads: the held columns, and one range of pending each.
-
--- name: Accounts :many
-SELECT a.client_id, a.parked, a.head_seq, a.attempts, a.next_at, a.last_error,
-  (SELECT count(*) FROM pending p WHERE p.client_id = a.client_id) AS pending,
-  CAST(coalesce((SELECT p.seq FROM pending p WHERE p.client_id = a.client_id ORDER BY p.turn LIMIT 1), 0) AS INTEGER) AS first_seq
-FROM accounts a WHERE a.client_id > sqlc.arg(after)
-ORDER BY a.client_id LIMIT sqlc.arg(page);
+-- What an account's page reads: the held columns, and one range of pending. The
+-- listing (db/accounts.go) reads the same.
 
 -- name: Account :one
-SELECT a.client_id, a.parked, a.head_seq, a.attempts, a.next_at, a.last_error,
+SELECT a.client_id, a.parked, a.head_seq, a.attempts, a.next_at, a.last_error, a.paused, a.replay_next, a.replay_to,
   (SELECT count(*) FROM pending p WHERE p.client_id = a.client_id) AS pending,
   CAST(coalesce((SELECT p.seq FROM pending p WHERE p.client_id = a.client_id ORDER BY p.turn LIMIT 1), 0) AS INTEGER) AS first_seq
 FROM accounts a WHERE a.client_id = sqlc.arg(client_id);

@@ -16,7 +16,17 @@ SELECT seq, client_id FROM outbox WHERE seq > sqlc.arg(filed) ORDER BY seq LIMIT
 SELECT count(*) FROM results WHERE seq = sqlc.arg(seq);
 
 -- name: Held :many
-SELECT client_id, head_seq, attempts, next_at, parked FROM accounts WHERE attempts > 0 OR parked = 1;
+SELECT client_id, head_seq, attempts, next_at, parked, paused, replay_next FROM accounts
+WHERE attempts > 0 OR parked = 1 OR paused = 1 OR replay_next IS NOT NULL;
+
+-- name: Pauses :many
+SELECT type, since, who, reason FROM pauses ORDER BY type;
+
+-- name: Runs :many
+SELECT run, status, attempts, started_at, finished_at, output, error FROM runs WHERE seq = sqlc.arg(seq) ORDER BY run;
+
+-- name: ReplayRange :one
+SELECT replay_next, replay_to, replay_settled FROM accounts WHERE client_id = sqlc.arg(client_id);
 
 -- name: Backlogs :many
 SELECT client_id, count(*) AS events, CAST(min(turn) AS INTEGER) AS head_turn FROM pending GROUP BY client_id;

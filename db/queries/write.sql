@@ -62,10 +62,10 @@ INSERT INTO results (seq, run, turn, settled, status, attempts, started_at, fini
 VALUES (sqlc.arg(seq), sqlc.arg(run), sqlc.arg(turn), sqlc.arg(settled), sqlc.arg(status), sqlc.arg(attempts),
   sqlc.arg(started_at), sqlc.arg(finished_at), sqlc.arg(output), sqlc.arg(error));
 
--- name: HoldAccount :exec
+-- name: HoldAccount :one
 UPDATE accounts SET head_seq = sqlc.arg(head_seq), attempts = sqlc.arg(attempts), next_at = sqlc.arg(next_at),
   parked = sqlc.arg(parked), last_error = sqlc.arg(last_error)
-WHERE client_id = sqlc.arg(client_id);
+WHERE client_id = sqlc.arg(client_id) RETURNING paused, replay_next;
 
 -- name: ReleaseAccount :exec
 UPDATE accounts SET head_seq = NULL, attempts = 0, next_at = NULL, parked = 0, last_error = NULL

@@ -11,23 +11,29 @@ import (
 )
 
 const account = `-- name: Account :one
-SELECT a.client_id, a.parked, a.head_seq, a.attempts, a.next_at, a.last_error,
+
+SELECT a.client_id, a.parked, a.head_seq, a.attempts, a.next_at, a.last_error, a.paused, a.replay_next, a.replay_to,
   (SELECT count(*) FROM pending p WHERE p.client_id = a.client_id) AS pending,
   CAST(coalesce((SELECT p.seq FROM pending p WHERE p.client_id = a.client_id ORDER BY p.turn LIMIT 1), 0) AS INTEGER) AS first_seq
 FROM accounts a WHERE a.client_id = ?1
 `
 
 type AccountRow struct {
-	ClientID  string
-	Parked    int64
-	HeadSeq   sql.NullInt64
-	Attempts  int64
-	NextAt    sql.NullInt64
-	LastError sql.NullString
-	Pending   int64
-	FirstSeq  int64
+	ClientID   string
+	Parked     int64
+	HeadSeq    sql.NullInt64
+	Attempts   int64
+	NextAt     sql.NullInt64
+	LastError  sql.NullString
+	Paused     int64
+	ReplayNext sql.NullInt64
+	ReplayTo   sql.NullInt64
+	Pending    int64
+	FirstSeq   int64
 }
 
+// What an account's page reads: the held columns, and one range of pending. The
+// listing (db/accounts.go) reads the same.
 func (q *Queries) Account(ctx context.Context, clientID string) (AccountRow, error) {
 	row := q.queryRow(ctx, q.accountStmt, account, clientID)
 	var i AccountRow
@@ -38,66 +44,11 @@ func (q *Queries) Account(ctx context.Context, clientID string) (AccountRow, err
 		&i.Attempts,
 		&i.NextAt,
 		&i.LastError,
+		&i.Paused,
+		&i.ReplayNext,
+		&i.ReplayTo,
 		&i.Pending,
 		&i.FirstSeq,
 	)
 	return i, err
-}
-
-const accounts = `-- name: Accounts :many
-
-SELECT a.client_id, a.parked, a.head_seq, a.attempts, a.next_at, a.last_error,
-  (SELECT count(*) FROM pending p WHERE p.client_id = a.client_id) AS pending,
-  CAST(coalesce((SELECT p.seq FROM pending p WHERE p.client_id = a.client_id ORDER BY p.turn LIMIT 1), 0) AS INTEGER) AS first_seq
-FROM accounts a WHERE a.client_id > ?1
-ORDER BY a.client_id LIMIT ?2
-`
-
-type AccountsParams struct {
-	After string
-	Page  int64
-}
-
-type AccountsRow struct {
-	ClientID  string
-	Parked    int64
-	HeadSeq   sql.NullInt64
-	Attempts  int64
-	NextAt    sql.NullInt64
-	LastError sql.NullString
-	Pending   int64
-	FirstSeq  int64
-}
-
-// What the account listing reads: the held columns, and one range of pending each.
-func (q *Queries) Accounts(ctx context.Context, arg AccountsParams) ([]AccountsRow, error) {
-	rows, err := q.query(ctx, q.accountsStmt, accounts, arg.After, arg.Page)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	var items []AccountsRow
-	for rows.Next() {
-		var i AccountsRow
-		if err := rows.Scan(
-			&i.ClientID,
-			&i.Parked,
-			&i.HeadSeq,
-			&i.Attempts,
-			&i.NextAt,
-			&i.LastError,
-			&i.Pending,
-			&i.FirstSeq,
-		); err != nil {
-			return nil, err
-		}
-		items = append(items, i)
-	}
-	if err := rows.Close(); err != nil {
-		return nil, err
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
 }

@@ -30,8 +30,14 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.accountStmt, err = db.PrepareContext(ctx, account); err != nil {
 		return nil, fmt.Errorf("error preparing query Account: %w", err)
 	}
-	if q.accountsStmt, err = db.PrepareContext(ctx, accounts); err != nil {
-		return nil, fmt.Errorf("error preparing query Accounts: %w", err)
+	if q.answerAuditStmt, err = db.PrepareContext(ctx, answerAudit); err != nil {
+		return nil, fmt.Errorf("error preparing query AnswerAudit: %w", err)
+	}
+	if q.auditAnswerStmt, err = db.PrepareContext(ctx, auditAnswer); err != nil {
+		return nil, fmt.Errorf("error preparing query AuditAnswer: %w", err)
+	}
+	if q.auditByKeyStmt, err = db.PrepareContext(ctx, auditByKey); err != nil {
+		return nil, fmt.Errorf("error preparing query AuditByKey: %w", err)
 	}
 	if q.backlogsStmt, err = db.PrepareContext(ctx, backlogs); err != nil {
 		return nil, fmt.Errorf("error preparing query Backlogs: %w", err)
@@ -42,8 +48,17 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.deletePendingStmt, err = db.PrepareContext(ctx, deletePending); err != nil {
 		return nil, fmt.Errorf("error preparing query DeletePending: %w", err)
 	}
+	if q.deleteResultStmt, err = db.PrepareContext(ctx, deleteResult); err != nil {
+		return nil, fmt.Errorf("error preparing query DeleteResult: %w", err)
+	}
+	if q.endingStmt, err = db.PrepareContext(ctx, ending); err != nil {
+		return nil, fmt.Errorf("error preparing query Ending: %w", err)
+	}
 	if q.epochStmt, err = db.PrepareContext(ctx, epoch); err != nil {
 		return nil, fmt.Errorf("error preparing query Epoch: %w", err)
+	}
+	if q.eventOfStmt, err = db.PrepareContext(ctx, eventOf); err != nil {
+		return nil, fmt.Errorf("error preparing query EventOf: %w", err)
 	}
 	if q.fileEventStmt, err = db.PrepareContext(ctx, fileEvent); err != nil {
 		return nil, fmt.Errorf("error preparing query FileEvent: %w", err)
@@ -53,6 +68,9 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	}
 	if q.findStmt, err = db.PrepareContext(ctx, find); err != nil {
 		return nil, fmt.Errorf("error preparing query Find: %w", err)
+	}
+	if q.headStmt, err = db.PrepareContext(ctx, head); err != nil {
+		return nil, fmt.Errorf("error preparing query Head: %w", err)
 	}
 	if q.heldStmt, err = db.PrepareContext(ctx, held); err != nil {
 		return nil, fmt.Errorf("error preparing query Held: %w", err)
@@ -66,6 +84,9 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.insertAccountStmt, err = db.PrepareContext(ctx, insertAccount); err != nil {
 		return nil, fmt.Errorf("error preparing query InsertAccount: %w", err)
 	}
+	if q.insertAuditStmt, err = db.PrepareContext(ctx, insertAudit); err != nil {
+		return nil, fmt.Errorf("error preparing query InsertAudit: %w", err)
+	}
 	if q.insertOutboxStmt, err = db.PrepareContext(ctx, insertOutbox); err != nil {
 		return nil, fmt.Errorf("error preparing query InsertOutbox: %w", err)
 	}
@@ -78,14 +99,38 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.isPendingStmt, err = db.PrepareContext(ctx, isPending); err != nil {
 		return nil, fmt.Errorf("error preparing query IsPending: %w", err)
 	}
+	if q.keepRunStmt, err = db.PrepareContext(ctx, keepRun); err != nil {
+		return nil, fmt.Errorf("error preparing query KeepRun: %w", err)
+	}
+	if q.lastRunStmt, err = db.PrepareContext(ctx, lastRun); err != nil {
+		return nil, fmt.Errorf("error preparing query LastRun: %w", err)
+	}
 	if q.leaveOwnershipStmt, err = db.PrepareContext(ctx, leaveOwnership); err != nil {
 		return nil, fmt.Errorf("error preparing query LeaveOwnership: %w", err)
 	}
 	if q.ownerStmt, err = db.PrepareContext(ctx, owner); err != nil {
 		return nil, fmt.Errorf("error preparing query Owner: %w", err)
 	}
+	if q.pauseAccountStmt, err = db.PrepareContext(ctx, pauseAccount); err != nil {
+		return nil, fmt.Errorf("error preparing query PauseAccount: %w", err)
+	}
+	if q.pauseTypeStmt, err = db.PrepareContext(ctx, pauseType); err != nil {
+		return nil, fmt.Errorf("error preparing query PauseType: %w", err)
+	}
+	if q.pausesStmt, err = db.PrepareContext(ctx, pauses); err != nil {
+		return nil, fmt.Errorf("error preparing query Pauses: %w", err)
+	}
 	if q.releaseAccountStmt, err = db.PrepareContext(ctx, releaseAccount); err != nil {
 		return nil, fmt.Errorf("error preparing query ReleaseAccount: %w", err)
+	}
+	if q.replayRangeStmt, err = db.PrepareContext(ctx, replayRange); err != nil {
+		return nil, fmt.Errorf("error preparing query ReplayRange: %w", err)
+	}
+	if q.resumeTypeStmt, err = db.PrepareContext(ctx, resumeType); err != nil {
+		return nil, fmt.Errorf("error preparing query ResumeType: %w", err)
+	}
+	if q.runsStmt, err = db.PrepareContext(ctx, runs); err != nil {
+		return nil, fmt.Errorf("error preparing query Runs: %w", err)
 	}
 	if q.saveCountersStmt, err = db.PrepareContext(ctx, saveCounters); err != nil {
 		return nil, fmt.Errorf("error preparing query SaveCounters: %w", err)
@@ -96,8 +141,14 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.saveTableVersionStmt, err = db.PrepareContext(ctx, saveTableVersion); err != nil {
 		return nil, fmt.Errorf("error preparing query SaveTableVersion: %w", err)
 	}
+	if q.setReplayStmt, err = db.PrepareContext(ctx, setReplay); err != nil {
+		return nil, fmt.Errorf("error preparing query SetReplay: %w", err)
+	}
 	if q.settledStmt, err = db.PrepareContext(ctx, settled); err != nil {
 		return nil, fmt.Errorf("error preparing query Settled: %w", err)
+	}
+	if q.standingStmt, err = db.PrepareContext(ctx, standing); err != nil {
+		return nil, fmt.Errorf("error preparing query Standing: %w", err)
 	}
 	if q.tableVersionStmt, err = db.PrepareContext(ctx, tableVersion); err != nil {
 		return nil, fmt.Errorf("error preparing query TableVersion: %w", err)
@@ -107,6 +158,9 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	}
 	if q.unfiledStmt, err = db.PrepareContext(ctx, unfiled); err != nil {
 		return nil, fmt.Errorf("error preparing query Unfiled: %w", err)
+	}
+	if q.wasDoneStmt, err = db.PrepareContext(ctx, wasDone); err != nil {
+		return nil, fmt.Errorf("error preparing query WasDone: %w", err)
 	}
 	return &q, nil
 }
@@ -123,9 +177,19 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing accountStmt: %w", cerr)
 		}
 	}
-	if q.accountsStmt != nil {
-		if cerr := q.accountsStmt.Close(); cerr != nil {
-			err = fmt.Errorf("error closing accountsStmt: %w", cerr)
+	if q.answerAuditStmt != nil {
+		if cerr := q.answerAuditStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing answerAuditStmt: %w", cerr)
+		}
+	}
+	if q.auditAnswerStmt != nil {
+		if cerr := q.auditAnswerStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing auditAnswerStmt: %w", cerr)
+		}
+	}
+	if q.auditByKeyStmt != nil {
+		if cerr := q.auditByKeyStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing auditByKeyStmt: %w", cerr)
 		}
 	}
 	if q.backlogsStmt != nil {
@@ -143,9 +207,24 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing deletePendingStmt: %w", cerr)
 		}
 	}
+	if q.deleteResultStmt != nil {
+		if cerr := q.deleteResultStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing deleteResultStmt: %w", cerr)
+		}
+	}
+	if q.endingStmt != nil {
+		if cerr := q.endingStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing endingStmt: %w", cerr)
+		}
+	}
 	if q.epochStmt != nil {
 		if cerr := q.epochStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing epochStmt: %w", cerr)
+		}
+	}
+	if q.eventOfStmt != nil {
+		if cerr := q.eventOfStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing eventOfStmt: %w", cerr)
 		}
 	}
 	if q.fileEventStmt != nil {
@@ -161,6 +240,11 @@ func (q *Queries) Close() error {
 	if q.findStmt != nil {
 		if cerr := q.findStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing findStmt: %w", cerr)
+		}
+	}
+	if q.headStmt != nil {
+		if cerr := q.headStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing headStmt: %w", cerr)
 		}
 	}
 	if q.heldStmt != nil {
@@ -183,6 +267,11 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing insertAccountStmt: %w", cerr)
 		}
 	}
+	if q.insertAuditStmt != nil {
+		if cerr := q.insertAuditStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing insertAuditStmt: %w", cerr)
+		}
+	}
 	if q.insertOutboxStmt != nil {
 		if cerr := q.insertOutboxStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing insertOutboxStmt: %w", cerr)
@@ -203,6 +292,16 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing isPendingStmt: %w", cerr)
 		}
 	}
+	if q.keepRunStmt != nil {
+		if cerr := q.keepRunStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing keepRunStmt: %w", cerr)
+		}
+	}
+	if q.lastRunStmt != nil {
+		if cerr := q.lastRunStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing lastRunStmt: %w", cerr)
+		}
+	}
 	if q.leaveOwnershipStmt != nil {
 		if cerr := q.leaveOwnershipStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing leaveOwnershipStmt: %w", cerr)
@@ -213,9 +312,39 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing ownerStmt: %w", cerr)
 		}
 	}
+	if q.pauseAccountStmt != nil {
+		if cerr := q.pauseAccountStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing pauseAccountStmt: %w", cerr)
+		}
+	}
+	if q.pauseTypeStmt != nil {
+		if cerr := q.pauseTypeStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing pauseTypeStmt: %w", cerr)
+		}
+	}
+	if q.pausesStmt != nil {
+		if cerr := q.pausesStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing pausesStmt: %w", cerr)
+		}
+	}
 	if q.releaseAccountStmt != nil {
 		if cerr := q.releaseAccountStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing releaseAccountStmt: %w", cerr)
+		}
+	}
+	if q.replayRangeStmt != nil {
+		if cerr := q.replayRangeStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing replayRangeStmt: %w", cerr)
+		}
+	}
+	if q.resumeTypeStmt != nil {
+		if cerr := q.resumeTypeStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing resumeTypeStmt: %w", cerr)
+		}
+	}
+	if q.runsStmt != nil {
+		if cerr := q.runsStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing runsStmt: %w", cerr)
 		}
 	}
 	if q.saveCountersStmt != nil {
@@ -233,9 +362,19 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing saveTableVersionStmt: %w", cerr)
 		}
 	}
+	if q.setReplayStmt != nil {
+		if cerr := q.setReplayStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing setReplayStmt: %w", cerr)
+		}
+	}
 	if q.settledStmt != nil {
 		if cerr := q.settledStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing settledStmt: %w", cerr)
+		}
+	}
+	if q.standingStmt != nil {
+		if cerr := q.standingStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing standingStmt: %w", cerr)
 		}
 	}
 	if q.tableVersionStmt != nil {
@@ -251,6 +390,11 @@ func (q *Queries) Close() error {
 	if q.unfiledStmt != nil {
 		if cerr := q.unfiledStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing unfiledStmt: %w", cerr)
+		}
+	}
+	if q.wasDoneStmt != nil {
+		if cerr := q.wasDoneStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing wasDoneStmt: %w", cerr)
 		}
 	}
 	return err
@@ -294,32 +438,50 @@ type Queries struct {
 	tx                   *sql.Tx
 	acceptedAtStmt       *sql.Stmt
 	accountStmt          *sql.Stmt
-	accountsStmt         *sql.Stmt
+	answerAuditStmt      *sql.Stmt
+	auditAnswerStmt      *sql.Stmt
+	auditByKeyStmt       *sql.Stmt
 	backlogsStmt         *sql.Stmt
 	createOwnerStmt      *sql.Stmt
 	deletePendingStmt    *sql.Stmt
+	deleteResultStmt     *sql.Stmt
+	endingStmt           *sql.Stmt
 	epochStmt            *sql.Stmt
+	eventOfStmt          *sql.Stmt
 	fileEventStmt        *sql.Stmt
 	filedStmt            *sql.Stmt
 	findStmt             *sql.Stmt
+	headStmt             *sql.Stmt
 	heldStmt             *sql.Stmt
 	holdAccountStmt      *sql.Stmt
 	identityStmt         *sql.Stmt
 	insertAccountStmt    *sql.Stmt
+	insertAuditStmt      *sql.Stmt
 	insertOutboxStmt     *sql.Stmt
 	insertPendingStmt    *sql.Stmt
 	insertResultStmt     *sql.Stmt
 	isPendingStmt        *sql.Stmt
+	keepRunStmt          *sql.Stmt
+	lastRunStmt          *sql.Stmt
 	leaveOwnershipStmt   *sql.Stmt
 	ownerStmt            *sql.Stmt
+	pauseAccountStmt     *sql.Stmt
+	pauseTypeStmt        *sql.Stmt
+	pausesStmt           *sql.Stmt
 	releaseAccountStmt   *sql.Stmt
+	replayRangeStmt      *sql.Stmt
+	resumeTypeStmt       *sql.Stmt
+	runsStmt             *sql.Stmt
 	saveCountersStmt     *sql.Stmt
 	saveFiledStmt        *sql.Stmt
 	saveTableVersionStmt *sql.Stmt
+	setReplayStmt        *sql.Stmt
 	settledStmt          *sql.Stmt
+	standingStmt         *sql.Stmt
 	tableVersionStmt     *sql.Stmt
 	takeOwnershipStmt    *sql.Stmt
 	unfiledStmt          *sql.Stmt
+	wasDoneStmt          *sql.Stmt
 }
 
 func (q *Queries) WithTx(tx *sql.Tx) *Queries {
@@ -328,31 +490,49 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		tx:                   tx,
 		acceptedAtStmt:       q.acceptedAtStmt,
 		accountStmt:          q.accountStmt,
-		accountsStmt:         q.accountsStmt,
+		answerAuditStmt:      q.answerAuditStmt,
+		auditAnswerStmt:      q.auditAnswerStmt,
+		auditByKeyStmt:       q.auditByKeyStmt,
 		backlogsStmt:         q.backlogsStmt,
 		createOwnerStmt:      q.createOwnerStmt,
 		deletePendingStmt:    q.deletePendingStmt,
+		deleteResultStmt:     q.deleteResultStmt,
+		endingStmt:           q.endingStmt,
 		epochStmt:            q.epochStmt,
+		eventOfStmt:          q.eventOfStmt,
 		fileEventStmt:        q.fileEventStmt,
 		filedStmt:            q.filedStmt,
 		findStmt:             q.findStmt,
+		headStmt:             q.headStmt,
 		heldStmt:             q.heldStmt,
 		holdAccountStmt:      q.holdAccountStmt,
 		identityStmt:         q.identityStmt,
 		insertAccountStmt:    q.insertAccountStmt,
+		insertAuditStmt:      q.insertAuditStmt,
 		insertOutboxStmt:     q.insertOutboxStmt,
 		insertPendingStmt:    q.insertPendingStmt,
 		insertResultStmt:     q.insertResultStmt,
 		isPendingStmt:        q.isPendingStmt,
+		keepRunStmt:          q.keepRunStmt,
+		lastRunStmt:          q.lastRunStmt,
 		leaveOwnershipStmt:   q.leaveOwnershipStmt,
 		ownerStmt:            q.ownerStmt,
+		pauseAccountStmt:     q.pauseAccountStmt,
+		pauseTypeStmt:        q.pauseTypeStmt,
+		pausesStmt:           q.pausesStmt,
 		releaseAccountStmt:   q.releaseAccountStmt,
+		replayRangeStmt:      q.replayRangeStmt,
+		resumeTypeStmt:       q.resumeTypeStmt,
+		runsStmt:             q.runsStmt,
 		saveCountersStmt:     q.saveCountersStmt,
 		saveFiledStmt:        q.saveFiledStmt,
 		saveTableVersionStmt: q.saveTableVersionStmt,
+		setReplayStmt:        q.setReplayStmt,
 		settledStmt:          q.settledStmt,
+		standingStmt:         q.standingStmt,
 		tableVersionStmt:     q.tableVersionStmt,
 		takeOwnershipStmt:    q.takeOwnershipStmt,
 		unfiledStmt:          q.unfiledStmt,
+		wasDoneStmt:          q.wasDoneStmt,
 	}
 }

@@ -9,17 +9,37 @@ import (
 )
 
 type Account struct {
-	ClientID  string
-	Parked    int64
-	HeadSeq   sql.NullInt64
-	Attempts  int64
-	NextAt    sql.NullInt64
-	LastError sql.NullString
+	ClientID      string
+	Parked        int64
+	HeadSeq       sql.NullInt64
+	Attempts      int64
+	NextAt        sql.NullInt64
+	LastError     sql.NullString
+	Paused        int64
+	ReplayNext    sql.NullInt64
+	ReplayTo      sql.NullInt64
+	ReplaySettled sql.NullInt64
 }
 
 type AccountEvent struct {
 	ClientID string
 	Seq      int64
+}
+
+type Audit struct {
+	ID       int64
+	At       int64
+	Who      string
+	Verb     string
+	ClientID sql.NullString
+	Type     sql.NullString
+	Seq      sql.NullInt64
+	ToSeq    sql.NullInt64
+	Run      sql.NullInt64
+	Reason   string
+	Bulk     sql.NullInt64
+	Key      sql.NullString
+	Answer   string
 }
 
 type Event struct {
@@ -70,6 +90,13 @@ type Owner struct {
 	Filed       int64
 }
 
+type Pause struct {
+	Type   string
+	Since  int64
+	Who    string
+	Reason string
+}
+
 type Pending struct {
 	ClientID string
 	Turn     int64
@@ -78,6 +105,19 @@ type Pending struct {
 }
 
 type Result struct {
+	Seq        int64
+	Run        int64
+	Turn       int64
+	Settled    int64
+	Status     string
+	Attempts   int64
+	StartedAt  int64
+	FinishedAt int64
+	Output     sql.NullString
+	Error      sql.NullString
+}
+
+type Run struct {
 	Seq        int64
 	Run        int64
 	Turn       int64

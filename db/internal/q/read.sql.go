@@ -110,15 +110,18 @@ func (q *Queries) Find(ctx context.Context, arg FindParams) (FindRow, error) {
 }
 
 const held = `-- name: Held :many
-SELECT client_id, head_seq, attempts, next_at, parked FROM accounts WHERE attempts > 0 OR parked = 1
+SELECT client_id, head_seq, attempts, next_at, parked, paused, replay_next FROM accounts
+WHERE attempts > 0 OR parked = 1 OR paused = 1 OR replay_next IS NOT NULL
 `
 
 type HeldRow struct {
-	ClientID string
-	HeadSeq  sql.NullInt64
-	Attempts int64
-	NextAt   sql.NullInt64
-	Parked   int64
+	ClientID   string
+	HeadSeq    sql.NullInt64
+	Attempts   int64
+	NextAt     sql.NullInt64
+	Parked     int64
+	Paused     int64
+	ReplayNext sql.NullInt64
 }
 
 func (q *Queries) Held(ctx context.Context) ([]HeldRow, error) {
@@ -136,6 +139,102 @@ func (q *Queries) Held(ctx context.Context) ([]HeldRow, error) {
 			&i.Attempts,
 			&i.NextAt,
 			&i.Parked,
+			&i.Paused,
+			&i.ReplayNext,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const pauses = `-- name: Pauses :many
+SELECT type, since, who, reason FROM pauses ORDER BY type
+`
+
+func (q *Queries) Pauses(ctx context.Context) ([]Pause, error) {
+	rows, err := q.query(ctx, q.pausesStmt, pauses)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []Pause
+	for rows.Next() {
+		var i Pause
+		if err := rows.Scan(
+			&i.Type,
+			&i.Since,
+			&i.Who,
+			&i.Reason,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const replayRange = `-- name: ReplayRange :one
+SELECT replay_next, replay_to, replay_settled FROM accounts WHERE client_id = ?1
+`
+
+type ReplayRangeRow struct {
+	ReplayNext    sql.NullInt64
+	ReplayTo      sql.NullInt64
+	ReplaySettled sql.NullInt64
+}
+
+func (q *Queries) ReplayRange(ctx context.Context, clientID string) (ReplayRangeRow, error) {
+	row := q.queryRow(ctx, q.replayRangeStmt, replayRange, clientID)
+	var i ReplayRangeRow
+	err := row.Scan(&i.ReplayNext, &i.ReplayTo, &i.ReplaySettled)
+	return i, err
+}
+
+const runs = `-- name: Runs :many
+SELECT run, status, attempts, started_at, finished_at, output, error FROM runs WHERE seq = ?1 ORDER BY run
+`
+
+type RunsRow struct {
+	Run        int64
+	Status     string
+	Attempts   int64
+	StartedAt  int64
+	FinishedAt int64
+	Output     sql.NullString
+	Error      sql.NullString
+}
+
+func (q *Queries) Runs(ctx context.Context, seq int64) ([]RunsRow, error) {
+	rows, err := q.query(ctx, q.runsStmt, runs, seq)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []RunsRow
+	for rows.Next() {
+		var i RunsRow
+		if err := rows.Scan(
+			&i.Run,
+			&i.Status,
+			&i.Attempts,
+			&i.StartedAt,
+			&i.FinishedAt,
+			&i.Output,
+			&i.Error,
 		); err != nil {
 			return nil, err
 		}

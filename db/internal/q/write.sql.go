@@ -85,10 +85,10 @@ func (q *Queries) Filed(ctx context.Context) (int64, error) {
 	return filed, err
 }
 
-const holdAccount = `-- name: HoldAccount :exec
+const holdAccount = `-- name: HoldAccount :one
 UPDATE accounts SET head_seq = ?1, attempts = ?2, next_at = ?3,
   parked = ?4, last_error = ?5
-WHERE client_id = ?6
+WHERE client_id = ?6 RETURNING paused, replay_next
 `
 
 type HoldAccountParams struct {
@@ -100,8 +100,13 @@ type HoldAccountParams struct {
 	ClientID  string
 }
 
-func (q *Queries) HoldAccount(ctx context.Context, arg HoldAccountParams) error {
-	_, err := q.exec(ctx, q.holdAccountStmt, holdAccount,
+type HoldAccountRow struct {
+	Paused     int64
+	ReplayNext sql.NullInt64
+}
+
+func (q *Queries) HoldAccount(ctx context.Context, arg HoldAccountParams) (HoldAccountRow, error) {
+	row := q.queryRow(ctx, q.holdAccountStmt, holdAccount,
 		arg.HeadSeq,
 		arg.Attempts,
 		arg.NextAt,
@@ -109,7 +114,9 @@ func (q *Queries) HoldAccount(ctx context.Context, arg HoldAccountParams) error 
 		arg.LastError,
 		arg.ClientID,
 	)
-	return err
+	var i HoldAccountRow
+	err := row.Scan(&i.Paused, &i.ReplayNext)
+	return i, err
 }
 
 const identity = `-- name: Identity :one

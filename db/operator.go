@@ -1,0 +1,143 @@
+package db
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+)
+
+// AuditFilter selects rows of audit. Zero fields select everything.
+type AuditFilter struct {
+	ClientID string
+	Verb     Verb
+	Before   int64 // only rows with a smaller id
+	Limit    int   // 1 to 1000
+}
+
+// Audited is a row of audit: what an operator did.
+type Audited struct {
+	ID     int64
+	At     time.Time
+	Act    Act
+	Bulk   int64           // of a bulk act, and of all that it did: the id of its own row
+	Answer json.RawMessage // a JSON object, of what was answered then
+}
+
+// Audit lists what operators did, the newest first.
+func (d *DB) Audit(ctx context.Context, f AuditFilter) ([]Audited, error) {
+	ctx, cancel := context.WithTimeout(ctx, readTime)
+	defer cancel()
+	where, args := []string{"1"}, []any{}
+	if f.ClientID != "" {
+		where, args = append(where, "client_id = ?"), append(args, f.ClientID)
+	}
+	if f.Verb != "" {
+		where, args = append(where, "verb = ?"), append(args, string(f.Verb))
+	}
+	if f.Before != 0 {
+		where, args = append(where, "id < ?"), append(args, f.Before)
+	}
+	d.guard.Lock()
+	defer d.guard.Unlock()
+	rows, err := d.queryer().QueryContext(ctx, `SELECT id, at, who, verb, coalesce(client_id, ''), coalesce(type, ''), coalesce(seq, 0),
+			coalesce(to_seq, 0), coalesce(run, 0), reason, coalesce(bulk, id), bulk = 0, coalesce(key, ''), answer
+		FROM audit WHERE `+strings.Join(where, " AND ")+` ORDER BY id DESC LIMIT ?`, append(args, page(f.Limit))...)
+	if err != nil {
+		return nil, fmt.Errorf("list audit: %w", err)
+	}
+	defer rows.Close()
+	var list []Audited
+	for rows.Next() {
+		var a Audited
+		var at int64
+		var whole sql.NullBool
+		var answer string
+		err := rows.Scan(&a.ID, &at, &a.Act.Who, &a.Act.Verb, &a.Act.ClientID, &a.Act.Type, &a.Act.Seq,
+			&a.Act.To, &a.Act.Run, &a.Act.Reason, &a.Bulk, &whole, &a.Act.Key, &answer)
+		if err != nil {
+			return nil, fmt.Errorf("list audit: %w", err)
+		}
+		switch {
+		case !whole.Valid:
+			a.Bulk = 0
+		case whole.Bool:
+			a.Bulk = a.ID
+		}
+		a.At, a.Answer = unixMicro(at), json.RawMessage(answer)
+		list = append(list, a)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, fmt.Errorf("list audit: %w", err)
+	}
+	return list, nil
+}
+
+func page(limit int) int { return min(max(limit, 1), 1000) }
+
+// DeadFilter selects events that were set aside. Zero fields select everything.
+type DeadFilter struct {
+	Type     string
+	ClientID string
+	Since    time.Time // only what ended at this time or later
+	After    int64     // only events with a greater seq
+	Limit    int       // 1 to 1000
+}
+
+// Dead lists events that were set aside, in the order of seq. It reads an index of
+// them alone.
+func (d *DB) Dead(ctx context.Context, f DeadFilter) ([]Stored, error) {
+	ctx, cancel := context.WithTimeout(ctx, readTime)
+	defer cancel()
+	_, _, order, args := bulkQuery(Bulk{Verb: Redrive, Type: f.Type, ClientID: f.ClientID, Since: f.Since}, bulkState{Seq: f.After})
+	return d.stored(ctx, deadQuery, order, page(f.Limit), args)
+}
+
+// Runs returns the earlier runs of an event, the first one first: those that a
+// Redrive or a Replay took the place of.
+func (d *DB) Runs(ctx context.Context, seq int64) ([]Result, error) {
+	ctx, cancel := context.WithTimeout(ctx, readTime)
+	defer cancel()
+	d.guard.Lock()
+	defer d.guard.Unlock()
+	rows, err := d.reads.Runs(ctx, seq)
+	if err != nil {
+		return nil, fmt.Errorf("list runs: %w", err)
+	}
+	list := make([]Result, len(rows))
+	for i, r := range rows {
+		list[i] = Result{
+			Status: State(r.Status), Run: r.Run, Attempts: int(r.Attempts), StartedAt: unixMicro(r.StartedAt),
+			FinishedAt: unixMicro(r.FinishedAt), Output: rawJSON(r.Output), Error: r.Error.String,
+		}
+	}
+	return list, nil
+}
+
+// PausedType is a Pause of one type, or of everything.
+type PausedType struct {
+	Type   string // "" for everything
+	Since  time.Time
+	Who    string
+	Reason string
+}
+
+// Pauses lists the types that are paused, by name; everything, if it is paused, is
+// the first.
+func (d *DB) Pauses(ctx context.Context) ([]PausedType, error) {
+	ctx, cancel := context.WithTimeout(ctx, readTime)
+	defer cancel()
+	d.guard.Lock()
+	defer d.guard.Unlock()
+	rows, err := d.reads.Pauses(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("list pauses: %w", err)
+	}
+	list := make([]PausedType, len(rows))
+	for i, r := range rows {
+		list[i] = PausedType{Type: r.Type, Since: unixMicro(r.Since), Who: r.Who, Reason: r.Reason}
+	}
+	return list, nil
+}

@@ -1,0 +1,354 @@
+package db
+
+import (
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"inturn/db/internal/q"
+)
+
+// actOp is one Act.
+type actOp struct {
+	caller
+	act      Act
+	finished finished // of a Replay
+	acted    Acted
+}
+
+func (o *actOp) exec(w *writer) error {
+	o.acted, o.err = Acted{}, o.excluded
+	if o.err != nil {
+		return nil
+	}
+	own, group := w.try(func() (err error) {
+		o.acted, err = w.act(o.act, o.finished)
+		return err
+	})
+	if o.err = own; own != nil {
+		o.acted = Acted{}
+	}
+	return group
+}
+
+func (o *actOp) patient() bool { return true }
+func (o *actOp) size() int     { return 4096 }
+
+// act does a, once for a key. Whatever is refused is so before anything is written.
+func (w *writer) act(a Act, f finished) (Acted, error) {
+	if a.Key != "" {
+		row, err := w.q.AuditByKey(background, text(a.Key))
+		switch {
+		case err == nil:
+			return again(a, row)
+		case !errors.Is(err, sql.ErrNoRows):
+			return Acted{}, fmt.Errorf("look for key: %w", err)
+		}
+	}
+	return w.do(a, f, 0)
+}
+
+// do is act where the key, if there is one, is new. bulk is the Bulk that a is a part
+// of, or 0.
+func (w *writer) do(a Act, f finished, bulk int64) (acted Acted, err error) {
+	acted = Acted{At: unixMicro(w.now), ClientID: a.ClientID, Seq: a.Seq}
+	switch a.Verb {
+	case Pause, Resume:
+		if a.ClientID == "" {
+			err = w.pauseType(a, &acted)
+		} else {
+			err = w.pauseAccount(a, &acted)
+		}
+	case Retry:
+		err = w.retry(a, &acted)
+	case Skip:
+		err = w.skip(a, &acted)
+	case Redrive:
+		err = w.redrive(a, &acted)
+	case Replay:
+		err = w.replay(a, f, &acted)
+	}
+	if err != nil {
+		return Acted{}, err
+	}
+	answer, err := json.Marshal(answerOf(acted))
+	if err != nil {
+		return Acted{}, err
+	}
+	p := auditOf(a, acted.ClientID)
+	p.At, p.Bulk, p.Answer = w.now, number(bulk), string(answer)
+	if acted.ID, err = w.q.InsertAudit(background, p); err != nil {
+		return Acted{}, fmt.Errorf("insert audit: %w", err)
+	}
+	return acted, nil
+}
+
+func auditOf(a Act, clientID string) q.InsertAuditParams {
+	return q.InsertAuditParams{
+		Who: a.Who, Verb: string(a.Verb), ClientID: text(clientID), Type: text(a.Type), Seq: number(a.Seq), ToSeq: number(a.To),
+		Run: number(a.Run), Reason: a.Reason, Key: text(a.Key),
+	}
+}
+
+// answer is Acted as it stands in audit.
+type answer struct {
+	Changed bool  `json:"changed"`
+	Seq     int64 `json:"seq,omitempty"`
+	Run     int64 `json:"run,omitempty"`
+	To      int64 `json:"to,omitempty"`
+	Events  int64 `json:"events,omitempty"`
+	HeadSeq int64 `json:"head_seq,omitempty"`
+}
+
+func answerOf(a Acted) answer { return answer{a.Changed, a.Seq, a.Run, a.To, a.Events, a.HeadSeq} }
+
+// again returns what the key's act was answered.
+func again(a Act, row q.AuditByKeyRow) (Acted, error) {
+	clientID := a.ClientID
+	if a.Verb == Redrive && clientID == "" {
+		clientID = row.ClientID.String // the act didn't name it
+	}
+	want := auditOf(a, clientID)
+	var s answer
+	if row.Verb != want.Verb || row.ClientID != want.ClientID || row.Type != want.Type || row.Seq != want.Seq ||
+		row.ToSeq != want.ToSeq || row.Run != want.Run || row.Bulk.Valid {
+		return Acted{}, refusal{ErrKeyReused}
+	}
+	if err := json.Unmarshal([]byte(row.Answer), &s); err != nil {
+		return Acted{}, refusal{fmt.Errorf("read audit %d: %w", row.ID, err)}
+	}
+	return Acted{
+		ID: row.ID, At: unixMicro(row.At), Again: true, ClientID: row.ClientID.String,
+		Changed: s.Changed, Seq: s.Seq, Run: s.Run, To: s.To, Events: s.Events, HeadSeq: s.HeadSeq,
+	}, nil
+}
+
+func (w *writer) pauseType(a Act, acted *Acted) error {
+	var n int64
+	var err error
+	if a.Verb == Pause {
+		n, err = w.q.PauseType(background, q.PauseTypeParams{Type: a.Type, Since: w.now, Who: a.Who, Reason: a.Reason})
+	} else {
+		n, err = w.q.ResumeType(background, a.Type)
+	}
+	if err != nil {
+		return fmt.Errorf("%s type: %w", a.Verb, err)
+	}
+	if acted.Changed = n == 1; acted.Changed {
+		w.changes = append(w.changes, Change{Type: a.Type, Paused: a.Verb == Pause})
+	}
+	return nil
+}
+
+func (w *writer) pauseAccount(a Act, acted *Acted) error {
+	s, head, err := w.standing(a.ClientID)
+	if err != nil {
+		return err
+	}
+	acted.HeadSeq = head.Seq
+	paused := a.Verb == Pause
+	if acted.Changed = paused != (s.Paused == 1); !acted.Changed {
+		return nil
+	}
+	p := q.PauseAccountParams{ClientID: a.ClientID}
+	if paused {
+		p.Paused = 1
+	}
+	if err := w.q.PauseAccount(background, p); err != nil {
+		return fmt.Errorf("%s account: %w", a.Verb, err)
+	}
+	w.rest(a.ClientID, restPaused, paused)
+	return w.changed(a.ClientID, false)
+}
+
+// retry lets the head run now. Its attempts so far are forgotten.
+func (w *writer) retry(a Act, acted *Acted) error {
+	s, head, err := w.standing(a.ClientID)
+	if err != nil {
+		return err
+	}
+	acted.HeadSeq = head.Seq
+	if head.Seq != a.Seq {
+		return w.moved(a, head.Seq)
+	}
+	if acted.Changed = s.Parked == 1 || s.Attempts > 0; !acted.Changed {
+		return nil
+	}
+	if err := w.release(a.ClientID); err != nil {
+		return err
+	}
+	return w.changed(a.ClientID, false)
+}
+
+// skip ends the head as dead.
+func (w *writer) skip(a Act, acted *Acted) error {
+	s, head, err := w.standing(a.ClientID)
+	if err != nil {
+		return err
+	}
+	acted.HeadSeq = head.Seq
+	if head.Seq != a.Seq {
+		return w.moved(a, head.Seq)
+	}
+	ev, err := w.q.EventOf(background, head.Seq)
+	if err != nil {
+		return fmt.Errorf("look for event: %w", err)
+	}
+	n, err := w.q.DeletePending(background, q.DeletePendingParams{ClientID: a.ClientID, Turn: head.Turn, Seq: head.Seq, Run: head.Run})
+	if err != nil || n != 1 {
+		return fmt.Errorf("delete pending: %d rows, %w", n, err)
+	}
+	reason := "skipped"
+	if a.Who != "" {
+		reason += " by " + a.Who
+	}
+	if a.Reason != "" {
+		reason += ": " + a.Reason
+	}
+	p := q.InsertResultParams{
+		Seq: head.Seq, Run: head.Run, Turn: head.Turn, Settled: w.nextSettled, Status: string(Dead),
+		StartedAt: w.now, FinishedAt: time.Now().UnixMicro(), Error: text(bounded(reason)),
+	}
+	if s.HeadSeq.Int64 == head.Seq {
+		p.Attempts = s.Attempts
+	}
+	if err := w.q.InsertResult(background, p); err != nil {
+		return fmt.Errorf("insert result: %w", err)
+	}
+	w.nextSettled++
+	w.settled, w.dead = append(w.settled, head.Seq), append(w.dead, ev.Type)
+	w.pend(a.ClientID, -1)
+	if err := w.release(a.ClientID); err != nil {
+		return err
+	}
+	if _, head, err = w.standing(a.ClientID); err != nil {
+		return err
+	}
+	acted.Changed, acted.HeadSeq = true, head.Seq
+	return w.changed(a.ClientID, true)
+}
+
+// redrive makes a dead event pending again, behind everything of its account.
+func (w *writer) redrive(a Act, acted *Acted) error {
+	ev, err := w.q.EventOf(background, a.Seq)
+	clientID := ev.ClientID
+	switch {
+	case errors.Is(err, sql.ErrNoRows) && a.Seq < w.nextSeq:
+		return refusal{ErrGone}
+	case errors.Is(err, sql.ErrNoRows):
+		return refusal{ErrNotFound}
+	case err != nil:
+		return fmt.Errorf("look for event: %w", err)
+	case a.ClientID != "" && a.ClientID != clientID:
+		return refusal{ErrNotFound}
+	}
+	acted.ClientID = clientID
+	r, err := w.q.Ending(background, a.Seq)
+	pending := errors.Is(err, sql.ErrNoRows)
+	if pending {
+		r.Run, err = w.q.LastRun(background, a.Seq)
+		r.Run++
+	}
+	if err != nil {
+		return fmt.Errorf("look for result: %w", err)
+	}
+	acted.Run = r.Run
+	switch {
+	case a.Run > r.Run:
+		return refusal{badAct("the latest run of seq %d is %d", a.Seq, r.Run)}
+	case a.Run > 0 && a.Run < r.Run:
+		return nil // it was driven on already
+	case pending:
+		return refusal{ErrStillPending}
+	case r.Status != string(Dead):
+		return refusal{ErrNotDead}
+	}
+	turn := w.nextSeq
+	w.nextSeq++
+	if err := w.runAgain(clientID, a.Seq, r.Run+1, turn); err != nil {
+		return err
+	}
+	acted.Changed, acted.Run = true, r.Run+1
+	if _, head, err := w.standing(clientID); err != nil {
+		return err
+	} else {
+		acted.HeadSeq = head.Seq
+	}
+	return w.changed(clientID, true)
+}
+
+// runAgain moves an event's result to runs and makes it pending at turn.
+func (w *writer) runAgain(clientID string, seq, run, turn int64) error {
+	if n, err := w.q.KeepRun(background, seq); err != nil || n != 1 {
+		return fmt.Errorf("keep run: %d rows, %w", n, err)
+	}
+	if n, err := w.q.DeleteResult(background, seq); err != nil || n != 1 {
+		return fmt.Errorf("delete result: %d rows, %w", n, err)
+	}
+	if err := w.q.InsertPending(background, q.InsertPendingParams{ClientID: clientID, Turn: turn, Seq: seq, Run: run}); err != nil {
+		return fmt.Errorf("insert pending: %w", err)
+	}
+	w.pend(clientID, 1)
+	return nil
+}
+
+// standing returns the account's row, and its head: seq 0 if nothing is pending.
+func (w *writer) standing(clientID string) (s q.StandingRow, head q.HeadRow, err error) {
+	s, err = w.q.Standing(background, clientID)
+	if errors.Is(err, sql.ErrNoRows) {
+		return s, head, refusal{ErrNotFound}
+	}
+	if err != nil {
+		return s, head, fmt.Errorf("read account: %w", err)
+	}
+	head, err = w.q.Head(background, clientID)
+	if err != nil && !errors.Is(err, sql.ErrNoRows) {
+		return s, head, fmt.Errorf("read head: %w", err)
+	}
+	return s, head, nil
+}
+
+// moved judges an act on a head that is another now: if this was done already, all
+// is well.
+func (w *writer) moved(a Act, head int64) error {
+	n, err := w.q.WasDone(background, q.WasDoneParams{ClientID: text(a.ClientID), Verb: string(a.Verb), Seq: number(a.Seq)})
+	switch {
+	case err != nil:
+		return fmt.Errorf("read audit: %w", err)
+	case n == 0:
+		return refusal{&HeadMovedError{Seq: head}}
+	}
+	return nil
+}
+
+// release clears what is said of the account's head.
+func (w *writer) release(clientID string) error {
+	if err := w.q.ReleaseAccount(background, clientID); err != nil {
+		return fmt.Errorf("release account: %w", err)
+	}
+	w.rest(clientID, restParked, false)
+	return nil
+}
+
+// changed notes what the account's row says now.
+func (w *writer) changed(clientID string, reread bool) error {
+	s, err := w.q.Standing(background, clientID)
+	if err != nil {
+		return fmt.Errorf("read account: %w", err)
+	}
+	c := Change{
+		ClientID: clientID, Paused: s.Paused == 1, Parked: s.Parked == 1, Attempts: int(s.Attempts),
+		Replaying: s.ReplayNext.Valid, Reread: reread, Turn: w.nextSeq,
+	}
+	if s.NextAt.Valid {
+		c.NextAt = unixMicro(s.NextAt.Int64)
+	}
+	w.changes = append(w.changes, c)
+	return nil
+}
+
+// text and number are NULL for the empty one.
+func text(s string) sql.NullString { return sql.NullString{String: s, Valid: s != ""} }
+func number(n int64) sql.NullInt64 { return sql.NullInt64{Int64: n, Valid: n != 0} }
