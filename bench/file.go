@@ -56,7 +56,7 @@ func (b *bench) prepare(dir string, p prepared) error {
 
 // sqlite changes a file that no server has open.
 func (b *bench) sqlite(file string, script ...string) error {
-	_, err := b.output(5*time.Minute, "sqlite3", "-bail", file, strings.Join(script, ";\n")+";")
+	_, err := b.output(15*time.Minute, "sqlite3", "-bail", file, strings.Join(script, ";\n")+";")
 	return err
 }
 
