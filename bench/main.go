@@ -4,6 +4,7 @@
 //
 //	go run ./bench --peers DIR           everything, about 18 minutes
 //	go run ./bench --peers DIR --goals   the table of goals, about 10 minutes
+//	go run ./bench --brief --only http   what a change does, in a minute
 //	go run ./bench --quick               a smoke run of everything; its figures mean nothing
 //
 // It wants Linux, wrk and sqlite3; what is missing is left out and named. It measures
@@ -34,6 +35,7 @@ type options struct {
 	out   string
 	only  string
 	goals bool
+	brief bool
 	quick bool
 }
 
@@ -42,12 +44,13 @@ func main() {
 	flag.StringVar(&o.peers, "peers", os.Getenv("PEERS"), "`folder` of the peers' source (or $PEERS); without it they are left out")
 	flag.StringVar(&o.tree, "tree", ".", "`folder` of the tree that is measured")
 	flag.StringVar(&o.dir, "dir", "", "`folder` for databases, on the disk that is to be measured; needs 8 GB in the full form; default: the system's temporary one")
-	flag.StringVar(&o.out, "out", "", "`folder` for report.md, report.json and the plots; default: bench/figures, and with --only or --quick none")
+	flag.StringVar(&o.out, "out", "", "`folder` for report.md, report.json and the plots; default: bench/figures, and with --only, --brief or --quick none")
 	flag.StringVar(&o.only, "only", "", "comma-separated `names` of measurements: "+strings.Join(names(), ", "))
 	flag.BoolVar(&o.goals, "goals", false, "only what the table of goals needs")
+	flag.BoolVar(&o.brief, "brief", false, "three short rounds beside json alone: to see what a change does, with --only")
 	flag.BoolVar(&o.quick, "quick", false, "everything once, so small that it means nothing")
 	flag.Parse()
-	if o.out == "" && o.only == "" && !o.quick {
+	if o.out == "" && o.only == "" && !o.quick && !o.brief {
 		o.out = filepath.Join(o.tree, "bench", "figures")
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
@@ -214,6 +217,12 @@ func sizesOf(o options) sizes {
 		s.rows, s.demoRounds = s.rows[2:], 1
 		s.loop, s.drain = 4*time.Second, 100_000
 		s.sustained = []time.Duration{60 * time.Second, 10 * time.Second, 10 * time.Second}
+	}
+	if o.brief {
+		s.loop, s.peer, s.open, s.idle = 3*time.Second, 3*time.Second, 15*time.Second, 6*time.Second
+		s.sustained = []time.Duration{s.loop, s.loop, s.loop}
+		s.raw, s.drain, s.demoRounds = 100_000, 100_000, 1
+		s.rows = []int{100_000, 1_000_000}
 	}
 	if o.quick {
 		s = sizes{

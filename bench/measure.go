@@ -24,7 +24,7 @@ func (b *bench) http() (err error) {
 	var costs []cost
 	for round := range b.size.rounds {
 		for _, p := range peers {
-			if b.o.goals && p.store != "json" && p.store != "system-b" {
+			if (b.o.goals || b.o.brief) && p.store != "json" && (b.o.brief || p.store != "system-b") {
 				continue
 			}
 			if err := b.peer(k, p); err != nil {
@@ -527,6 +527,7 @@ func (b *bench) rows() error {
 	}
 	last := len(b.size.rows) - 1
 	b.against("rows", name(b.size.rows[last]), name(b.size.rows[last-1]))
+	b.note("rows", fmt.Sprintf("%s against %s rows", thousands(b.size.rows[last]), thousands(b.size.rows[last-1])))
 	p := plot{Name: "rows", Title: "Ingest against rows in the outbox", X: "rows", Y: "events/s", LogX: true}
 	for _, n := range b.size.rows {
 		p.add("ingest", float64(n), median(b.Rates[name(n)]))

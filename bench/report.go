@@ -95,10 +95,13 @@ func newReport(o options) *report {
 	switch {
 	case o.quick:
 		form = "quick: only a smoke run, its figures mean nothing"
-	case o.only != "":
-		form = "only " + o.only
+	case o.brief:
+		form = "brief: to see what a change does"
 	case o.goals:
 		form = "goals"
+	}
+	if o.only != "" {
+		form += ", only " + o.only
 	}
 	return &report{
 		When: time.Now().UTC().Truncate(time.Second), Form: form, Goals: goals(),
