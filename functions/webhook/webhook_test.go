@@ -20,6 +20,7 @@ import (
 
 	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 
+	"inturn/db"
 	"inturn/functions"
 	"inturn/functions/functionstest"
 )
@@ -514,6 +515,7 @@ func TestAnEndpointThatIsNotThere(t *testing.T) {
 
 // On the engine: what each outcome does to the event and its account.
 func TestOnTheEngine(t *testing.T) {
+	t.Parallel()
 	var mu sync.Mutex
 	said := map[string]int{}
 	x := newFixture(t, Options{}, func(w http.ResponseWriter, r *http.Request) {
@@ -563,5 +565,68 @@ func TestOnTheEngine(t *testing.T) {
 	}
 	if len(said) != 5 {
 		t.Errorf("%d deliveries, want 5", len(said))
+	}
+}
+
+// While the endpoint is away hundreds of accounts wait for it, and hardly any of them
+// uses up an attempt; when it comes all go on, each in its order.
+func TestHundredsOfAccountsWait(t *testing.T) {
+	t.Parallel()
+	const accounts, each, atOnce = 500, 3, 8
+	x := newFixture(t, Options{}, func(http.ResponseWriter, *http.Request) {})
+	x.srv.Close()
+	addr := x.srv.Listener.Addr().String()
+	x.call("http://"+addr, Options{AtOnce: atOnce})
+	e := functionstest.New(t, x.hooks.Functions()...)
+	t.Cleanup(x.hooks.Close)
+	var last []db.Receipt
+	for n := range each {
+		last = last[:0]
+		for a := range accounts {
+			last = append(last, e.Send(functions.Event{ClientID: fmt.Sprint(a), MessageID: fmt.Sprint(n), Type: "t", Payload: []byte(fmt.Sprint(n))}))
+		}
+	}
+	// All have had their turn since, or wait for it.
+	for len(e.Query(`SELECT 1 FROM accounts WHERE last_error LIKE 'no connection: %'`)) == 0 {
+		time.Sleep(10 * time.Millisecond)
+		if t.Context().Err() != nil {
+			t.Fatal("nobody tries the endpoint")
+		}
+	}
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var mu sync.Mutex
+	next, wrong := map[string]int{}, 0
+	srv := http.Server{Handler: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		var ev struct {
+			Source string
+			Data   int
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		if json.NewDecoder(r.Body).Decode(&ev) != nil || ev.Data != next[ev.Source] {
+			wrong++
+		}
+		next[ev.Source] = ev.Data + 1
+	})}
+	served := make(chan error, 1)
+	go func() { served <- srv.Serve(l) }()
+	t.Cleanup(func() { srv.Close(); <-served })
+	for _, r := range last {
+		e.Wait(r)
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	if wrong > 0 || len(next) != accounts {
+		t.Errorf("%d events of %d accounts came out of order", wrong, len(next))
+	}
+	rows := e.Query(`SELECT sum(attempts), max(attempts) FROM results`)
+	t.Logf("%d events: attempts in all, and at most of one: %v", accounts*each, rows[0])
+	// One for each event, those that were under way when it was found out, and the few
+	// that were let through.
+	if all := rows[0][0].(int64); all > accounts*each+atOnce+20 {
+		t.Errorf("%d attempts for %d events", all, accounts*each)
 	}
 }
