@@ -85,6 +85,8 @@ lines:
 }
 
 // acmeServer is an HTTPS server with certificates of an authority, and its port 80.
+// Each test has domains of its own: the library has one list of challenges in a
+// process, by name, so that two servers would answer each other's.
 type acmeServer struct {
 	*ACME
 	tls, plain net.Listener
@@ -202,8 +204,9 @@ func TestChallenges(t *testing.T) {
 			}
 			ca := pebble.Start(t, httpPort, tlsPort, 0)
 			dir := filepath.Join(t.TempDir(), "tls", "acme")
-			s := serveACME(t, public, plain, ACMEOptions{Domains: []string{"App.test", "www.app.test"}, Email: "ops@example.org", Dir: dir, CA: ca.URL, RootFile: ca.RootFile})
-			for _, name := range []string{"app.test", "www.app.test"} {
+			name, www := by+".test", "www."+by+".test"
+			s := serveACME(t, public, plain, ACMEOptions{Domains: []string{strings.ToUpper(name), www}, Email: "ops@example.org", Dir: dir, CA: ca.URL, RootFile: ca.RootFile})
+			for _, name := range []string{name, www} {
 				s.obtained(t, name)
 				if err := s.served(t, ca, name).VerifyHostname(name); err != nil {
 					t.Error(err)
@@ -214,18 +217,18 @@ func TestChallenges(t *testing.T) {
 				t.Errorf("ends %v, warning %q", s.NotAfter(), s.Warning())
 			}
 			wantPrivate(t, dir)
-			s.wantOrdinary(t, ca)
+			s.wantOrdinary(t, ca, name)
 		})
 	}
 }
 
-func (s *acmeServer) wantOrdinary(t *testing.T, ca *pebble.CA) {
+func (s *acmeServer) wantOrdinary(t *testing.T, ca *pebble.CA, name string) {
 	t.Helper()
 	for _, c := range []struct {
 		version uint16
 		ok      bool
 	}{{stdtls.VersionTLS10, false}, {stdtls.VersionTLS11, false}, {stdtls.VersionTLS12, true}, {stdtls.VersionTLS13, true}} {
-		conn, err := s.dial(ca, "app.test", func(config *stdtls.Config) {
+		conn, err := s.dial(ca, name, func(config *stdtls.Config) {
 			config.MinVersion, config.MaxVersion, config.NextProtos = c.version, c.version, []string{"http/1.1", "h2"}
 		})
 		if c.ok != (err == nil) {
@@ -238,7 +241,7 @@ func (s *acmeServer) wantOrdinary(t *testing.T, ca *pebble.CA) {
 			conn.Close()
 		}
 	}
-	transport := &http.Transport{ForceAttemptHTTP2: true, TLSClientConfig: &stdtls.Config{RootCAs: ca.Roots(), ServerName: "app.test"}}
+	transport := &http.Transport{ForceAttemptHTTP2: true, TLSClientConfig: &stdtls.Config{RootCAs: ca.Roots(), ServerName: name}}
 	defer transport.CloseIdleConnections()
 	r, err := (&http.Client{Transport: transport}).Get("https://" + s.tls.Addr().String())
 	if err != nil {
@@ -253,14 +256,14 @@ func (s *acmeServer) wantOrdinary(t *testing.T, ca *pebble.CA) {
 	if err != nil {
 		t.Error(err)
 	} else {
-		if names := conn.ConnectionState().PeerCertificates[0].DNSNames; len(names) != 1 || names[0] != "app.test" {
+		if names := conn.ConnectionState().PeerCertificates[0].DNSNames; len(names) != 1 || names[0] != name {
 			t.Errorf("without a name: %v", names)
 		}
 		conn.Close()
 	}
 	wantUnrecognized(t, s, ca, "other.test")
 	// What is for the authority alone gives nothing away, and ends the connection.
-	if conn, err := s.dial(ca, "app.test", func(config *stdtls.Config) { config.NextProtos = []string{acmeTLS} }); err == nil {
+	if conn, err := s.dial(ca, name, func(config *stdtls.Config) { config.NextProtos = []string{acmeTLS} }); err == nil {
 		conn.Close()
 		t.Error("a challenge that nobody set was answered")
 	}
@@ -306,37 +309,37 @@ func TestAuthorityAway(t *testing.T) {
 	public, plain := listeners(t)
 	ca := pebble.Start(t, portOf(plain), portOf(public), 0)
 	ca.Away(true)
-	o := ACMEOptions{Domains: []string{"app.test"}, Dir: t.TempDir(), CA: ca.URL, RootFile: ca.RootFile}
+	o := ACMEOptions{Domains: []string{"later.test"}, Dir: t.TempDir(), CA: ca.URL, RootFile: ca.RootFile}
 	if err := os.Chmod(o.Dir, 0o700); err != nil {
 		t.Fatal(err)
 	}
 	s := serveACME(t, public, plain, o)
-	s.log.wait(t, "level=WARN", "waiting for a certificate", "domain=app.test", ca.URL)
-	s.log.wait(t, "level=WARN", "certmagic.obtain", "app.test") // why
-	wantUnrecognized(t, s, ca, "app.test")
-	s.log.wait(t, "level=WARN", "handshake refused", "domain=app.test")
+	s.log.wait(t, "level=WARN", "waiting for a certificate", "domain=later.test", ca.URL)
+	s.log.wait(t, "level=WARN", "certmagic.obtain", "later.test") // why
+	wantUnrecognized(t, s, ca, "later.test")
+	s.log.wait(t, "level=WARN", "handshake refused", "domain=later.test")
 	if r, err := http.Get("http://" + plain.Addr().String()); err != nil || r.StatusCode != http.StatusNotFound {
 		t.Errorf("port 80: %v %v", r, err)
 	} else {
 		r.Body.Close()
 	}
-	if !s.NotAfter().IsZero() || !strings.Contains(s.Warning(), "no certificate for app.test yet") {
+	if !s.NotAfter().IsZero() || !strings.Contains(s.Warning(), "no certificate for later.test yet") {
 		t.Errorf("ends %v, warning %q", s.NotAfter(), s.Warning())
 	}
 
 	ca.Away(false)
 	s.again <- time.Now()
-	s.obtained(t, "app.test")
-	first := s.served(t, ca, "app.test")
+	s.obtained(t, "later.test")
+	first := s.served(t, ca, "later.test")
 
 	ca.Away(true)
 	s.end()
 	public, plain = listeners(t)
 	s = serveACME(t, public, plain, o)
-	if !s.served(t, ca, "app.test").Equal(first) {
+	if !s.served(t, ca, "later.test").Equal(first) {
 		t.Error("the kept certificate is not served while the authority is away")
 	}
-	s.log.wait(t, "certificate loaded", "app.test")
+	s.log.wait(t, "certificate loaded", "later.test")
 	if find(s.log.String(), "waiting for") != "" {
 		t.Error("it waits for what it has")
 	}

@@ -114,6 +114,7 @@ func whoServer(t testing.TB, timeout time.Duration, log *slog.Logger, trusted ..
 		t.Fatal(err)
 	}
 	srv := Server(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, r.RemoteAddr) }), nil, log)
+	srv.ReadHeaderTimeout = min(srv.ReadHeaderTimeout, 10*timeout) // of what stands behind the header
 	behind, ended := proxyListener(l, proxies(t, trusted...), log, timeout), make(chan struct{})
 	go func() {
 		defer close(ended)
