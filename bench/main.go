@@ -175,6 +175,7 @@ func choose(o options) (chosen []measurement, err error) {
 // sizes bound every measurement in count and time.
 type sizes struct {
 	rounds      int
+	many        int             // connections at which most goals are defined
 	loop        time.Duration   // of one closed loop, in whole seconds
 	sustained   []time.Duration // of the message function's, a round each
 	peer        time.Duration   // of one peer's closed loop
@@ -202,7 +203,7 @@ type sizes struct {
 
 func sizesOf(o options) sizes {
 	s := sizes{
-		rounds: 3, loop: 5 * time.Second, peer: 4 * time.Second,
+		rounds: 3, many: 256, loop: 5 * time.Second, peer: 4 * time.Second,
 		sustained: []time.Duration{60 * time.Second, 15 * time.Second, 15 * time.Second},
 		open:      60 * time.Second, openRate: 10_000,
 		raw: 150_000, drain: 200_000,
@@ -226,7 +227,7 @@ func sizesOf(o options) sizes {
 	}
 	if o.quick {
 		s = sizes{
-			rounds: 1, loop: time.Second, peer: time.Second, sustained: []time.Duration{time.Second},
+			rounds: 1, many: 16, loop: time.Second, peer: time.Second, sustained: []time.Duration{time.Second},
 			open: time.Second, openRate: 200, raw: 2000, drain: 2000,
 			demoEvents: 50, demoAcc: 10, demoWork: 10 * time.Millisecond, demoRounds: 1,
 			wideAcc: 50, wideWork: 10 * time.Millisecond, latency: 10,

@@ -14,9 +14,6 @@ import (
 	"time"
 )
 
-// many is the number of connections that most goals are defined at.
-const many = 256
-
 // http alternates the peers, ingest alone, and ingest with the message function.
 func (b *bench) http() (err error) {
 	k := b.newBackends()
@@ -32,7 +29,7 @@ func (b *bench) http() (err error) {
 			}
 		}
 		for _, ids := range []string{rising, random} {
-			rate, err := b.ingest(ids, many, b.size.loop)
+			rate, err := b.ingest(ids, b.size.many, b.size.loop)
 			if err != nil {
 				return err
 			}
@@ -41,7 +38,7 @@ func (b *bench) http() (err error) {
 			if sustained {
 				run = b.size.sustained[round]
 			}
-			c, err := b.message(ids, many, run, round == b.size.rounds-1)
+			c, err := b.message(ids, b.size.many, run, round == b.size.rounds-1)
 			if err != nil {
 				return err
 			}
@@ -65,7 +62,7 @@ func (b *bench) http() (err error) {
 
 // peer measures one of the peers at many connections.
 func (b *bench) peer(k *backends, p peer) error {
-	rate, reason, err := b.peerAt(k, p, many, b.size.peer)
+	rate, reason, err := b.peerAt(k, p, b.size.many, b.size.peer)
 	switch {
 	case err != nil:
 		return err
@@ -225,7 +222,8 @@ func (b *bench) offer(rate int, run time.Duration) (r loadReport, err error) {
 	if err != nil {
 		return r, err
 	}
-	return r, json.Unmarshal([]byte(text), &r)
+	err = json.Unmarshal([]byte(text), &r)
+	return r, err
 }
 
 func (b *bench) openLoop() error {
@@ -311,7 +309,10 @@ func (b *bench) demo(events, accounts int, distribution string) (float64, error)
 		return 0, err
 	}
 	var v struct{ Ratio float64 }
-	return v.Ratio, errors.Join(json.Unmarshal([]byte(text), &v), positive(text, &v.Ratio))
+	if err := json.Unmarshal([]byte(text), &v); err != nil || v.Ratio <= 0 {
+		return 0, fmt.Errorf("demo: no ratio in %q: %v", text, err)
+	}
+	return v.Ratio, nil
 }
 
 func (b *bench) systemA() error {
@@ -518,7 +519,7 @@ func (b *bench) rows() error {
 			if err != nil {
 				return err
 			}
-			rate, err := b.append(s, load{s.addr, many, b.size.loop, rising, "work", 1})
+			rate, err := b.append(s, load{s.addr, b.size.many, b.size.loop, rising, "work", 1})
 			if err = errors.Join(err, s.stop()); err != nil {
 				return err
 			}

@@ -179,14 +179,6 @@ func each[T any](all []T, of func(T) float64) (values []float64) {
 	return values
 }
 
-// positive is an error where a tool's answer lacks what was asked for.
-func positive(text string, x *float64) error {
-	if *x > 0 {
-		return nil
-	}
-	return fmt.Errorf("no result in %q", text)
-}
-
 // save writes report.md, report.json and a plot each as SVG.
 func (r *report) save(dir string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
