@@ -156,6 +156,14 @@ CREATE TABLE audit (
 CREATE UNIQUE INDEX audit_key ON audit (key) WHERE key IS NOT NULL;
 CREATE INDEX audit_account ON audit (client_id, id) WHERE client_id IS NOT NULL;
 
+-- The accounts that are being erased. The row goes with the last of the account's.
+CREATE TABLE erasing (
+  client_id TEXT    NOT NULL PRIMARY KEY,
+  since     INTEGER NOT NULL,
+  who       TEXT    NOT NULL,
+  reason    TEXT    NOT NULL
+) STRICT, WITHOUT ROWID;
+
 -- The version of each function's own tables (functions.Tables).
 CREATE TABLE function_tables (
   function TEXT    NOT NULL PRIMARY KEY,

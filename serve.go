@@ -136,7 +136,7 @@ func (s *serve) run(ctx context.Context, set *functions.Set, out, errOut io.Writ
 	signals, endAtOnce := notifyContext(ctx)
 	defer endAtOnce()
 	store, err = db.Open(signals, db.Options{
-		Path: s.DB, Schema: schema, Tables: set.Tables(), Check: set.Check,
+		Path: s.DB, Schema: schema, Tables: set.Tables(), Erasures: set.Erasures(), Check: set.Check,
 		MaxPending: s.MaxPending, MaxAccountPending: s.MaxAccountPending, Log: log, Observer: numbers,
 	})
 	if err != nil {

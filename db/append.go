@@ -86,6 +86,9 @@ func (o *appendOp) size() int     { return len(o.event.Payload) + len(o.event.At
 
 // insert returns the new event's seq, or 0 where its identity is there already.
 func (w *writer) insert(ev Event) (int64, error) {
+	if w.erasing.has(ev.ClientID) {
+		return 0, refusal{ErrErasing}
+	}
 	if err := w.room(ev.ClientID); err != nil {
 		_, ferr := w.q.Identity(background, q.IdentityParams{ClientID: ev.ClientID, MessageID: ev.MessageID})
 		switch {

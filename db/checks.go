@@ -43,7 +43,7 @@ var checks = []Invariant{
 	{kindSchema, fmt.Sprintf(`SELECT format('user_version is %%d, not %d', user_version)
 		FROM pragma_user_version WHERE user_version <> %[1]d`, schemaVersion)},
 	{kindSchema, `WITH wanted (name) AS (VALUES ('owner'), ('outbox'), ('history'), ('pending'), ('accounts'), ('results'), ('function_tables'),
-			('runs'), ('pauses'), ('audit'))
+			('runs'), ('pauses'), ('audit'), ('erasing'))
 		SELECT format('table %s is missing', name) FROM wanted
 		WHERE name NOT IN (SELECT name FROM sqlite_schema WHERE type = 'table')`},
 	{kindSchema, `SELECT 'outbox has no unique key (message_id, client_id)' WHERE NOT EXISTS (

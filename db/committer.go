@@ -138,7 +138,12 @@ func (c *committer) take() (ops []operation, wait time.Duration, more bool) {
 		size += op.size()
 		return len(ops) < maxOps && (size <= maxGroupBytes || len(ops) == 0)
 	}
-	for len(c.first) > 0 && fits(c.first[0]) {
+	if len(c.first) > 0 && isAlone(c.first[0]) {
+		op := c.first[0]
+		c.first = pop(c.first)
+		return []operation{op}, 0, true
+	}
+	for len(c.first) > 0 && !isAlone(c.first[0]) && fits(c.first[0]) {
 		ops = append(ops, c.first[0])
 		c.first = pop(c.first)
 	}
@@ -157,6 +162,12 @@ func (c *committer) take() (ops []operation, wait time.Duration, more bool) {
 		ops = append(ops, op)
 	}
 	return ops, 0, len(ops) > 0 || !c.closing
+}
+
+// isAlone reports whether op wants a transaction of its own, without foreign keys.
+func isAlone(op operation) bool {
+	a, ok := op.(interface{ alone() bool })
+	return ok && a.alone()
 }
 
 // pop drops the first element and lets go of a queue's memory once it is empty.

@@ -32,6 +32,8 @@ const (
 //	cache_size           64 MiB: with the default of 2 MB the writer reads the file
 //	                     all the time
 //	journal_size_limit   a WAL that a long reader made big is cut when it is reset
+//	secure_delete ON     what is deleted is overwritten, so that an erased client's text
+//	                     is not in free pages; also of rows that were deleted before
 //	trusted_schema OFF   a file from elsewhere can't run functions by its schema
 //	query_only           readers can't write
 //
@@ -41,7 +43,7 @@ func writeDSN(path string) string {
 		"_synchronous":  {"FULL"},
 		"_busy_timeout": {"250"},
 		"_foreign_keys": {"1"},
-		"_pragma":       {"cache_size(-65536)", "journal_size_limit(67108864)", "trusted_schema(OFF)"},
+		"_pragma":       {"cache_size(-65536)", "journal_size_limit(67108864)", "secure_delete(ON)", "trusted_schema(OFF)"},
 	})
 }
 

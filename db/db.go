@@ -21,6 +21,7 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -30,10 +31,11 @@ import (
 
 // Options of Open.
 type Options struct {
-	Path   string   // of the file; its folders are made. ":memory:" for tests
-	Schema string   // the text of schema.sql
-	Tables []Tables // of the functions, for each in order of version
-	Check  Check    // of what effects emit; nil checks nothing
+	Path     string    // of the file; its folders are made. ":memory:" for tests
+	Schema   string    // the text of schema.sql
+	Tables   []Tables  // of the functions, for each in order of version
+	Erasures []Erasure // of the functions, in the order in which rows refer to others
+	Check    Check     // of what effects emit; nil checks nothing
 	// Bounds of the backlog, in events; 0 is no bound. Those of parked and of paused
 	// accounts count against MaxAccountPending alone.
 	MaxPending        int
@@ -56,6 +58,9 @@ type DB struct {
 	waiters   waiters
 	standing  standing
 	filer     *filer // nil until open has succeeded
+	erasures  []Erasure
+	erasing   erasing
+	resumed   chan struct{} // closed when resume has ended; nil until open has succeeded
 	pace      pace
 	backlog   []Backlog
 	paused    []string // types, as found
@@ -150,9 +155,21 @@ func (d *DB) open(ctx context.Context, o Options) error {
 	if d.lane, err = d.queryer().PrepareContext(ctx, laneQuery); err != nil {
 		return hintCorrupt(fmt.Errorf("prepare: %w", err))
 	}
+	if err := w.prepareErasures(o.Erasures); err != nil {
+		return hintCorrupt(err)
+	}
+	d.erasures = o.Erasures
 	if err := d.recover(ctx, w); err != nil {
 		return hintCorrupt(fmt.Errorf("recover: %w", err))
 	}
+	unfinished, err := d.unfinished(ctx)
+	if err != nil {
+		return hintCorrupt(fmt.Errorf("recover: %w", err))
+	}
+	for _, clientID := range unfinished {
+		d.erasing.add(clientID)
+	}
+	d.backlog = slices.DeleteFunc(d.backlog, func(b Backlog) bool { return d.erasing.has(b.ClientID) })
 	filed, err := w.q.Filed(background)
 	if err != nil {
 		return hintCorrupt(fmt.Errorf("read owner: %w", err))
@@ -160,6 +177,8 @@ func (d *DB) open(ctx context.Context, o Options) error {
 	d.filer = newFiler(d, filed, w.nextSeq)
 	go d.filer.run()
 	go d.committer.run()
+	d.resumed = make(chan struct{})
+	go d.resume(unfinished)
 	return nil
 }
 
@@ -182,7 +201,7 @@ func (d *DB) connect(dsn string, o Options) (*writer, error) {
 		conn: conn, log: o.Log, check: o.Check, observer: o.Observer,
 		limits:      limits{pending: o.MaxPending, accountPending: o.MaxAccountPending},
 		mirror:      mirror{backlog: map[string]int{}, resting: map[string]rest{}, known: map[string]struct{}{}},
-		effectStmts: map[string]*sql.Stmt{},
+		effectStmts: map[string]*sql.Stmt{}, rare: map[string]*sql.Stmt{}, erasing: &d.erasing,
 		effects:     newEffectLoop(),
 		effectTimer: time.NewTimer(time.Hour),
 	}
@@ -365,6 +384,9 @@ func (d *DB) abandon() error {
 	if d.filer != nil {
 		<-d.filer.done
 	}
+	if d.resumed != nil {
+		<-d.resumed
+	}
 	if d.lane != nil {
 		err = d.lane.Close()
 	}
@@ -387,6 +409,9 @@ func (d *DB) abandon() error {
 func (w *writer) close() error {
 	close(w.effects.calls)
 	for _, s := range w.effectStmts {
+		s.Close()
+	}
+	for _, s := range w.rare {
 		s.Close()
 	}
 	var err error

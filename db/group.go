@@ -71,6 +71,8 @@ type writer struct {
 
 	mirror
 	effectStmts map[string]*sql.Stmt
+	rare        map[string]*sql.Stmt // of housekeeping, by their text
+	erasing     *erasing
 	effects     *effectLoop
 	effectTimer *time.Timer
 
@@ -97,6 +99,16 @@ func (w *writer) transaction(ops []operation, careful bool) (done, at int, err e
 	w.careful = careful
 	begun := time.Now()
 	w.wal.clear()
+	if len(ops) == 1 && isAlone(ops[0]) {
+		if err := w.sql("PRAGMA foreign_keys = OFF"); err != nil {
+			return 0, -1, w.groupErr("foreign keys", err)
+		}
+		defer func() { // once the transaction has ended; inside one it does nothing
+			if ferr := w.sql("PRAGMA foreign_keys = ON"); ferr != nil {
+				err = &groupError{classIO, fmt.Errorf("foreign keys: %w", errors.Join(ErrOutcomeUnknown, ferr, err))}
+			}
+		}()
+	}
 	w.mirror.begin()
 	start := w.mirror.mark()
 	defer func() {

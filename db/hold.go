@@ -37,6 +37,9 @@ func (o *holdOp) size() int     { return 512 }
 
 func (w *writer) hold(h Hold) error {
 	ev := &h.Event
+	if w.erasing.has(ev.ClientID) {
+		return refusal{ErrSuperseded}
+	}
 	n, err := w.q.IsPending(background, q.IsPendingParams{ClientID: ev.ClientID, Turn: ev.Turn, Seq: ev.Seq})
 	if err != nil {
 		return fmt.Errorf("look for pending: %w", err)

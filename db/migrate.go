@@ -97,6 +97,13 @@ CREATE TABLE audit (
 ) STRICT;
 CREATE UNIQUE INDEX audit_key ON audit (key) WHERE key IS NOT NULL;
 CREATE INDEX audit_account ON audit (client_id, id) WHERE client_id IS NOT NULL;`,
+	// The accounts that are being erased.
+	`CREATE TABLE erasing (
+	  client_id TEXT    NOT NULL PRIMARY KEY,
+	  since     INTEGER NOT NULL,
+	  who       TEXT    NOT NULL,
+	  reason    TEXT    NOT NULL
+	) STRICT, WITHOUT ROWID;`,
 }
 
 // migrate brings an older file to schemaVersion in one transaction, after a copy

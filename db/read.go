@@ -28,6 +28,9 @@ const laneQuery = `SELECT p.turn, p.run, o.seq, o.message_id, o.type, o.payload,
 // turn, from one snapshot: up to limit events, and not more than maxBytes of
 // payload (but one event at least). more says that there may be further ones.
 func (d *DB) PendingAfter(ctx context.Context, clientID string, after int64, limit, maxBytes int) (events []Event, more bool, err error) {
+	if d.erasing.has(clientID) {
+		return nil, false, nil
+	}
 	ctx, cancel := context.WithTimeout(ctx, readTime)
 	defer cancel()
 	d.guard.Lock()

@@ -87,6 +87,9 @@ func (d *DB) replayed(clientID string) (next int64, seqs []int64, err error) {
 	d.guard.Lock()
 	defer d.guard.Unlock()
 	r, err := d.reads.ReplayRange(ctx, clientID)
+	if errors.Is(err, sql.ErrNoRows) || d.erasing.has(clientID) { // erased meanwhile
+		return 0, nil, nil
+	}
 	if err != nil || !r.ReplayNext.Valid {
 		return 0, nil, err
 	}
@@ -131,6 +134,9 @@ func (o *unrollOp) patient() bool { return true }
 func (o *unrollOp) size() int     { return 512 * len(o.seqs) }
 
 func (w *writer) unroll(o *unrollOp) (more bool, err error) {
+	if w.erasing.has(o.clientID) {
+		return false, nil
+	}
 	r, err := w.q.ReplayRange(background, o.clientID)
 	if err != nil {
 		return false, fmt.Errorf("read replay: %w", err)

@@ -75,6 +75,9 @@ func (o *settleOp) finish(err error) {
 // gone, somebody else has ended the run and nothing is written.
 func (w *writer) settle(s *Settlement) error {
 	ev := &s.Event
+	if w.erasing.has(ev.ClientID) {
+		return refusal{ErrSuperseded}
+	}
 	n, err := w.q.DeletePending(background, q.DeletePendingParams{ClientID: ev.ClientID, Turn: ev.Turn, Seq: ev.Seq, Run: ev.Run})
 	if err != nil {
 		return fmt.Errorf("delete pending: %w", err)

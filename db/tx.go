@@ -119,6 +119,9 @@ func (tx *Tx) Emit(ev Event) error {
 	if err != nil {
 		return fmt.Errorf("emit %s %s: %w", ev.ClientID, ev.MessageID, err)
 	}
+	if tx.w.erasing.has(ev.ClientID) {
+		return fmt.Errorf("emit %s: %w", ev.MessageID, ErrErasing)
+	}
 	if err := tx.standing(); err != nil {
 		return err
 	}

@@ -54,6 +54,9 @@ func (w *writer) act(a Act, f finished) (Acted, error) {
 // of, or 0.
 func (w *writer) do(a Act, f finished, bulk int64) (acted Acted, err error) {
 	acted = Acted{At: unixMicro(w.now), ClientID: a.ClientID, Seq: a.Seq}
+	if w.erasing.has(a.ClientID) {
+		return Acted{}, refusal{ErrErasing}
+	}
 	switch a.Verb {
 	case Pause, Resume:
 		if a.ClientID == "" {
@@ -243,6 +246,9 @@ func (w *writer) redrive(a Act, acted *Acted) error {
 		return fmt.Errorf("look for event: %w", err)
 	case a.ClientID != "" && a.ClientID != clientID:
 		return refusal{ErrNotFound}
+	}
+	if w.erasing.has(clientID) {
+		return refusal{ErrErasing}
 	}
 	acted.ClientID = clientID
 	r, err := w.q.Ending(background, a.Seq)

@@ -56,3 +56,14 @@ func (w *writer) longWAL() bool {
 	info, err := os.Stat(w.place.path + "-wal")
 	return err == nil && info.Size() > 1<<20
 }
+
+// emptyWAL moves the WAL into the file and empties it, and reports whether it could: not
+// while somebody reads an old state.
+func (w *writer) emptyWAL() bool {
+	if w.place.path == "" {
+		return true
+	}
+	var busy, inLog, moved int
+	err := w.conn.QueryRowContext(background, "PRAGMA wal_checkpoint(TRUNCATE)").Scan(&busy, &inLog, &moved)
+	return err == nil && busy == 0
+}

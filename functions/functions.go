@@ -49,6 +49,7 @@ type Function struct {
 	check  func(json.RawMessage) error
 	tables []db.Tables
 	checks []db.Invariant
+	erases []db.Erasure
 	atOnce int
 	ahead  bool
 	policy Policy
@@ -97,6 +98,18 @@ func Tables(version int, sql string) Option {
 // asks it.
 func Invariant(kind, query string) Option {
 	return func(f *Function) { f.checks = append(f.checks, db.Invariant{Kind: kind, Query: query}) }
+}
+
+// Erase says which rows of a table of the function's belong to a client, for when that
+// client is erased: rows is a query for their rowids, with the parameter :client_id.
+//
+//	functions.Erase("orders", "SELECT rowid FROM orders WHERE client_id = :client_id")
+//
+// A table whose rows refer to another's is named before it, as references are not
+// looked for. The query may scan the table: nobody waits for it. A table that no Erase
+// names keeps what it has.
+func Erase(table, rows string) Option {
+	return func(f *Function) { f.erases = append(f.erases, db.Erasure{Table: table, Rows: rows}) }
 }
 
 // AtOnce bounds how many of the function's calls run at the same time, over all

@@ -73,6 +73,15 @@ func (s *Set) Invariants() []db.Invariant {
 	return all
 }
 
+// Erasures returns what of the functions' tables belongs to a client.
+func (s *Set) Erasures() []db.Erasure {
+	var all []db.Erasure
+	for _, f := range s.all {
+		all = append(all, f.erases...)
+	}
+	return all
+}
+
 // Check is what every event passes before it is appended: identity, type, payload.
 // The payload must be compact JSON. Errors are *FieldError, or the payload's own.
 func (s *Set) Check(ev Event) (Event, error) {

@@ -75,7 +75,7 @@ func Open(t testing.TB, path string, fns ...functions.Function) *Engine {
 	go e.labelled(func() {
 		var err error
 		e.db, err = db.Open(context.Background(), db.Options{
-			Path: path, Schema: schema, Tables: set.Tables(), Check: set.Check, Log: log,
+			Path: path, Schema: schema, Tables: set.Tables(), Erasures: set.Erasures(), Check: set.Check, Log: log,
 		})
 		if err != nil {
 			started <- err
@@ -221,4 +221,14 @@ func (e *Engine) Find(clientID, messageID string) db.Stored {
 		e.t.Fatalf("functionstest: find %s %s: %v", clientID, messageID, err)
 	}
 	return s
+}
+
+// Erase deletes everything of a client, as an operator does, and returns what it was.
+func (e *Engine) Erase(clientID string) db.Erased {
+	e.t.Helper()
+	done, err := e.db.Erase(clientID, "a test", "")
+	if err != nil {
+		e.t.Fatalf("functionstest: erase %s: %v", clientID, err)
+	}
+	return done
 }

@@ -26,7 +26,11 @@ var tables string
 // Function handles events of type "message". It is Ahead: what it writes depends on
 // the event alone, and the rest is decided in the effect.
 var Function = functions.New("message", work,
-	append(invariants, functions.Ahead(), functions.Tables(1, tables))...)
+	append(invariants, functions.Ahead(), functions.Tables(1, tables),
+		functions.Erase("messages", "SELECT id FROM messages WHERE client IN (SELECT id FROM clients WHERE external_client_id = :client_id)"),
+		functions.Erase("dialogs", "SELECT id FROM dialogs WHERE client IN (SELECT id FROM clients WHERE external_client_id = :client_id)"),
+		functions.Erase("clients", "SELECT id FROM clients WHERE external_client_id = :client_id"),
+	)...)
 
 // MaxText bounds a message's text, in characters. Chat services stop at a few
 // thousand; the bound is there so that one event can't fill a lane.

@@ -42,6 +42,13 @@ type Audit struct {
 	Answer   string
 }
 
+type Erasing struct {
+	ClientID string
+	Since    int64
+	Who      string
+	Reason   string
+}
+
 type Event struct {
 	Seq       int64
 	ClientID  string

@@ -1,0 +1,206 @@
+package db
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"strings"
+	"testing"
+	"time"
+)
+
+// eraseTables are a function's tables with references, and what of them is whose.
+const eraseTables = `
+CREATE TABLE people (id INTEGER PRIMARY KEY, client_id TEXT NOT NULL UNIQUE);
+CREATE TABLE letters (id INTEGER PRIMARY KEY, person INTEGER NOT NULL REFERENCES people (id), text TEXT NOT NULL);`
+
+func eraseOptions(t testing.TB, path string) Options {
+	o := options(t, path)
+	o.Tables = append(o.Tables, Tables{"letters", 1, eraseTables})
+	o.Erasures = []Erasure{
+		{"letters", "SELECT id FROM letters WHERE person IN (SELECT id FROM people WHERE client_id = :client_id)"},
+		{"people", "SELECT id FROM people WHERE client_id = :client_id"},
+	}
+	return o
+}
+
+func letter(client, text string) Effect {
+	return func(tx *Tx) (any, error) {
+		if _, err := tx.ExecContext(tx.Context(), "INSERT INTO people (client_id) VALUES (?) ON CONFLICT DO NOTHING", client); err != nil {
+			return nil, err
+		}
+		_, err := tx.ExecContext(tx.Context(), "INSERT INTO letters (person, text) SELECT id, ? FROM people WHERE client_id = ?", text, client)
+		return text, err
+	}
+}
+
+// secret is in everything that the erased client leaves in the file.
+const secret = "erase-me-0123456789"
+
+// correspond lets a client send so many events, of which the last ones stay pending.
+func correspond(t testing.TB, d *DB, client, text string, events, pending int) {
+	t.Helper()
+	var batch []Event
+	for n := range events {
+		ev := event(client, fmt.Sprint(text, n))
+		ev.Payload = []byte(fmt.Sprintf(`{"text":%q}`, strings.Repeat(text, 1+n%7*n%60)))
+		batch = append(batch, ev)
+	}
+	answers, err := d.AppendBatch(t.Context(), Batch{Events: batch})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for n, a := range answers[:events-pending] {
+		ev := batch[n]
+		ev.Seq, ev.Turn, ev.Run, ev.Attempt = a.Receipt.Seq, a.Receipt.Seq, 1, 1
+		settle(t, d, done(ev, letter(client, text+fmt.Sprint(n))))
+	}
+}
+
+func TestErase(t *testing.T) {
+	path := tempFile(t)
+	d := open(t, eraseOptions(t, path))
+	correspond(t, d, "other", "keep-me", 300, 20)
+	correspond(t, d, secret, secret, 700, 450)
+	correspond(t, d, "another", "keep-me", 10, 5)
+	head, _, err := d.PendingAfter(t.Context(), secret, 0, 1, 1<<20)
+	if err != nil || len(head) != 1 {
+		t.Fatal(head, err)
+	}
+	if err := d.Hold(Hold{Event: head[0], Attempts: 3, Park: true, Error: secret}); err != nil {
+		t.Fatal(err)
+	}
+	before := rows(t, d, "SELECT * FROM events WHERE client_id <> ?", secret)
+
+	done, err := d.Erase(secret, "an operator", "asked for")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if done.Events != 700 || done.Pending != 450 || !maps.Equal(done.Rows, map[string]int64{"letters": 250, "people": 1}) || done.InWAL || done.Client != EraseMark(secret) {
+		t.Errorf("erased: %+v", done)
+	}
+	if n, err := d.Settle([]Settlement{{Event: head[0], Status: Done, Effect: letter(secret, secret)}}); n != 0 || !errors.Is(err, ErrSuperseded) {
+		t.Errorf("an attempt that ran meanwhile: %d, %v", n, err)
+	}
+	if after := rows(t, d, "SELECT * FROM events"); fmt.Sprint(after) != fmt.Sprint(before) {
+		t.Error("others' events are not what they were")
+	}
+	wantRows(t, d, "SELECT (SELECT count(*) FROM pending), (SELECT count(*) FROM accounts), (SELECT count(*) FROM letters), (SELECT count(*) FROM erasing)", "25 2 285 0")
+	if d.committer.w.backlog[secret] != 0 || d.committer.w.total != 25 {
+		t.Errorf("the backlog is thought to be %d of the client, %d in all", d.committer.w.backlog[secret], d.committer.w.total)
+	}
+	// Nothing is left of the text, also not in free pages.
+	nothingOf(t, path)
+	// Foreign keys hold again.
+	ev := appendEvent(t, d, event("other", "fk"))
+	bad := func(tx *Tx) (any, error) {
+		_, err := tx.ExecContext(tx.Context(), "INSERT INTO letters (person, text) VALUES (99999, '')")
+		return nil, err
+	}
+	pendingOf(t, d, "other")
+	if _, err := d.Settle([]Settlement{{Event: ev, Status: Done, Effect: bad, StartedAt: time.UnixMicro(1)}}); err == nil {
+		t.Error("a reference to nothing was written")
+	}
+	// The client begins anew.
+	if r, err := d.Append(t.Context(), event(secret, secret+"0")); err != nil || r.Duplicate || r.Seq <= 1010 {
+		t.Errorf("sent again: %+v, %v", r, err)
+	}
+	if again, err := d.Erase("never was", "", ""); err != nil || again.Events != 0 {
+		t.Errorf("%+v, %v", again, err)
+	}
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
+	}
+	wantSound(t, path)
+}
+
+func pendingOf(t testing.TB, d *DB, client string) []Event {
+	t.Helper()
+	list, _, err := d.PendingAfter(t.Context(), client, 0, 1000, 1<<30)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return list
+}
+
+func nothingOf(t *testing.T, path string) {
+	t.Helper()
+	for _, suffix := range []string{"", "-wal"} {
+		content, err := os.ReadFile(path + suffix)
+		if err != nil && !os.IsNotExist(err) {
+			t.Fatal(err)
+		}
+		if n := bytes.Count(content, []byte(secret)); n > 0 {
+			t.Errorf("inturn.db%s has the text %d times", suffix, n)
+		}
+	}
+}
+
+// Whatever step an erasure is cut short at: nothing that check asks for is broken, new
+// events are refused until it has ended, also after the restart, and the restart ends it.
+func TestEraseCutShort(t *testing.T) {
+	for step := 1; ; step++ {
+		path := tempFile(t)
+		d := open(t, eraseOptions(t, path))
+		correspond(t, d, "other", "keep-me", 10, 5)
+		correspond(t, d, secret, secret, 900, 450)
+		cut, steps := errors.New("cut short"), 0
+		_, err := d.erase(secret, "", "", func() error {
+			if steps++; steps == step {
+				return cut
+			}
+			return nil
+		})
+		if err == nil {
+			if step < 8 {
+				t.Errorf("an erasure of so much took %d steps", step-1)
+			}
+			return
+		}
+		if !errors.Is(err, cut) {
+			t.Fatal(err)
+		}
+		_, inBatch := d.AppendBatch(t.Context(), Batch{Events: []Event{event(secret, "batch")}})
+		if _, err := d.Append(t.Context(), event(secret, "new")); d.erasing.has(secret) && (!errors.Is(err, ErrErasing) || inBatch != nil) {
+			t.Errorf("step %d: an append to an account that is being erased: %v, %v", step, err, inBatch)
+		}
+		if list := pendingOf(t, d, secret); d.erasing.has(secret) && len(list) > 0 {
+			t.Errorf("step %d: %d events would run", step, len(list))
+		}
+		last := !d.erasing.has(secret)
+		if err := d.Close(); err != nil {
+			t.Fatal(err)
+		}
+		wantSound(t, path)
+		if last {
+			continue
+		}
+		d = open(t, eraseOptions(t, path))
+		wait(t, "the end of the erasure", d.resumed)
+		if accounts, _ := d.Backlog(); len(accounts) != 1 {
+			t.Errorf("step %d: the runner is given %d accounts", step, len(accounts))
+		}
+		wantRows(t, d, "SELECT (SELECT count(*) FROM outbox), (SELECT count(*) FROM letters), (SELECT count(*) FROM accounts), (SELECT count(*) FROM erasing)", "10 5 1 0")
+		if err := d.Close(); err != nil {
+			t.Fatal(err)
+		}
+		wantSound(t, path)
+		nothingOf(t, path)
+	}
+}
+
+// An erasure whose declaration can't work is found out at the start.
+func TestErasuresArePrepared(t *testing.T) {
+	for _, bad := range []Erasure{{"nowhere", "SELECT 1"}, {"notes", "SELECT nothing FROM notes"}, {"notes", "DELETE FROM notes"}, {"notes", "SELECT id FROM notes; COMMIT"}} {
+		o := options(t, ":memory:")
+		o.Erasures = []Erasure{bad}
+		if d, err := Open(t.Context(), o); err == nil {
+			d.Close()
+			t.Errorf("%+v was taken", bad)
+		} else if !strings.Contains(err.Error(), "erasure of "+bad.Table) {
+			t.Errorf("%+v: %v", bad, err)
+		}
+	}
+}
