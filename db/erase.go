@@ -54,7 +54,9 @@ const Erasing Verb = "erase"
 
 // Erase deletes everything of a client: its events with their results, what of them is
 // pending, its account, and the rows of functions' tables that Options.Erasures name.
-// What it deletes is overwritten in the file. It returns when that is committed.
+// Rows and pages that it frees are overwritten, and the WAL is emptied; where SQLite
+// has moved rows of the client between pages that others share, traces may be left
+// until Compact writes the file anew. It returns when all is committed.
 //
 // What operators did to the client stays in audit, without their reasons, under
 // EraseMark in place of its name; and so does the erasure itself, with who and reason.
