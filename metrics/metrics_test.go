@@ -75,7 +75,7 @@ func TestScrape(t *testing.T) {
 	storage := &fakeStorage{stats: db.Stats{Pending: 12, Runnable: 5, Epoch: 3, WALBytes: 8, DiskFree: -1}}
 	m.Watch(Sources{
 		Storage: storage, Streams: api.NewStreams(0), Now: func() time.Time { return now },
-		Turns:          &fakeTurns{runner.Stats{Accounts: map[runner.State]int{runner.Parked: 2}, Pollers: 2, OldestTurn: 30, BlockedTurn: 101}},
+		Turns:          &fakeTurns{runner.Stats{Accounts: map[runner.State]int{runner.Parked: 2}, Pollers: 2, FreeTurn: 30, BlockedTurn: 101}},
 		CertificateEnd: func() time.Time { return now.Add(time.Hour) },
 	})
 	m.Committed(3, true, time.Millisecond)

@@ -56,8 +56,8 @@ func (m *Metrics) Watch(s Sources) {
 		{&w.pollers, "pollers", "Pollers.", nil},
 		{&w.busy, "pollers_busy", "Pollers that are taking a turn.", nil},
 		{&w.hot, "pending_memory_bytes", "Memory of the pending events that are kept in it.", nil},
-		{&w.oldestAge, "oldest_pending_age_seconds", "Age of the oldest pending event; 0 if there is none.", nil},
-		{&w.blockedAge, "oldest_blocked_age_seconds", "Age of the oldest pending event of an account that failed, is stuck or waits for a person; 0 if there is none.", nil},
+		{&w.freeAge, "oldest_pending_age_seconds", "Age of the oldest pending event whose account nothing holds; 0 if there is none.", nil},
+		{&w.blockedAge, "oldest_blocked_age_seconds", "Age of the oldest pending event whose account is held: it failed, is stuck, paused or replayed, or waits for a person; 0 if there is none.", nil},
 		{&w.queued, "queued_operations", "Operations that wait for the committer.", nil},
 		{&w.epoch, "owner_epoch", "How often the file was taken by a process; it grows with each.", nil},
 		{&w.unclean, "unclean_start", "1 if the last owner of the file did not end in order.", nil},
@@ -84,9 +84,9 @@ type watch struct {
 	connections func() float64
 	descs       []*prometheus.Desc
 
-	pending, accounts, inFlight, pollers, busy, hot, oldestAge, blockedAge *prometheus.Desc
-	queued, epoch, unclean, ready, full, file, wal, free, disk             *prometheus.Desc
-	streams, held, conns, certificate                                      *prometheus.Desc
+	pending, accounts, inFlight, pollers, busy, hot, freeAge, blockedAge *prometheus.Desc
+	queued, epoch, unclean, ready, full, file, wal, free, disk           *prometheus.Desc
+	streams, held, conns, certificate                                    *prometheus.Desc
 }
 
 func (w *watch) Describe(ch chan<- *prometheus.Desc) {
@@ -123,11 +123,12 @@ func (w *watch) Collect(ch chan<- prometheus.Metric) {
 	for state, n := range t.Accounts {
 		gauge(w.accounts, float64(n), string(state))
 	}
+	gauge(w.accounts, float64(t.Paused), "paused")
 	gauge(w.inFlight, float64(t.InFlight))
 	gauge(w.pollers, float64(t.Pollers))
 	gauge(w.busy, float64(t.Busy))
 	gauge(w.hot, float64(t.HotBytes))
-	for desc, turn := range map[*prometheus.Desc]int64{w.oldestAge: t.OldestTurn, w.blockedAge: t.BlockedTurn} {
+	for desc, turn := range map[*prometheus.Desc]int64{w.freeAge: t.FreeTurn, w.blockedAge: t.BlockedTurn} {
 		if seconds, err := w.age(ctx, turn); err != nil {
 			ch <- prometheus.NewInvalidMetric(desc, err)
 		} else {

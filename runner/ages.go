@@ -9,22 +9,19 @@ import (
 // heads is lanes by the turn of their first pending event, the oldest on top, so
 // that the age of the oldest is known without looking at the others. Runner.mu
 // guards it.
-type heads struct {
-	lanes []*lane
-	place func(*lane) *int // where a lane stands in lanes, from 1; 0: it doesn't
-}
+type heads struct{ lanes []*lane }
 
 func (h *heads) Len() int           { return len(h.lanes) }
 func (h *heads) Less(i, j int) bool { return h.lanes[i].head < h.lanes[j].head }
 func (h *heads) Swap(i, j int) {
 	h.lanes[i], h.lanes[j] = h.lanes[j], h.lanes[i]
-	*h.place(h.lanes[i]), *h.place(h.lanes[j]) = i+1, j+1
+	h.lanes[i].place, h.lanes[j].place = i+1, j+1
 }
 
 func (h *heads) Push(x any) {
 	l := x.(*lane)
 	h.lanes = append(h.lanes, l)
-	*h.place(l) = len(h.lanes)
+	l.place = len(h.lanes)
 }
 
 func (h *heads) Pop() any {
@@ -32,21 +29,12 @@ func (h *heads) Pop() any {
 	l := h.lanes[last]
 	h.lanes[last] = nil
 	h.lanes = h.lanes[:last]
-	*h.place(l) = 0
+	l.place = 0
 	return l
 }
 
-// put makes l's place what its head says, or takes it out.
-func (h *heads) put(l *lane, in bool) {
-	switch at := *h.place(l); {
-	case in && at == 0:
-		heap.Push(h, l)
-	case in:
-		heap.Fix(h, at-1)
-	case at != 0:
-		heap.Remove(h, at-1)
-	}
-}
+// remove takes l out.
+func (h *heads) remove(l *lane) { heap.Remove(h, l.place-1) }
 
 // first returns the turn of the oldest, or 0 if there is none.
 func (h *heads) first() int64 {
@@ -68,27 +56,37 @@ func (r *Runner) become(l *lane, s state) {
 // headIs notes the turn of l's first pending event, or of what may at the earliest
 // be it while the lane is cold. mu is held.
 func (r *Runner) headIs(l *lane, turn int64) {
-	turn = age(turn)
-	if l.head == turn {
-		return
+	l.replays = turn < 0
+	if turn = age(turn); l.head != turn && l.place > 0 {
+		l.head = turn
+		heap.Fix(r.headsOf(l), l.place-1)
 	}
-	l.head = turn
-	if l.all > 0 {
-		r.oldest.put(l, true)
-	}
-	if l.blockedAt > 0 {
-		r.blocked.put(l, true)
-	}
+	r.judge(l)
 }
 
-// judge notes whether l is among those that something holds. mu is held.
+// headsOf is where l stands. mu is held.
+func (r *Runner) headsOf(l *lane) *heads {
+	if l.blocked {
+		return &r.blocked
+	}
+	return &r.unheld
+}
+
+// judge notes whether something holds l. mu is held.
 func (r *Runner) judge(l *lane) {
-	if l.all == 0 {
-		return // it has gone
+	blocked := l.isHeld()
+	if l.place == 0 || blocked == l.blocked { // 0: it has gone
+		return
 	}
-	if is := l.attempts > 0 || l.stuck || l.state == parked || l.state == retrying; is != (l.blockedAt > 0) {
-		r.blocked.put(l, is)
-	}
+	r.headsOf(l).remove(l)
+	l.blocked = blocked
+	heap.Push(r.headsOf(l), l)
+}
+
+// isHeld reports whether what the lane waits for is not only its turn. What a person
+// has replayed is as old as it is.
+func (l *lane) isHeld() bool {
+	return l.attempts > 0 || l.stuck || l.replays || l.state == parked || l.state == paused || l.state == retrying
 }
 
 // enter makes l the lane of its account. mu is held.
@@ -96,7 +94,8 @@ func (r *Runner) enter(l *lane, head int64) {
 	r.lanes[l.clientID] = l
 	r.states[l.state]++
 	l.head = age(head)
-	r.oldest.put(l, true)
+	heap.Push(&r.unheld, l)
+	r.judge(l)
 }
 
 // age is when a turn was given out, as one that isn't replayed has it.
@@ -110,6 +109,5 @@ func age(turn int64) int64 {
 // gone forgets l, whose account has nothing pending any more. mu is held.
 func (r *Runner) gone(l *lane) {
 	delete(r.lanes, l.clientID)
-	r.oldest.put(l, false)
-	r.blocked.put(l, false)
+	r.headsOf(l).remove(l)
 }

@@ -256,8 +256,8 @@ func (g *rig) books() {
 	if n := r.ready.len() + r.handed.len() + r.due.len() + r.starved.len() + len(r.retries) + len(r.reads); n != 0 {
 		g.t.Errorf("%d lanes wait for something", n)
 	}
-	if len(r.oldest.lanes) != 0 || len(r.blocked.lanes) != 0 || r.stuck != 0 {
-		g.t.Errorf("%d lanes have a place by age, %d are blocked, %d are stuck; want 0", len(r.oldest.lanes), len(r.blocked.lanes), r.stuck)
+	if len(r.unheld.lanes) != 0 || len(r.blocked.lanes) != 0 || r.stuck != 0 {
+		g.t.Errorf("%d lanes have a place by age, %d are blocked, %d are stuck; want 0", len(r.unheld.lanes), len(r.blocked.lanes), r.stuck)
 	}
 	for id, l := range r.lanes {
 		g.t.Errorf("the lane of %s is left in state %d", id, l.state)

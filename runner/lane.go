@@ -48,9 +48,10 @@ type lane struct {
 	waitsFor  string    // while paused: the type; "" for the account
 	at        int       // place in the heap, while retrying
 
-	head      int64 // turn of the first pending event; while cold, not more than that
-	all       int   // place in Runner.oldest
-	blockedAt int   // place in Runner.blocked
+	head    int64 // turn of the first pending event; while cold, not more than that
+	place   int   // place in Runner.free or Runner.blocked, from 1; 0: in neither
+	blocked bool  // in which of them
+	replays bool  // the first pending event is one that runs again
 
 	retries bool // counts as retrying
 	lease   lease

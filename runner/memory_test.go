@@ -95,7 +95,7 @@ func TestColdAccountsTogetherStayWithinTheBound(t *testing.T) {
 // cold forgets what Appended said, as a restart does.
 func (g *rig) cold() {
 	g.r.lanes, g.r.ready, g.r.bytes = map[string]*lane{}, fifo{}, 0
-	g.r.oldest.lanes, g.r.blocked.lanes, g.r.states = nil, nil, [states]int{}
+	g.r.unheld.lanes, g.r.blocked.lanes, g.r.states = nil, nil, [states]int{}
 }
 
 // Deep accounts leave enough memory that all others can be inside functions too.

@@ -103,8 +103,8 @@ type Runner struct {
 	waiting  int // pollers for which there is no turn to take
 	stuck    int // of running, those whose function is over its time limit
 	states   [states]int
-	oldest   heads // all lanes
-	blocked  heads // those that something holds: they failed, are stuck or parked
+	unheld   heads // lanes that nothing holds
+	blocked  heads // the others: they failed, are stuck or parked
 }
 
 // ErrStopping is the cause of the cancelled context that a function sees when the
@@ -141,8 +141,6 @@ func New(o Options) *Runner {
 		types:   map[string]map[*lane]struct{}{},
 	}
 	r.turn.L, r.idle.L = &r.mu, &r.mu
-	r.oldest.place = func(l *lane) *int { return &l.all }
-	r.blocked.place = func(l *lane) *int { return &l.blockedAt }
 	r.work, r.cancel = context.WithCancelCause(context.Background())
 	r.missing = functions.New("missing", func(_ context.Context, ev functions.Event, _ any) (functions.Effect, error) {
 		return nil, fmt.Errorf("there is no function for type %.100q", ev.Type)

@@ -51,15 +51,17 @@ func (r *Runner) done(items []db.Settlement) {
 // Stats is what goes on at a moment.
 type Stats struct {
 	Accounts map[State]int // that have pending events: Idle is not in it
+	Paused   int           // those that would be Ready, if a person hadn't paused them
 	InFlight int           // accounts inside functions, or waiting for their settle
 	Pollers  int
 	Busy     int // of the pollers, those that are taking a turn
 	HotBytes int // of the events in memory
 
-	// Turns of the oldest pending event and of the oldest whose account something holds
-	// (it failed, was postponed, is stuck or parked); 0: there is none. While an account waits to be read
-	// from the file its turn may be that of the event settled before, plus one.
-	OldestTurn, BlockedTurn int64
+	// Turns of the oldest pending event whose account nothing holds, and of the oldest
+	// of the others (they failed, were postponed, are stuck, parked, paused or replayed);
+	// 0: there is none. While an account waits to be read from the file its turn may be
+	// that of the event settled before, plus one.
+	FreeTurn, BlockedTurn int64
 }
 
 // Stats returns them; what it costs does not grow with accounts or events.
@@ -79,7 +81,7 @@ func (r *Runner) stats() Stats {
 			Parked:   r.states[parked],
 			Stuck:    r.stuck,
 		},
-		InFlight: r.running, Pollers: r.o.Pollers, Busy: r.o.Pollers - r.waiting, HotBytes: r.bytes,
-		OldestTurn: r.oldest.first(), BlockedTurn: r.blocked.first(),
+		Paused: r.states[paused], InFlight: r.running, Pollers: r.o.Pollers, Busy: r.o.Pollers - r.waiting, HotBytes: r.bytes,
+		FreeTurn: r.unheld.first(), BlockedTurn: r.blocked.first(),
 	}
 }

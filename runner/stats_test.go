@@ -23,27 +23,32 @@ func (g *rig) counted() {
 	defer r.mu.Unlock()
 	stats := r.stats()
 	want := map[State]int{Ready: 0, Running: 0, Retrying: 0, Parked: 0, Stuck: 0}
-	oldest, blocked := int64(0), int64(0)
+	free, blocked, stops := int64(0), int64(0), 0
 	for _, l := range r.lanes {
-		want[r.stateOf(l)]++
-		if oldest == 0 || l.head < oldest {
-			oldest = l.head
+		if l.state == paused {
+			stops++
+		} else {
+			want[r.stateOf(l)]++
 		}
-		if (l.attempts > 0 || l.stuck || l.state == parked || l.state == retrying) && (blocked == 0 || l.head < blocked) {
-			blocked = l.head
+		first := &free
+		if l.isHeld() {
+			first = &blocked
+		}
+		if *first == 0 || l.head < *first {
+			*first = l.head
 		}
 		if pending := g.pending[l.clientID]; len(pending) > 0 && l.head > pending[0].Turn {
 			g.t.Errorf("the head of %s is said to be %d, it is %d", l.clientID, l.head, pending[0].Turn)
 		}
 	}
-	if !maps.Equal(stats.Accounts, want) {
-		g.t.Errorf("accounts are counted as %v, they are %v", stats.Accounts, want)
+	if !maps.Equal(stats.Accounts, want) || stats.Paused != stops {
+		g.t.Errorf("accounts are counted as %v and %d paused, they are %v and %d", stats.Accounts, stats.Paused, want, stops)
 	}
-	if stats.OldestTurn != oldest || stats.BlockedTurn != blocked {
-		g.t.Errorf("oldest %d and blocked %d, want %d and %d", stats.OldestTurn, stats.BlockedTurn, oldest, blocked)
+	if stats.FreeTurn != free || stats.BlockedTurn != blocked {
+		g.t.Errorf("free %d and blocked %d, want %d and %d", stats.FreeTurn, stats.BlockedTurn, free, blocked)
 	}
-	if len(r.oldest.lanes) != len(r.lanes) {
-		g.t.Errorf("%d lanes have a place by age, want %d", len(r.oldest.lanes), len(r.lanes))
+	if n := len(r.unheld.lanes) + len(r.blocked.lanes); n != len(r.lanes) {
+		g.t.Errorf("%d lanes have a place by age, want %d", n, len(r.lanes))
 	}
 }
 
@@ -89,7 +94,7 @@ func TestStats(t *testing.T) {
 			fn("ends", func(context.Context, db.Event) error { return errTest }, once),
 		).start(nil, false)
 		g.settle()
-		if s := g.r.Stats(); s.Busy != 0 || s.Pollers != 2 || s.OldestTurn != 0 || s.BlockedTurn != 0 {
+		if s := g.r.Stats(); s.Busy != 0 || s.Pollers != 2 || s.FreeTurn != 0 || s.BlockedTurn != 0 {
 			t.Errorf("idle: %+v", s)
 		}
 		g.commit(event("rejects", "0", "rejects", 10)) // turn 1
@@ -100,12 +105,12 @@ func TestStats(t *testing.T) {
 		g.commit(event("ends", "0", "ends", 10))   // turn 4
 		g.sleep(time.Millisecond)
 		g.counted()
-		if s := g.r.Stats(); s.InFlight != 1 || s.OldestTurn != 2 || s.BlockedTurn != 3 || s.Accounts[Retrying] != 1 || s.Accounts[Parked] != 1 {
+		if s := g.r.Stats(); s.InFlight != 1 || s.FreeTurn != 2 || s.BlockedTurn != 3 || s.Accounts[Retrying] != 1 || s.Accounts[Parked] != 1 {
 			t.Errorf("while works works: %+v", s)
 		}
 		g.sleep(2 * time.Hour)
 		g.counted()
-		if s := g.r.Stats(); s.OldestTurn != 4 || s.BlockedTurn != 4 || s.Accounts[Retrying] != 0 {
+		if s := g.r.Stats(); s.FreeTurn != 0 || s.BlockedTurn != 4 || s.Accounts[Retrying] != 0 {
 			t.Errorf("once only the parked one is left: %+v", s)
 		}
 		want := map[Outcome]int{OutcomeDone: 2, OutcomeFailed: 1, OutcomeDead: 1, OutcomeParked: 1}
