@@ -52,6 +52,11 @@ type typed struct {
 // Results of an event that was offered.
 var results = []string{"new", "duplicate", "conflict", "invalid", "not-attempted", "refused"}
 
+// Reasons for refusals that somebody may want to be told of: they are there, with 0,
+// before the first one, so that it is seen as an increase.
+var reasons = []string{"account-full", "backlog-full", "id-reused", "invalid-event", "outcome-unknown", "overloaded", "rate-limited",
+	"shutting-down", "storage-full", "unauthorized", "unavailable"}
+
 // New makes the counters. types are those that have a function, version is the binary's.
 func New(types []string, version string) *Metrics {
 	m := &Metrics{registry: prometheus.NewRegistry(), typed: map[string]*typed{}, results: map[string]prometheus.Counter{}}
@@ -70,7 +75,7 @@ func New(types []string, version string) *Metrics {
 	m.refusals = m.counters("refusals_total", "Problems that were answered, to requests and to events of batches and streams, by their name.", "reason")
 	m.slow = m.counters("slow_effects_total", "Effects that held the committer longer than their soft limit of 5 ms.", "type")
 	m.dead = m.counters("dead_events_total", "Events that were set aside, by functions and by people.", "type")
-	m.outcomes = m.counters("function_outcomes_total", "Attempts by how they ended: done, failed (tried again), dead, or parked (the last one).", "type", "outcome")
+	m.outcomes = m.counters("function_outcomes_total", "Attempts by how they ended: done, failed (tried again), postponed (nothing was tried), dead, or parked (the last one).", "type", "outcome")
 	m.work = prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Namespace: namespace, Name: "function_seconds", Help: "Time that a function's first phase took, effects not included.",
 		Buckets: prometheus.ExponentialBuckets(0.001, 4, 9), NativeHistogramBucketFactor: nativeFactor, NativeHistogramMaxBucketNumber: nativeBuckets,
@@ -78,6 +83,9 @@ func New(types []string, version string) *Metrics {
 	m.registry.MustRegister(m.work)
 	for _, result := range results {
 		m.results[result] = m.events.WithLabelValues(result)
+	}
+	for _, reason := range reasons {
+		m.refusals.WithLabelValues(reason)
 	}
 	for _, typ := range append([]string{other}, types...) {
 		m.typed[typ] = m.of(typ)
@@ -131,7 +139,7 @@ func (m *Metrics) of(typ string) *typed {
 		slow: m.slow.WithLabelValues(typ), dead: m.dead.WithLabelValues(typ), work: m.work.WithLabelValues(typ),
 		ended: map[runner.Outcome]prometheus.Counter{},
 	}
-	for _, as := range []runner.Outcome{runner.OutcomeDone, runner.OutcomeFailed, runner.OutcomeDead, runner.OutcomeParked} {
+	for _, as := range []runner.Outcome{runner.OutcomeDone, runner.OutcomeFailed, runner.OutcomeLater, runner.OutcomeDead, runner.OutcomeParked} {
 		t.ended[as] = m.outcomes.WithLabelValues(typ, string(as))
 	}
 	return t

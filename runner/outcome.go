@@ -194,6 +194,7 @@ func (r *Runner) postpone(l *lane, ev db.Event, later *functions.PostponeError) 
 			return r.storeFailed(l, ev, err)
 		}
 	}
+	r.observer.Ended(ev.Type, OutcomeLater)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if l.lease.recorded { // the next one is the first that may end the process

@@ -24,10 +24,11 @@ type Outcome string
 // The outcomes of an attempt. One that was postponed, or that the shutdown cut short,
 // has none.
 const (
-	OutcomeDone   Outcome = "done"   // settled, with its effect
-	OutcomeFailed Outcome = "failed" // tried again later
-	OutcomeDead   Outcome = "dead"   // rejected and set aside
-	OutcomeParked Outcome = "parked" // the last one; the account waits for a person
+	OutcomeDone   Outcome = "done"      // settled, with its effect
+	OutcomeFailed Outcome = "failed"    // tried again later
+	OutcomeDead   Outcome = "dead"      // rejected and set aside
+	OutcomeLater  Outcome = "postponed" // nothing was tried; again later
+	OutcomeParked Outcome = "parked"    // the last one; the account waits for a person
 )
 
 type nobody struct{}
