@@ -16,16 +16,16 @@ import (
 	"inturn/db"
 )
 
-// poisonedBinary builds the real binary with one more file in package main, which
-// lists functions that end the process.
-func poisonedBinary(t *testing.T) string {
+// binaryWith builds the real binary with one more file of testdata in package main,
+// which lists further functions.
+func binaryWith(t *testing.T, file string) string {
 	t.Helper()
 	dir := t.TempDir()
-	source, err := filepath.Abs("testdata/poison.go")
+	source, err := filepath.Abs(filepath.Join("testdata", file))
 	if err != nil {
 		t.Fatal(err)
 	}
-	added, err := filepath.Abs("../poison.go")
+	added, err := filepath.Abs(filepath.Join("..", file))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -51,7 +51,7 @@ const poisonAttempts = 3
 // An event whose function ends the process stops its account after its attempts,
 // and not the service: everything else is done, each once and in order.
 func TestPoison(t *testing.T) {
-	binary := poisonedBinary(t)
+	binary := binaryWith(t, "poison.go")
 	for how, end := range map[string]string{ // what the exit status or the log says then
 		"exit": "exit status 3", "exit in the effect": "exit status 3", "killed": "signal: killed",
 		"stack overflow": "fatal error: stack overflow", "out of memory": "fatal error: out of memory",
@@ -212,10 +212,10 @@ func (p *process) endedBy(what string) bool {
 }
 
 // startBinary is start for another binary.
-func startBinary(t *testing.T, binary, dir string) *process {
+func startBinary(t *testing.T, binary, dir string, flags ...string) *process {
 	t.Helper()
 	p := &process{t: t, dir: dir, gone: make(chan struct{}), more: make(chan struct{}),
-		cmd: exec.Command(binary, "serve", "--db", dbFile(dir), "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0")}
+		cmd: exec.Command(binary, append([]string{"serve", "--db", dbFile(dir), "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"}, flags...)...)}
 	p.cmd.Env, p.cmd.SysProcAttr = environment(), endsWithParent()
 	log, err := p.cmd.StderrPipe()
 	if err != nil {
