@@ -26,6 +26,7 @@ import (
 	"inturn/functions"
 	"inturn/functions/api"
 	"inturn/functions/hook"
+	"inturn/logs"
 	"inturn/metrics"
 	"inturn/runner"
 )
@@ -112,7 +113,8 @@ func (s *serve) Run(ctx context.Context, set *functions.Set, out cli.IO) error {
 // run serves until ctx ends, a signal comes, or a part of it fails. What it took by
 // then is committed and answered.
 func (s *serve) run(ctx context.Context, set *functions.Set, out, errOut io.Writer, ready func(addresses)) (err error) {
-	log, level := s.logger(errOut)
+	log, level, flush := s.logger(errOut)
+	defer flush()
 	tokens, err := s.tokens()
 	if err != nil {
 		return fmt.Errorf("serve: %w", err)
@@ -381,15 +383,18 @@ func explainListen(flag string, err error) error {
 	return err
 }
 
-// logger writes to w; what it leaves out can be changed while the process runs.
-func (s *serve) logger(w io.Writer) (*slog.Logger, *slog.LevelVar) {
-	level := &slog.LevelVar{}
+// logger writes to w. Its level can be changed while the process runs; flush writes
+// how much of a flood was left out.
+func (s *serve) logger(w io.Writer) (log *slog.Logger, level *slog.LevelVar, flush func()) {
+	level = &slog.LevelVar{}
 	_ = level.UnmarshalText([]byte(s.LogLevel)) // kong has checked it
 	o := &slog.HandlerOptions{Level: level}
+	var h slog.Handler = slog.NewJSONHandler(w, o)
 	if isTerminal(w) {
-		return slog.New(slog.NewTextHandler(w, o)), level
+		h = slog.NewTextHandler(w, o)
 	}
-	return slog.New(slog.NewJSONHandler(w, o)), level
+	h, flush = logs.Flood(h)
+	return slog.New(h), level, flush
 }
 
 // sayReady logs the addresses, and on a terminal prints a line that can be pasted.

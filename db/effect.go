@@ -85,8 +85,7 @@ func (w *writer) runEffect(ev Event, effect Effect) (sql.NullString, error) {
 	fatal := tx.close()
 	if took := time.Since(start); took > SlowEffect {
 		w.observer.SlowEffect(ev.Type)
-		w.log.LogAttrs(context.Background(), slog.LevelWarn, "slow effect", slog.String("type", ev.Type),
-			slog.Int64("seq", ev.Seq), slog.Duration("took", took))
+		w.say(slog.LevelWarn, "slow effect", ev, slog.Duration("took", took))
 	}
 	switch {
 	case fatal != nil:
@@ -112,7 +111,7 @@ func (w *writer) callEffect(tx *Tx, effect Effect) effectResult {
 	defer w.effectTimer.Stop()
 	select {
 	case res := <-w.effects.results:
-		return w.ended(res)
+		return w.ended(tx.event, res)
 	case <-w.effectTimer.C:
 	}
 	// A statement that runs now ends with SQLITE_INTERRUPT and lets stop pass.
@@ -132,9 +131,9 @@ func (w *writer) callEffect(tx *Tx, effect Effect) effectResult {
 	w.effectTimer.Reset(MaxEffect)
 	select {
 	case res := <-w.effects.results:
-		w.ended(res)
+		w.ended(tx.event, res)
 	case <-w.effectTimer.C:
-		w.log.Error("an effect does not return and is left behind", "type", tx.event.Type, "seq", tx.event.Seq)
+		w.say(slog.LevelError, "an effect does not return and is left behind", tx.event)
 		close(w.effects.calls)
 		w.effects = newEffectLoop()
 	}
@@ -142,12 +141,20 @@ func (w *writer) callEffect(tx *Tx, effect Effect) effectResult {
 }
 
 // ended looks after an effect that ended in an unusual way.
-func (w *writer) ended(res effectResult) effectResult {
+func (w *writer) ended(ev Event, res effectResult) effectResult {
 	if pe, ok := errors.AsType[*PanicError](res.err); ok {
-		w.log.Error("an effect panicked", "panic", fmt.Sprint(pe.Value), "stack", string(pe.Stack))
+		w.say(slog.LevelError, "an effect panicked", ev, slog.String("panic", fmt.Sprint(pe.Value)), slog.String("stack", string(pe.Stack)))
 	}
 	if errors.Is(res.err, errGoexit) {
 		w.effects = newEffectLoop()
 	}
 	return res
+}
+
+// say logs what happened to an event, never its payload.
+func (w *writer) say(level slog.Level, msg string, ev Event, more ...slog.Attr) {
+	w.log.LogAttrs(context.Background(), level, msg, append([]slog.Attr{
+		slog.String("type", ev.Type), slog.String("client_id", ev.ClientID), slog.String("message_id", ev.MessageID),
+		slog.Int64("seq", ev.Seq), slog.Int("attempt", ev.Attempt), slog.String("request_id", ev.RequestID),
+	}, more...)...)
 }

@@ -216,7 +216,7 @@ func (r *Runner) read(l *lane) bool {
 	r.bytes -= bytes
 	if err != nil {
 		r.mu.Unlock()
-		r.again(l, err)
+		r.again(l, db.Event{ClientID: l.clientID}, err)
 		return false
 	}
 	defer r.mu.Unlock()

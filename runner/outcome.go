@@ -68,7 +68,7 @@ func isEnding(err error) bool {
 // which it does where somebody else ended the run: the lane is read again.
 func (r *Runner) storeFailed(l *lane, ev db.Event, err error) bool {
 	if !errors.Is(err, db.ErrSuperseded) {
-		r.again(l, err)
+		r.again(l, ev, err)
 		return false
 	}
 	r.say(slog.LevelInfo, "an event was ended by somebody else", ev, err)
@@ -82,11 +82,12 @@ func (r *Runner) storeFailed(l *lane, ev db.Event, err error) bool {
 }
 
 // again ends the lease after an error of the storage: if that is not the end of the
-// process, the account goes on from the file in a while.
-func (r *Runner) again(l *lane, err error) {
+// process, the account goes on from the file in a while. Of ev as much is set as is
+// known.
+func (r *Runner) again(l *lane, ev db.Event, err error) {
 	ending := r.work.Err() != nil || isEnding(err)
 	if !ending {
-		r.log.Error("the storage failed an account; trying again", "client_id", l.clientID, "error", err.Error())
+		r.say(slog.LevelError, "the storage failed an account; trying again", ev, err)
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -138,7 +138,7 @@ func (a *api) panicked(x *exchange, r *http.Request, v any) {
 		return
 	}
 	a.Log.LogAttrs(r.Context(), slog.LevelError, "panic in a handler", slog.String("request_id", x.requestID),
-		slog.Any("panic", v), slog.String("stack", string(debug.Stack())))
+		slog.String("client_id", cut(x.clientID, 256)), slog.String("message_id", cut(x.messageID, 256)), slog.Any("panic", v), slog.String("stack", string(debug.Stack())))
 	if x.status == 0 || !x.routed {
 		x.routed = true
 		a.refuse(x, r, internal.because("the cause is in the server's log, under this request_id"))

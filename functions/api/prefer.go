@@ -39,7 +39,8 @@ func (a *api) waitFor(x *exchange, r *http.Request, receipt *db.Receipt, seconds
 	}
 	stored, err := a.Store.Find(r.Context(), receipt.ClientID, receipt.MessageID)
 	if err != nil {
-		a.Log.WarnContext(r.Context(), "read the result of an event that was waited for", "request_id", x.requestID, "seq", receipt.Seq, "error", err)
+		a.Log.WarnContext(r.Context(), "read the result of an event that was waited for", "request_id", x.requestID,
+			"client_id", receipt.ClientID, "message_id", receipt.MessageID, "seq", receipt.Seq, "error", err)
 		return
 	}
 	receipt.State, receipt.Result = stored.State, stored.Result
