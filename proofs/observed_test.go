@@ -319,8 +319,8 @@ func TestObserved(t *testing.T) {
 	_, send := begin("well", t.TempDir())
 	down, _ := begin("down", t.TempDir())
 	_, sendBad := begin("bad", t.TempDir(), "--max-pending", "20", "--in-flight", "16")
-	//CERT cert, key := shortLived(t)
-	//CERT begin("certificate", t.TempDir(), "--tls", "files", "--cert", cert, "--key", key)
+cert, key := shortLived(t)
+begin("certificate", t.TempDir(), "--tls", "files", "--cert", cert, "--key", key)
 	disk := smallDisk(t)
 	begin("disk", disk)
 	_, sendHeld := begin("held", t.TempDir())
@@ -360,7 +360,7 @@ func TestObserved(t *testing.T) {
 	for n := range 36 {
 		sendHeld(event{client: "big", id: fmt.Sprint(n), typ: "work", payload: `{"ms":0,"text":"` + strings.Repeat("x", 1000<<10) + `"}`})
 	}
-	fill(t, disk, 2<<20) // less than is kept for what was accepted
+	fill(t, disk, 1) // the last block takes of what is kept for what was accepted
 	down.kill()
 	refusals, stop := context.WithCancel(t.Context())
 	refusing := make(chan struct{})
@@ -374,7 +374,7 @@ func TestObserved(t *testing.T) {
 	defer func() { stop(); <-refusing }()
 
 	want := []string{"InturnDown down", "InturnOldestPending bad", "InturnParkedAccounts bad", "InturnStuckAccounts bad", "InturnDeadEvents bad",
-		"InturnRefusals bad", "InturnDisk disk", "InturnDiskFull disk", "InturnWAL held"} //CERT
+		"InturnRefusals bad", "InturnDisk disk", "InturnDiskFull disk", "InturnWAL held", "InturnCertificate certificate"}
 	for how, p := range proms {
 		for _, alert := range want {
 			eventually(t, how+": "+alert, func() bool { return slices.Contains(p.firing(), alert) })

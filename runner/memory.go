@@ -180,7 +180,7 @@ func (r *Runner) look(l *lane) (db.Event, step) {
 func (r *Runner) unroll(l *lane) bool {
 	more, err := r.store.Unroll(l.clientID)
 	if err != nil {
-		r.again(l, err)
+		r.again(l, db.Event{ClientID: l.clientID}, err)
 		return false
 	}
 	r.mu.Lock()
