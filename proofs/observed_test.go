@@ -185,6 +185,7 @@ var shorter = strings.NewReplacer(
 	"[5m]", "[10s]", "[15m]", "[60s]",
 	"> 300", "> 3",
 	"> 256 * 1024 * 1024", "> 24 * 1024 * 1024",
+	"4 * 3600", "1", // a few seconds of other tests' writing predict nothing
 )
 
 // prometheus is a running one.
@@ -319,8 +320,8 @@ func TestObserved(t *testing.T) {
 	_, send := begin("well", t.TempDir())
 	down, _ := begin("down", t.TempDir())
 	_, sendBad := begin("bad", t.TempDir(), "--max-pending", "20", "--in-flight", "16")
-cert, key := shortLived(t)
-begin("certificate", t.TempDir(), "--tls", "files", "--cert", cert, "--key", key)
+	cert, key := shortLived(t)
+	begin("certificate", t.TempDir(), "--tls", "files", "--cert", cert, "--key", key)
 	disk := smallDisk(t)
 	begin("disk", disk)
 	_, sendHeld := begin("held", t.TempDir())
