@@ -467,7 +467,7 @@ func (b *bench) idle() (err error) {
 	if err != nil {
 		return err
 	}
-	p := prepared{accounts: b.size.idleAcc, each: 1, kind: "message", payload: `{"phone":"+70000000001","text":"hello"}`}
+	p := prepared{accounts: b.size.idleAcc, each: 1, kind: "work", payload: `{"ms":0,"phone":"+70000000001","text":"hello"}`}
 	if err := b.prepare(dir, p); err != nil {
 		return err
 	}
@@ -502,7 +502,7 @@ func (b *bench) rows() error {
 			return err
 		}
 		defer os.RemoveAll(dir)
-		p := prepared{accounts: 1000, each: n / 1000, kind: "message", payload: `{"phone":"+70000000001","text":"hello there, this is message number 1"}`}
+		p := prepared{accounts: 1000, each: n / 1000, kind: "work", payload: `{"ms":0,"phone":"+70000000001","text":"hello there, this is message number 1"}`}
 		if err := b.prepare(dir, p); err != nil {
 			return err
 		}
