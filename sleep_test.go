@@ -54,10 +54,14 @@ func TestNobodyComesInBetween(t *testing.T) {
 				}
 				return busy
 			})
-			if guest == nil {
-				t.FailNow()
+			if guest != nil {
+				defer guest.Close()
 			}
-			defer guest.Close()
+			if t.Failed() {
+				g.Close()
+				<-ended
+				return
+			}
 			if shut == busy {
 				t.Fatalf("shut %t", shut)
 			}

@@ -12,9 +12,9 @@ import (
 // was answered is done when it ends, or else it would wait for the next connection.
 func TestSleep(t *testing.T) {
 	t.Parallel()
-	rounds := 4
+	rounds := 2
 	if thorough() {
-		rounds = 10
+		rounds = 4
 	}
 	if long() {
 		rounds = 200
@@ -27,10 +27,16 @@ func TestSleep(t *testing.T) {
 	// Each request has a connection of its own: one that is kept would keep the process awake.
 	c.http.Transport.(*http.Transport).DisableKeepAlives = true
 	f := newFleet(t, 7, c, 4, 0)
-	f.pause = 30 * time.Millisecond // of each sender, so that a pause of all of them comes soon
-	f.senders[0].next = func(s *sender) event {
-		s.counter++
-		return workEvent("works", s.counter, 60*time.Millisecond) // longer than it waits
+	for i, s := range f.senders {
+		s.next = func(s *sender) event {
+			// Their pauses grow, until all of them pause for long enough.
+			time.Sleep(rand.N(time.Duration(1+f.answered.Load()) * 8 * time.Millisecond))
+			if i > 0 {
+				return nextMessage(s)
+			}
+			s.counter++
+			return workEvent("works", s.counter, 60*time.Millisecond) // longer than the process waits
+		}
 	}
 	awake := 0
 	for range rounds {
