@@ -278,9 +278,16 @@ func (c *complaints) fly(t *testing.T, d deployment, image map[string]string) {
 	if isLoopback(s.Admin) {
 		c.say("fly.toml: Fly's checks don't reach --admin %s", s.Admin)
 	}
-	wanted := map[string]string{"443": s.Listen}
-	handlers := ""
-	c.flyDoors(s, wanted, &handlers)
+	wanted, handlers := map[string]string{"443": s.Listen}, ""
+	if s.TLS != tlsACME || len(s.Domain) == 0 {
+		c.say("fly.toml: raw TCP needs a certificate for a domain, it has --tls %s for %q", s.TLS, s.Domain)
+	}
+	if s.HTTPListen != "" {
+		wanted["80"] = s.HTTPListen
+	}
+	if s.ProxyProtocol {
+		handlers = `["proxy_proto"]`
+	}
 	for public, address := range wanted {
 		c.want("fly.toml's port "+public+" leads to", services[public].internal, port(address))
 		c.want("fly.toml's port "+public+" has the handlers", services[public].handlers, handlers)
@@ -293,9 +300,6 @@ func (c *complaints) fly(t *testing.T, d deployment, image map[string]string) {
 		c.want("fly.toml's port "+public+": a process that sleeps must be woken, so auto_start_machines", to.start, "true")
 	}
 }
-
-// flyDoors adds what the flags about TLS want of the ports.
-func (c *complaints) flyDoors(*serve, map[string]string, *string) {}
 
 // unit judges the unit of systemd.
 func (c *complaints) unit(t *testing.T, d deployment) {
@@ -392,12 +396,20 @@ var deployChanges = [][2]string{
 	{`[env]`, "[env]\nINTURN_DRAIN = \"36s\""},
 	{`[env]`, "[env]\nINTURN_DRAINS = \"30s\""},
 	{`[env]`, "[env]\nINTURN_SLICE = \"many\""},
-	{`[env]`, "[deploy]\nrelease_command = \"/inturn check\"\n[env]"},
 	{`destination = "/data"`, `destination = "/mnt"`},
 	{"internal_port = 8443", "internal_port = 8080"},
 	{`auto_stop_machines = "off"`, `auto_stop_machines = "stop"`},
 	{`auto_start_machines = true`, `auto_start_machines = false`},
 	{"port = 443", "port = 444"},
+	{"internal_port = 8080", "internal_port = 8081"},
+	{"port = 80\n", "port = 81\n"},
+	{`INTURN_TLS = "acme"`, `INTURN_TLS = "off"`},
+	{"INTURN_PROXY_PROTOCOL", "INTURN_PROXY_PROTOCOLS"},
+	{`INTURN_PROXY_PROTOCOL = "true"`, `INTURN_PROXY_PROTOCOL = "false"`},
+	{"INTURN_TRUSTED_PROXY", "# "},
+	{`handlers = ["proxy_proto"]`, `handlers = ["tls", "http"]`},
+	{"[deploy]\n", "[deploy]\nrelease_command = \"/inturn check\"\n"},
+	{`strategy = "rolling"`, `strategy = "bluegreen"`},
 	{"\nport = 9091", "\nport = 9090"},
 	{`path = "/readyz"`, `path = "/ready"`},
 	{`INTURN_ADMIN = "`, `INTURN_ADMIN = "127.0.0.1:9091" # `},

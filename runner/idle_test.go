@@ -49,5 +49,25 @@ func TestBusy(t *testing.T) {
 		want(false, "while an account is parked")
 		g.commit(event("c", "2", "parks", 10))
 		want(false, "while a parked account gets more")
+
+		change := func(c db.Change) { g.r.Changed([]db.Change{c}) }
+		change(db.Change{ClientID: "d", Paused: true})
+		g.commit(event("d", "0", "one", 10))
+		want(false, "while an account with events is paused")
+		change(db.Change{ClientID: "d"})
+		want(true, "when it goes on")
+		g.sleep(time.Minute + time.Second)
+		want(false, "after it")
+
+		change(db.Change{Type: "one", Paused: true})
+		g.commit(event("e", "0", "one", 10))
+		want(false, "while its type is paused")
+		change(db.Change{Type: "one"})
+		want(true, "when the type goes on")
+		change(db.Change{Paused: true})
+		g.commit(event("f", "0", "one", 10))
+		want(true, "while everything is paused, and something runs")
+		g.sleep(time.Minute + time.Second)
+		want(false, "while everything is paused")
 	})
 }
