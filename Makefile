@@ -1,5 +1,10 @@
 # The commands that people type here. Everything else is `go` itself.
-.PHONY: build test tester bench
+.PHONY: build test tester bench release
+
+# Of the tag where there is one, else of the commit.
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+PLATFORMS ?= linux/amd64 linux/arm64 darwin/amd64 darwin/arm64
+DIST ?= dist
 
 build:
 	CGO_ENABLED=0 go build -trimpath -o inturn .
@@ -14,3 +19,14 @@ tester: build
 # The goals of speed, beside what else there is: make bench PEERS=folder ARGS=--goals
 bench:
 	go run ./bench --peers "$(PEERS)" $(ARGS)
+
+# The same bytes for everyone who builds the same files with the same Go. The commit is
+# in the version, and not stamped in by Go: it would make a clone differ from an archive.
+release:
+	rm -rf $(DIST) && mkdir -p $(DIST)
+	set -e; for p in $(PLATFORMS); do \
+	  CGO_ENABLED=0 GOOS=$${p%/*} GOARCH=$${p#*/} go build -trimpath -buildvcs=false -ldflags "-s -w -X main.version=$(VERSION)" \
+	    -o $(DIST)/inturn-$(VERSION)-$${p%/*}-$${p#*/} .; \
+	done
+	cd $(DIST) && if command -v sha256sum >/dev/null; then sha256sum inturn-*; else shasum -a 256 inturn-*; fi >SHA256SUMS
+	cat $(DIST)/SHA256SUMS

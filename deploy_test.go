@@ -3,8 +3,11 @@ package main
 import (
 	"fmt"
 	"os"
+	"os/exec"
 	"path"
+	"path/filepath"
 	"regexp"
+	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
@@ -421,4 +424,59 @@ var deployChanges = [][2]string{
 	{"inturn serve --db", "inturn serve --file"},
 	{"DynamicUser=yes", "User=root"},
 	{"Environment=INTURN_LISTEN", "Environment=INTURN_LISTENS"},
+}
+
+// The linker's version wins; a build of a tag or commit says so; all else is dev.
+func TestStamped(t *testing.T) {
+	for _, c := range []struct{ linked, module, want string }{
+		{"v1.2.3", "v9.9.9", "v1.2.3"},
+		{unstamped, "v1.2.3", "v1.2.3"},
+		{unstamped, "(devel)", unstamped},
+		{unstamped, "", unstamped},
+	} {
+		info := &debug.BuildInfo{Main: debug.Module{Version: c.module}}
+		if got := stamped(c.linked, func() (*debug.BuildInfo, bool) { return info, true }); got != c.want {
+			t.Errorf("%q built as %q: %q, want %q", c.linked, c.module, got, c.want)
+		}
+	}
+	if got := stamped(unstamped, func() (*debug.BuildInfo, bool) { return nil, false }); got != unstamped {
+		t.Errorf("without build information: %q", got)
+	}
+}
+
+// The unit is one that systemd reads without a complaint, and judges to be hardened.
+func TestTheUnitIsSystemds(t *testing.T) {
+	needTool(t, "systemd-analyze")
+	unit := filepath.Join(t.TempDir(), "inturn.service")
+	text := strings.Replace(readDeployment(t).unit, "/usr/local/bin/inturn", "/bin/true", 1) // it wants to find the program
+	if err := os.WriteFile(unit, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{{"verify", unit}, {"security", "--offline=true", "--threshold=20", "--no-pager", unit}} {
+		if out, err := exec.Command("systemd-analyze", args...).CombinedOutput(); err != nil || args[0] == "verify" && len(out) > 0 {
+			t.Errorf("systemd-analyze %s: %v\n%s", args[0], err, out)
+		}
+	}
+}
+
+// A release is the same bytes whoever makes it, and says its version.
+func TestRelease(t *testing.T) {
+	if os.Getenv("INTURN_LONG") == "" {
+		t.Skip("it compiles four programs twice: set INTURN_LONG=1")
+	}
+	needTool(t, "make")
+	var sums []string
+	for range 2 {
+		cmd := exec.CommandContext(t.Context(), "make", "release", "VERSION=v0.0.0-test", "DIST="+t.TempDir())
+		cmd.Env = cleanEnv("GOCACHE=" + t.TempDir())
+		out, err := cmd.Output()
+		if err != nil {
+			t.Fatalf("make release: %v\n%s", err, out)
+		}
+		lines := strings.Split(strings.TrimSpace(string(out)), "\n")
+		sums = append(sums, strings.Join(lines[max(0, len(lines)-4):], "\n"))
+	}
+	if sums[0] != sums[1] || strings.Count(sums[0], "inturn-v0.0.0-test-") != 4 {
+		t.Errorf("two releases:\n%s\n%s", sums[0], sums[1])
+	}
 }

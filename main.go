@@ -18,6 +18,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime/debug"
 	"strings"
 	"syscall"
 
@@ -40,8 +41,19 @@ var all = []functions.Function{
 //go:embed schema.sql
 var schema string
 
-// version is set by the linker: -X main.version=…
-var version = "dev"
+// version is set by the linker (-X main.version=…), else by main to what Go knows.
+var version = unstamped
+
+const unstamped = "dev"
+
+// stamped returns the linker's version; without one that of the tag or commit which Go
+// has built from, as `go install` does.
+func stamped(linked string, read func() (*debug.BuildInfo, bool)) string {
+	if info, ok := read(); ok && linked == unstamped && info.Main.Version != "" && info.Main.Version != "(devel)" {
+		return info.Main.Version
+	}
+	return linked
+}
 
 type commands struct {
 	Serve    serve        `cmd:"" help:"Run the server."`
@@ -67,6 +79,7 @@ type commands struct {
 
 func main() {
 	dropEmptySettings()
+	version = stamped(version, debug.ReadBuildInfo)
 	os.Exit(execute(os.Args[1:], os.Stdout, os.Stderr))
 }
 

@@ -153,9 +153,15 @@ func startServer(t *testing.T, dir string, env []string, args ...string) *server
 
 func start(t *testing.T, file, dir string, env []string, args ...string) *server {
 	t.Helper()
-	s := &server{dir: dir, ended: make(chan struct{}), heard: make(chan string, 10_000)}
-	s.cmd = exec.Command(file, append([]string{"serve"}, args...)...)
-	s.cmd.Dir, s.cmd.Env = dir, cleanEnv(env...)
+	cmd := exec.Command(file, append([]string{"serve"}, args...)...)
+	cmd.Dir, cmd.Env = dir, cleanEnv(env...)
+	return launch(t, cmd)
+}
+
+// launch starts a command that is `inturn serve` and returns when it is ready.
+func launch(t *testing.T, cmd *exec.Cmd) *server {
+	t.Helper()
+	s := &server{dir: cmd.Dir, cmd: cmd, ended: make(chan struct{}), heard: make(chan string, 10_000)}
 	pipe, err := s.cmd.StderrPipe()
 	if err != nil {
 		t.Fatal(err)
