@@ -190,7 +190,7 @@ func (r *Runner) postpone(l *lane, ev db.Event, later *functions.PostponeError) 
 	r.say(slog.LevelDebug, "an event was postponed; the account waits", ev, later, slog.Duration("next_in", wait))
 	next := time.Now().Add(wait)
 	if l.lease.recorded { // it was taken for an attempt
-		err := r.store.Hold(db.Hold{Event: ev, Attempts: l.attempts, NextAt: next, Error: later.Error()})
+		err := r.store.Hold(db.Hold{Event: ev, Attempts: r.attempts(l), NextAt: next, Error: later.Error()})
 		if err != nil {
 			return r.storeFailed(l, ev, err)
 		}
