@@ -52,7 +52,9 @@ class Endpoint(BaseHTTPRequestHandler):
         if stale:
             return self.answer(409, b"a later call was here")
         trouble = event["data"].get("trouble")
-        if self.headers["inturn-attempt"] != "1" and trouble not in ("413", "410") or self.path == "/moved":
+        if trouble == "410":
+            trouble = None if os.path.exists(path + ".mended") else trouble
+        elif self.headers["inturn-attempt"] != "1" and trouble != "413" or self.path == "/moved":
             trouble = None
         if trouble is None:
             self.answer(200, json.dumps({"n": event["data"]["n"]}).encode(), ("Content-Type", "application/json"))
