@@ -327,45 +327,17 @@ func TestAnswersWhenItIsFull(t *testing.T) {
 	wantCheck(t, s.dir)
 }
 
-// rejecting is a file of package main that adds a function which no event satisfies:
-// none of those that ship rejects what they have let in at the door.
-const rejecting = `package main
-
-import (
-	"context"
-	"errors"
-
-	"inturn/functions"
-)
-
-func init() {
-	all = append(all, functions.New("rejecting", func(context.Context, functions.Event, struct{}) (functions.Effect, error) {
-		return nil, functions.Reject(errors.New("this can never succeed"))
-	}))
-}
-`
-
 func TestAnswersAboutADeadEvent(t *testing.T) {
 	t.Parallel()
 	needTool(t, "curl")
 	dir := t.TempDir()
-	here, err := filepath.Abs("rejecting.go")
-	if err != nil {
-		t.Fatal(err)
-	}
-	added, overlay := filepath.Join(dir, "rejecting.go"), filepath.Join(dir, "overlay.json")
-	for file, text := range map[string]string{added: rejecting, overlay: fmt.Sprintf(`{"Replace":{%q:%q}}`, here, added)} {
-		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	file, err := build("-overlay", overlay)
+	file, err := failing()
 	if err != nil {
 		t.Fatal(err)
 	}
 	s := start(t, file, dir, []string{"INTURN_LISTEN=127.0.0.1:0", "INTURN_ADMIN=127.0.0.1:0"})
 	dead := `{"client_id":"a","message_id":"1","seq":1,"state":"dead","result":null,"error":"this can never succeed"`
-	event := `{"client_id":"a","message_id":"1","type":"rejecting","payload":{}}`
+	event := `{"client_id":"a","message_id":"1","type":"refund","payload":{}}` // its function is in testdata/charge.go
 	for _, r := range []row{
 		{name: "new", args: data(event, "-H", wait), status: 200, body: dead + `,"duplicate":false}`},
 		{name: "repeat", args: data(event), status: 200, body: dead + `,"duplicate":true}`},

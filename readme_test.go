@@ -226,6 +226,8 @@ func (r *reader) shell(line string) {
 		r.run(line)
 	case strings.HasPrefix(line, "go run . serve "):
 		r.serve(line)
+	case strings.HasPrefix(line, "go run . accounts list "), strings.HasPrefix(line, "go run . dead list "), line == "go run . types":
+		r.run(line)
 	case strings.HasPrefix(line, "docker build ") || strings.HasPrefix(line, "docker run "):
 		r.docker(words[1], words[2:])
 	default:

@@ -30,6 +30,7 @@ type audited struct {
 	Seq      int64          `json:"seq,omitzero"`
 	Run      int64          `json:"run,omitzero"`
 	To       int64          `json:"to,omitzero"`
+	Bulk     int64          `json:"bulk,omitzero"`
 	Reason   string         `json:"reason"`
 	Answer   jsontext.Value `json:"answer"`
 }

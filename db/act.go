@@ -58,8 +58,6 @@ var (
 	ErrBadAct = errors.New("this can't be done")
 	// ErrKeyReused: the key was used for another act.
 	ErrKeyReused = errors.New("this idempotency key was used for something else")
-	// ErrNotHeld: the head neither failed nor is parked; it runs when its turn comes.
-	ErrNotHeld = errors.New("the account is neither parked nor retrying")
 	// ErrNotDead: the event is done.
 	ErrNotDead = errors.New("the event is not dead")
 	// ErrStillPending: the event has yet to run.
@@ -92,7 +90,8 @@ func (e *HeadMovedError) Error() string {
 //	         are taken in as before. Pausing a type holds the accounts whose head is
 //	         of it: order within an account is kept.
 //	Resume   ends the Pause of the same account, type or everything
-//	Retry    *HeadMovedError if Seq is not the head; ErrNotHeld
+//	Retry    *HeadMovedError if Seq is not the head. A head that nothing holds runs
+//	         when its turn comes: that is no error
 //	Skip     the head ends dead, with Who and Reason as its error; what of it runs at
 //	         the moment writes nothing. *HeadMovedError if Seq is not the head
 //	Redrive  the event becomes pending at a new place, Run + 1, with the same seq and

@@ -15,7 +15,7 @@ const bulkChunk = 500
 
 // ActAll does b, 500 accounts or events a transaction, each with its own row in
 // audit, and returns when it has come to the end. If ctx ends first, what was done
-// stays done: see Bulk.Key. Errors as of Act.
+// stays done (see Bulk.Key), and is returned with the error. Errors as of Act.
 func (d *DB) ActAll(ctx context.Context, b Bulk) (Bulked, error) {
 	if err := b.check(); err != nil {
 		return Bulked{}, err
@@ -27,17 +27,17 @@ func (d *DB) ActAll(ctx context.Context, b Bulk) (Bulked, error) {
 	if err != nil {
 		return Bulked{}, err
 	}
-	done := Bulked{ID: op.id, Again: op.state.Ended}
+	done := Bulked{ID: op.id, Count: op.state.Count, Again: op.state.Ended}
 	for !op.state.Ended {
 		next := &bulkOp{bulk: b, id: op.id, from: op.state}
 		if next.targets, err = d.targets(ctx, b, op.state); err != nil {
-			return Bulked{}, err
+			return done, err
 		}
 		if op, err = d.chunk(ctx, next); err != nil {
-			return Bulked{}, err
+			return done, err
 		}
+		done.Count = op.state.Count
 	}
-	done.Count = op.state.Count
 	return done, nil
 }
 

@@ -33,9 +33,10 @@ const (
 )
 
 // checks are the engine's own invariants, in the order in which they are made. The
-// plans matter on a big file: outbox and results are walked together by rowid, and
-// what has no index of its own is sorted once by SQLite, on disk where it is big. No
-// query is quadratic in the events of an account.
+// plans matter on a big file: outbox and results are walked together by rowid,
+// and what has no index of its own
+// is sorted once by SQLite, on disk where it is big. No query is quadratic in the
+// events of an account.
 var checks = []Invariant{
 	// The first one decides whether the file is ours.
 	{kindSchema, fmt.Sprintf(`SELECT format('application_id is %%d, not %d: this is a file of another program', application_id)

@@ -14,7 +14,6 @@ import (
 // The problems of operators' verbs.
 var (
 	headMoved       = kind{"head-moved", http.StatusConflict, "Another event is the head of this account", 0}
-	notHeld         = kind{"not-held", http.StatusConflict, "Nothing holds this account's head", 0}
 	notDead         = kind{"not-dead", http.StatusConflict, "The event is not dead", 0}
 	stillPending    = kind{"still-pending", http.StatusConflict, "The event has yet to run", 0}
 	eventGone       = kind{"gone", http.StatusGone, "The event is not kept any more", 0}
@@ -35,8 +34,6 @@ func actProblem(err error) *problem {
 		}
 		p.seq = moved.Seq
 		return p
-	case errors.Is(err, db.ErrNotHeld):
-		return notHeld.because("nothing was changed: the head neither failed nor is parked; it runs when its turn comes")
 	case errors.Is(err, db.ErrNotDead):
 		return notDead.because("nothing was changed: the event is done; to run it again, replay its account from this seq to this seq")
 	case errors.Is(err, db.ErrStillPending):

@@ -134,7 +134,7 @@ func TestActErrors(t *testing.T) {
 	}{
 		{&db.HeadMovedError{Seq: 18}, 409, "head-moved", 18},
 		{fmt.Errorf("skip: %w", &db.HeadMovedError{}), 409, "head-moved", 0},
-		{db.ErrNotHeld, 409, "not-held", 17}, {db.ErrNotDead, 409, "not-dead", 17}, {db.ErrStillPending, 409, "still-pending", 17},
+		{db.ErrNotDead, 409, "not-dead", 17}, {db.ErrStillPending, 409, "still-pending", 17},
 		{db.ErrGone, 410, "gone", 17}, {db.ErrNothingToReplay, 409, "nothing-to-replay", 17}, {db.ErrReplaying, 409, "replaying", 17},
 		{db.ErrKeyReused, 422, "key-reused", 17}, {db.ErrBadAct, 400, "invalid-request", 17}, {db.ErrNotFound, 404, "not-found", 17},
 		{db.ErrStorageFull, 503, "storage-full", 17}, {db.ErrOutcomeUnknown, 503, "outcome-unknown", 17}, {db.ErrClosed, 503, "shutting-down", 17},
@@ -343,11 +343,11 @@ func TestAuditAndTypes(t *testing.T) {
 	wantJSON(t, request(h, "GET", "/v1/audit", ""), 200, `{"audit":[]}`)
 	store.rows = []db.Audited{
 		{ID: 9, At: fakeTime, Act: db.Act{Verb: db.Skip, ClientID: "a", Seq: 17, Who: "boss", Reason: "it is \"bad\"", Key: "k"}, Answer: []byte(`{"changed":true}`)},
-		{ID: 8, At: fakeTime, Act: db.Act{Verb: db.Pause, Type: "message", Who: "boss"}},
+		{ID: 8, At: fakeTime, Bulk: 8, Act: db.Act{Verb: db.Pause, Type: "message", Who: "boss"}},
 	}
 	at := fakeTime.Format("2006-01-02T15:04:05.000000Z")
 	skip := `{"id":9,"at":"` + at + `","who":"boss","verb":"skip","client_id":"a","reason":"it is \"bad\"","seq":17,"answer":{"changed":true}}`
-	wantJSON(t, request(h, "GET", "/v1/audit?limit=3", ""), 200, `{"audit":[`+skip+`,{"id":8,"at":"`+at+`","who":"boss","verb":"pause","type":"message","reason":"","answer":{}}]}`)
+	wantJSON(t, request(h, "GET", "/v1/audit?limit=3", ""), 200, `{"audit":[`+skip+`,{"id":8,"at":"`+at+`","who":"boss","verb":"pause","type":"message","reason":"","bulk":8,"answer":{}}]}`)
 	wantJSON(t, request(h, "GET", "/v1/audit?limit=1&client_id=a&verb=skip&before=12", ""), 200, `{"audit":[`+skip+`],"next":9}`)
 	if got, want := store.audit[len(store.audit)-1], (db.AuditFilter{ClientID: "a", Verb: db.Skip, Before: 12, Limit: 1}); got != want {
 		t.Errorf("asked for %+v", got)

@@ -102,7 +102,7 @@ func appendAudited(b []byte, row *db.Audited) []byte {
 	for _, n := range []struct {
 		name  string
 		value int64
-	}{{"seq", row.Act.Seq}, {"run", row.Act.Run}, {"to", row.Act.To}} {
+	}{{"seq", row.Act.Seq}, {"run", row.Act.Run}, {"to", row.Act.To}, {"bulk", row.Bulk}} {
 		if n.value != 0 {
 			b = append(append(append(b, `,"`...), n.name...), `":`...)
 			b = strconv.AppendInt(b, n.value, 10)

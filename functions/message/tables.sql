@@ -40,6 +40,6 @@ CREATE TABLE messages (
   -- A message once within its dialog. message_id stands first: ids that rise with
   -- time then all land on the index's last page, where dialog first would dirty one
   -- page for each dialog of a commit. There is no index by client or dialog for the
-  -- same reason; account_events and outbox lead to a client's messages.
+  -- same reason; outbox (client_id, message_id) leads to a client's messages.
   UNIQUE (message_id, dialog)
 ) STRICT;

@@ -1,0 +1,130 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+// failing is the real program with a function that fails on demand, testdata/charge.go.
+var failing = sync.OnceValues(func() (string, error) {
+	added, err := filepath.Abs("charge.go")
+	if err != nil {
+		return "", err
+	}
+	source, err := filepath.Abs(filepath.Join("testdata", "charge.go"))
+	if err != nil {
+		return "", err
+	}
+	overlay, err := json.Marshal(map[string]map[string]string{"Replace": {added: source}})
+	if err != nil {
+		return "", err
+	}
+	dir, err := os.MkdirTemp("", "inturn-overlay-")
+	if err != nil {
+		return "", err
+	}
+	defer os.RemoveAll(dir)
+	file := filepath.Join(dir, "overlay.json")
+	if err := os.WriteFile(file, overlay, 0o600); err != nil {
+		return "", err
+	}
+	return build("-overlay", file)
+})
+
+// TestOperatorScripts runs testdata/operate/*.txtar: what an operator types when
+// something fails, with a server of their own each. Beside testscript's commands they have
+//
+//	serve [FLAG…]           starts a server in $WORK on free ports; the commands after it ask that one
+//	stop                    ends it in order
+//	until REGEXP COMMAND…   repeats the command until what it prints matches
+//	logged REGEXP           the server's log matches
+func TestOperatorScripts(t *testing.T) {
+	t.Setenv("INTURN_TOKEN", "")
+	needTool(t, "curl")
+	file, err := failing()
+	if err != nil {
+		t.Fatal(err)
+	}
+	scripts, err := filepath.Glob(filepath.Join("testdata", "operate", "*.txtar"))
+	if err != nil || len(scripts) == 0 {
+		t.Fatalf("scripts: %q, %v", scripts, err)
+	}
+	for _, script := range scripts {
+		t.Run(strings.TrimSuffix(filepath.Base(script), ".txtar"), func(t *testing.T) {
+			o := &operator{t: t, file: file}
+			testscript.Run(t, testscript.Params{
+				Files:               []string{script},
+				RequireExplicitExec: true,
+				Setup: func(env *testscript.Env) error {
+					env.Setenv("PATH", filepath.Dir(file)+string(filepath.ListSeparator)+os.Getenv("PATH"))
+					return nil
+				},
+				Cmds: map[string]func(*testscript.TestScript, bool, []string){"serve": o.serve, "stop": o.stop, "until": o.until, "logged": o.logged},
+			})
+		})
+	}
+}
+
+// operator is the commands of a script.
+type operator struct {
+	t      *testing.T
+	file   string
+	server *server
+}
+
+func (o *operator) serve(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || o.server != nil {
+		ts.Fatalf("usage: serve [FLAG…], once")
+	}
+	o.server = start(o.t, o.file, ts.Getenv("WORK"), []string{"INTURN_LISTEN=127.0.0.1:0", "INTURN_ADMIN=127.0.0.1:0",
+		"INTURN_TOKEN=" + ts.Getenv("INTURN_TOKEN")}, args...)
+	ts.Setenv("INTURN_URL", "https://localhost:"+port(o.server.listen))
+	ts.Setenv("INTURN_CACERT", o.server.ca)
+}
+
+func (o *operator) stop(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || o.server == nil || len(args) > 0 {
+		ts.Fatalf("usage: stop, after serve")
+	}
+	if status := o.server.stop(o.t); status != 0 {
+		ts.Fatalf("the server ended with status %d", status)
+	}
+	o.server = nil
+}
+
+func (o *operator) until(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: until REGEXP COMMAND…")
+	}
+	want, err := regexp.Compile("(?m)" + args[0])
+	ts.Check(err)
+	for limit := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
+		ts.Check(ts.Exec(args[1], args[2:]...))
+		if want.MatchString(ts.ReadFile("stdout")) {
+			return
+		}
+		if time.Now().After(limit) {
+			ts.Fatalf("%s never prints %s", fmt.Sprint(args[1:]), args[0])
+		}
+	}
+}
+
+func (o *operator) logged(ts *testscript.TestScript, neg bool, args []string) {
+	if o.server == nil || len(args) != 1 {
+		ts.Fatalf("usage: logged REGEXP, after serve")
+	}
+	want, err := regexp.Compile(args[0])
+	ts.Check(err)
+	if want.MatchString(o.server.logged()) == neg {
+		ts.Fatalf("log of the server, for %s:\n%s", args[0], o.server.logged())
+	}
+}
