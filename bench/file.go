@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -76,8 +75,3 @@ func (b *bench) check(file string) error {
 }
 
 func databaseIn(dir string) string { return filepath.Join(dir, "inturn.db") }
-
-func installed(name string) bool {
-	_, err := exec.LookPath(name)
-	return err == nil
-}
