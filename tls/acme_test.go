@@ -261,7 +261,15 @@ func (s *acmeServer) wantOrdinary(t *testing.T, ca *pebble.CA, name string) {
 		}
 		conn.Close()
 	}
+	// A stranger's name is nothing to look up or to log.
 	wantUnrecognized(t, s, ca, "other.test")
+	if conn, err := s.dial(ca, "other.test", func(config *stdtls.Config) { config.NextProtos = []string{acmeTLS} }); err == nil {
+		conn.Close()
+		t.Error("a challenge for a stranger's name was answered")
+	}
+	if line := find(s.log.String(), "other.test"); line != "" {
+		t.Error(line)
+	}
 	// What is for the authority alone gives nothing away, and ends the connection.
 	if conn, err := s.dial(ca, name, func(config *stdtls.Config) { config.NextProtos = []string{acmeTLS} }); err == nil {
 		conn.Close()
