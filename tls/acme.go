@@ -161,7 +161,7 @@ func (a *ACME) run(ctx context.Context, again <-chan time.Time) {
 	for {
 		for _, name := range a.domains {
 			if a.leaf(name) == nil {
-				a.log.Warn("waiting for a certificate: handshakes fail until it is there", "domain", name, "authority", a.ca, "challenges", a.challenges())
+				a.log.Warn("waiting for a certificate: handshakes fail until it is there", "domain", name, "authority", a.ca, "hint", a.challenges())
 			}
 		}
 		// A round ends the one before: its attempts would hold the names' locks.

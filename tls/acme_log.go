@@ -2,6 +2,7 @@ package tls
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"maps"
 	"regexp"
@@ -58,7 +59,11 @@ func (c *core) Write(e zapcore.Entry, fields []zapcore.Field) error {
 			f.AddTo(values)
 		}
 	}
-	attrs := []slog.Attr{slog.String("from", "certmagic."+e.LoggerName)}
+	level := level(e.Level)
+	if strings.HasSuffix(e.LoggerName, "acme_client") || strings.Contains(fmt.Sprint(values.Fields["error"]), "context canceled") {
+		level = slog.LevelDebug // each request that failed: what came of them all is said too; and what a stop cut short
+	}
+	attrs := []slog.Attr{slog.String("from", strings.Trim("certmagic."+strings.Trim(e.LoggerName, "."), "."))}
 	for _, name := range slices.Sorted(maps.Keys(values.Fields)) {
 		value, ok := plain(values.Fields[name])
 		if ok && !secret.MatchString(name) {
@@ -66,7 +71,7 @@ func (c *core) Write(e zapcore.Entry, fields []zapcore.Field) error {
 		}
 	}
 	message, _ := plain(e.Message)
-	c.log.LogAttrs(context.Background(), level(e.Level), "certificates: "+message.(string), attrs...)
+	c.log.LogAttrs(context.Background(), level, "certificates: "+message.(string), attrs...)
 	return nil
 }
 

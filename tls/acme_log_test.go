@@ -26,6 +26,13 @@ func TestBridge(t *testing.T) {
 	if find(book.String(), "level=DEBUG", "information") == "" {
 		t.Errorf("log:\n%s", book)
 	}
+	log.Named("obtain").Named("acme_client").Warn("one of many requests")
+	log.Error("job failed", zap.Error(fmt.Errorf("obtain: %w", context.Canceled)))
+	for _, quiet := range []string{"one of many requests", "job failed"} {
+		if find(book.String(), "level=DEBUG", quiet) == "" {
+			t.Errorf("%s: log:\n%s", quiet, book)
+		}
+	}
 	log.Warn("secrets "+pemKey, zap.String("private_key", "MHcCAQEE"), zap.ByteString("raw", []byte("MHcCAQEE")), zap.Any("account", map[string]string{"k": "MHcCAQEE"}),
 		zap.Any("structure", struct{ K string }{"MHcCAQEE"}), zap.String("note", pemKey), zap.String("nonce", "MHcCAQEE"), zap.Strings("all", []string{pemKey}))
 	if strings.Contains(book.String(), "MHcCAQEE") {
