@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -170,7 +171,11 @@ func (e *engine) ahead(_ context.Context, ev functions.Event, s script) (functio
 	if !e.isDead() {
 		e.w.mu.Lock()
 		e.w.worked[ev.ClientID+"/"+ev.MessageID] = true
+		held := e.w.ops.held(ev.ClientID, ev.Type)
 		e.w.mu.Unlock()
+		if held && s.Takes == 0 { // one that takes long had begun before
+			e.w.wrong("%s/%s began although it was paused", ev.ClientID, ev.MessageID)
+		}
 	}
 	fail := way("")
 	if ev.Attempt <= len(s.Fails) {
@@ -202,7 +207,8 @@ func (e *engine) ahead(_ context.Context, ev functions.Event, s script) (functio
 func (e *engine) effect(tx functions.Tx, ev functions.Event, s script, fail way) error {
 	e.crashAt(inEffect)
 	key := ev.ClientID + "/" + ev.MessageID
-	if _, err := tx.ExecContext(tx.Context(), `INSERT INTO effects (client_id, event) VALUES (?, ?)`, ev.ClientID, key); err != nil {
+	run := fmt.Sprint(key, " run ", ev.Run)
+	if _, err := tx.ExecContext(tx.Context(), `INSERT INTO effects (client_id, event) VALUES (?, ?)`, ev.ClientID, run); err != nil {
 		return err
 	}
 	if s.Emits != "" {
