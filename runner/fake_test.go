@@ -37,6 +37,7 @@ type fakeStore struct {
 	holding  func(db.Hold) error
 	reading  func(clientID string) error
 	read     func(clientID string) // after the snapshot was taken
+	held1    func()                // once, after a Hold was handed over and before it returns
 }
 
 func (s *fakeStore) commit(evs ...db.Event) {
@@ -121,6 +122,11 @@ func (s *fakeStore) Hold(h db.Hold) error {
 				c.NextAt = h.NextAt
 			}
 			s.r.Changed([]db.Change{c})
+			if s.held1 != nil {
+				f := s.held1
+				s.held1 = nil
+				f()
+			}
 			return nil
 		}
 	}
