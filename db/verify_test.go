@@ -265,3 +265,78 @@ func FuzzVerifyDamaged(f *testing.F) {
 		}
 	})
 }
+
+// operatedFile is busyFile after operators were there: account a has seq 1 replayed
+// (runs 1 and 2) and 4 in the middle of a replay; b 6 redriven and pending; d skipped;
+// e paused, and a type.
+func operatedFile(t testing.TB) string {
+	t.Helper()
+	path := busyFile(t)
+	d := open(t, options(t, path))
+	for _, a := range []Act{
+		{Verb: Replay, ClientID: "a"}, {Verb: Redrive, Seq: 6}, {Verb: Skip, ClientID: "d", Seq: 14},
+		{Verb: Pause, ClientID: "e"}, {Verb: Pause, Type: "note"}, {Verb: Replay, ClientID: "c"},
+	} {
+		mustAct(t, d, a)
+	}
+	if _, err := d.Unroll("a"); err != nil {
+		t.Fatal(err)
+	}
+	evs, _, err := d.PendingAfter(t.Context(), "a", -1<<63, 1, 1<<20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	evs[0].Attempt = 1
+	settle(t, d, done(evs[0], nil))
+	if _, err := d.ActAll(t.Context(), Bulk{Verb: Redrive, ClientID: "d"}); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func TestVerifyPlantedActs(t *testing.T) {
+	wantSound(t, operatedFile(t), noteInvariant)
+	tests := []struct{ kind, sql, says string }{
+		{"schema", "DROP TABLE audit", "table audit is missing"},
+		{"value", "PRAGMA ignore_check_constraints = 1; UPDATE runs SET status = 'lost' WHERE seq = 1", "status of run 1 of seq 1 is 'lost'"},
+		{"value", "PRAGMA ignore_check_constraints = 1; UPDATE accounts SET paused = 2 WHERE client_id = 'e'", "paused of account e is 2"},
+		{"settled-pending", "INSERT INTO pending VALUES ('a', -4611686018427387000, 1, 3)", "run 3 of seq 1 of a is pending, run 2 is settled"},
+		{"orphan-result", "INSERT INTO runs SELECT 900, run, turn, settled, status, attempts, started_at, finished_at, output, error FROM runs WHERE seq = 1", "run 1 of seq 900 is kept, and the event is not"},
+		{"run", "DELETE FROM runs WHERE seq = 1", "seq 1 is at run 2, and 0 earlier ones are kept"},
+		{"run", "DELETE FROM runs WHERE seq = 6", "seq 6 is at run 2, and 0 earlier ones are kept"},
+		{"run", "UPDATE runs SET run = 2 WHERE seq = 6", "run 2 of seq 6 is kept as an earlier one, and the present one is 2"},
+		{"overtaken", "UPDATE runs SET settled = 0 WHERE seq = 6", "turn 6 of b was settled before turn 5"},
+		{"overtaken", "DELETE FROM audit WHERE client_id = 'a' AND verb = 'replay'", "the replayed events of a begin again 1 times, and 0 replays were ordered"},
+		{"counter", "UPDATE results SET turn = turn + 900 WHERE seq = 1", "is used"},
+		{"counter", "UPDATE runs SET settled = 900 WHERE seq = 1", "but 900 is used"},
+		{"counter", "UPDATE runs SET settled = 2 WHERE seq = 6; UPDATE results SET settled = 2 WHERE seq = 5", "place 2 in the order of settles is used 2 times"},
+		{"account", "UPDATE accounts SET replay_to = NULL WHERE client_id = 'c'", "the replay of account c goes from"},
+		{"audit", "DELETE FROM audit WHERE verb = 'redrive' AND client_id = 'b'", "run 1 of seq 6 of b was not the last, and nobody redrove or replayed it"},
+		{"audit", "DELETE FROM audit WHERE client_id = 'e'", "account e is paused, and nobody did that"},
+		{"audit", "DELETE FROM audit WHERE type = 'note'", "type 'note' is paused, and nobody did that"},
+		{"audit", "DELETE FROM audit WHERE bulk = 0", "is a part of bulk act"},
+		{"audit", "UPDATE audit SET answer = 'x' WHERE id = 1", "row 1 of the audit has no JSON"},
+	}
+	for _, test := range tests {
+		t.Run(test.kind, func(t *testing.T) {
+			t.Parallel()
+			path := operatedFile(t)
+			conn := raw(t, path)
+			run(t, conn, test.sql)
+			conn.Close()
+			violations, err := Verify(t.Context(), path, []Invariant{noteInvariant})
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, v := range violations {
+				if v.Kind == test.kind && strings.Contains(v.Detail, test.says) {
+					return
+				}
+			}
+			t.Errorf("%s\nfound %v\nwant %s: %s", test.sql, violations, test.kind, test.says)
+		})
+	}
+}
