@@ -304,3 +304,23 @@ func TestHangingAccountsTakeTheirPlacesOnly(t *testing.T) {
 		once.Do(func() { close(release) })
 	})
 }
+
+// What an operator has paused does not keep a process awake that ends when it is idle.
+func TestPausedIsNotBusy(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newRig(t, Options{}, fn("f", func(context.Context, db.Event) error { return nil }), fn("g", func(context.Context, db.Event) error { return nil })).start(nil, false)
+		g.tell(db.Change{ClientID: "a", Paused: true})
+		g.tell(db.Change{Type: "g", Paused: true})
+		g.commit(event("a", "0", "f", 10), event("b", "0", "g", 10))
+		g.settle()
+		if g.r.Busy() {
+			t.Error("busy with a paused account and a paused type")
+		}
+		g.tell(db.Change{Paused: true})
+		g.commit(event("c", "0", "f", 10))
+		g.settle()
+		if g.r.Busy() {
+			t.Error("busy although everything is paused")
+		}
+	})
+}

@@ -76,7 +76,7 @@ func (r *Runner) Stats() Stats {
 func (r *Runner) stats() Stats {
 	return Stats{
 		Accounts: map[State]int{
-			Ready:    r.states[ready] + r.states[waiting] + r.states[starving],
+			Ready:    r.states[ready] + r.states[waiting] + r.states[starving] + r.states[paused],
 			Running:  r.states[running] - r.stuck,
 			Retrying: r.states[retrying],
 			Parked:   r.states[parked],
