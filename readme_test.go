@@ -295,7 +295,7 @@ var (
 )
 
 // commandNames are those of the program.
-var commandNames = []string{"serve", "demo", "generate", "send", "loadtest", "accounts list", "accounts skip", "accounts replay", "dead list", "dead redrive",
+var commandNames = []string{"serve", "demo", "generate", "send", "loadtest", "accounts list", "accounts skip", "accounts replay", "accounts erase", "dead list", "dead redrive",
 	"types", "pause", "resume", "audit", "token new", "check", "query", "backup", "restore", "health", "version"}
 
 // helps is the help of the program and of all its commands.

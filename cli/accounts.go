@@ -2,10 +2,14 @@ package cli
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"time"
 )
@@ -19,6 +23,7 @@ type Accounts struct {
 	Retry  AccountsRetry  `cmd:"" help:"Run the event that holds an account again now, or those of all parked accounts."`
 	Skip   AccountsSkip   `cmd:"" help:"Set the event that holds an account aside as dead and go on, or those of all parked accounts."`
 	Replay AccountsReplay `cmd:"" help:"Run an account's finished events again, before what is pending."`
+	Erase  AccountsErase  `cmd:"" help:"Delete everything of a client, for good."`
 }
 
 // account is one as the API shows it.
@@ -290,4 +295,58 @@ func (r AccountsReplay) Run(ctx context.Context, out IO) error {
 		return answer.print(out.Out, r.JSON, fmt.Sprintf("%s seq %d to %d, %d events", r.ClientID, answer.Seq, answer.To, answer.Events))
 	})
 	return named("accounts replay", err)
+}
+
+// AccountsErase is `inturn accounts erase`.
+type AccountsErase struct {
+	Simple
+	One
+	Yes bool `help:"Yes, everything of this client is to be deleted, for good." env:"INTURN_YES"`
+}
+
+// Validate says what is wrong with the arguments; kong calls it.
+func (e AccountsErase) Validate() error {
+	if !e.Yes {
+		return errors.New("nothing of the client will be left: say --yes if that is meant")
+	}
+	return nil
+}
+
+// erased is the answer to an erasure.
+type erased struct {
+	Verb    string           `json:"verb"`
+	Client  string           `json:"client"`
+	Events  int64            `json:"events"`
+	Pending int64            `json:"pending"`
+	Rows    map[string]int64 `json:"rows"`
+	InWAL   bool             `json:"in_wal"`
+}
+
+// Run says what was deleted. It may be run again, also where it was cut short.
+func (e AccountsErase) Run(ctx context.Context, out IO) error {
+	var done erased
+	body, err := json.Marshal(reasonBody{e.Reason.Reason})
+	if err != nil {
+		return err
+	}
+	err = e.Client.with(func(a *asker) error {
+		return a.ask(ctx, http.MethodPost, accountPath(e.ClientID, "/erase"), "", body, &done)
+	})
+	switch {
+	case err != nil:
+		return fmt.Errorf("accounts erase: %w", err)
+	case e.JSON:
+		return printJSON(out.Out, done)
+	}
+	f := newFacts(out.Out)
+	f.add("events", done.Events)
+	f.add("of them pending", done.Pending)
+	for _, table := range slices.Sorted(maps.Keys(done.Rows)) {
+		f.add("rows of "+table, done.Rows[table])
+	}
+	f.add("in the audit as", done.Client)
+	if done.InWAL {
+		f.add("not yet gone", "somebody reads an old state of the file: until they are done it stands in the -wal file")
+	}
+	return f.end()
 }

@@ -35,7 +35,7 @@ func script(t *testing.T, steps ...asked) Client {
 			w.WriteHeader(http.StatusTeapot)
 			return
 		}
-		if r.Header.Get("Authorization") != "Bearer secret" || r.Method == "POST" && (r.Header.Get("Content-Type") != "application/json" || len(r.Header.Get("Idempotency-Key")) < 3) {
+		if r.Header.Get("Authorization") != "Bearer secret" || r.Method == "POST" && (r.Header.Get("Content-Type") != "application/json" || (len(r.Header.Get("Idempotency-Key")) < 3) != strings.HasSuffix(r.URL.Path, "/erase")) {
 			t.Errorf("header %v", r.Header)
 		}
 		step := steps[0]
@@ -102,6 +102,8 @@ func TestOperatorCommands(t *testing.T) {
 			"inturn: accounts skip: nothing of alice is pending\nhint: events that were set aside are listed by `inturn dead list`\n"},
 		{"replay", "accounts replay alice --from 3", []asked{{`POST /v1/accounts/alice/replay {"from":3}`, 0, did("replay", true, `,"seq":3,"to":9,"events":7`)}},
 			"replay alice seq 3 to 9, 7 events: done (audit 5)\n"},
+		{"erase", "accounts erase alice --yes --reason asked", []asked{{`POST /v1/accounts/alice/erase {"reason":"asked"}`, 0, `{"verb":"erase","client":"sha256:ab","events":3,"pending":1,"rows":{"messages":2,"dialogs":1},"in_wal":false}`}},
+			"events            3\nof them pending   1\nrows of dialogs   1\nrows of messages  2\nin the audit as   sha256:ab\n"},
 		{"retry all", "accounts retry --all --type charge --dry-run", []asked{{`POST /v1/accounts/retry {"all":true,"type":"charge","dry_run":true}`, 0, `{"verb":"retry","dry_run":true,"duplicate":false,"count":3,"more":false}`}},
 			"would retry: 3 accounts\n"},
 		{"dead list", "dead list --type charge --client-id alice --since 2026-01-31T13:00:00+01:00 --limit 1", []asked{
@@ -179,7 +181,7 @@ func TestOperatorWrongUsage(t *testing.T) {
 	for _, args := range []string{
 		"accounts skip", "accounts retry", "accounts skip alice --all", "accounts skip alice --type charge", "accounts skip alice --dry-run",
 		"accounts skip --type charge", "accounts skip --all --seq 4", "accounts skip alice --seq -1", "accounts skip alice --resume k",
-		"accounts pause", "accounts replay", "accounts list --state busy", "accounts list --limit 0",
+		"accounts pause", "accounts replay", "accounts erase alice", "accounts list --state busy", "accounts list --limit 0",
 		"dead show", "dead show x", "dead show 0", "dead redrive", "dead redrive 4 --all", "dead redrive 4 --since 1h", "dead redrive 4 --client-id a",
 		"dead redrive --since 1h", "dead redrive --all --since yesterday", "dead redrive -- -4", "dead list --since -5m",
 		"pause", "resume", "pause charge --all", "resume charge --all",

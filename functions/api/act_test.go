@@ -60,6 +60,25 @@ func TestActs(t *testing.T) {
 		`"seq":2,"run":3,"to":8,"events":5,"type":"message"}`)
 }
 
+func TestErase(t *testing.T) {
+	log, lines := logLines()
+	store := &fakeStore{}
+	h := newAPI(t, Options{Store: store, Log: log})
+	wantJSON(t, request(h, "POST", "/v1/accounts/carla/erase", `{"reason":"she asked"}`), 200,
+		`{"verb":"erase","client":"`+db.EraseMark("carla")+`","events":3,"pending":1,"rows":{"dialogs":1,"messages":2},"in_wal":false}`)
+	if want := (db.Act{Verb: db.Erasing, ClientID: "carla", Who: "anyone", Reason: "she asked"}); len(store.acts) != 1 || store.acts[0] != want {
+		t.Errorf("did %+v", store.acts)
+	}
+	// The log is not a place where her name stays.
+	for _, line := range lines() {
+		if text := fmt.Sprint(line); strings.Contains(text, "carla") || strings.Contains(text, "she asked") {
+			t.Errorf("logged %s", text)
+		}
+	}
+	store.err = db.ErrErasing
+	wantProblem(t, request(h, "POST", "/v1/accounts/carla/erase", ""), 429, "account-full")
+}
+
 // What is refused before anything is asked for.
 func TestActsThatAreRefused(t *testing.T) {
 	store := &fakeStore{}
@@ -88,6 +107,8 @@ func TestActsThatAreRefused(t *testing.T) {
 		{"/v1/accounts/a/replay", `{"to":-1}`, "#/to", "1 or more"},
 		{"/v1/accounts/a/replay", `{"from":4,"to":3}`, "#/to", "less"},
 		{"/v1/pause", `{"type":"message"}`, "#/type", "not a field"},
+		{"/v1/accounts/a/erase", `{"all":true}`, "#/all", "not a field"},
+		{"/v1/accounts/a/erase", `{"reason":"` + strings.Repeat("r", maxReason+1) + `"}`, "#/reason", "4096 bytes"},
 		{"/v1/accounts/skip", ``, "#", "selects nothing"},
 		{"/v1/accounts/retry", `{"reason":"x","dry_run":true}`, "#", "selects nothing"},
 		{"/v1/accounts/skip", `{"all":"yes"}`, "#/all", "true or false"},
@@ -114,6 +135,7 @@ func TestActsThatAreRefused(t *testing.T) {
 	for _, key := range []string{`k`, `""`, `"` + strings.Repeat("k", maxKey+1) + `"`} {
 		wantProblem(t, request(h, "POST", "/v1/accounts/a/skip", `{"seq":1}`, "Idempotency-Key", key), 400, "invalid-request")
 		wantProblem(t, request(h, "POST", "/v1/accounts/skip", `{"all":true}`, "Idempotency-Key", key), 400, "invalid-request")
+		wantProblem(t, request(h, "POST", "/v1/accounts/a/erase", "", "Idempotency-Key", key), 400, "invalid-request")
 	}
 	wantProblem(t, request(h, "POST", "/v1/accounts/a/erode", ``), 404, "not-found")
 	wantProblem(t, request(h, "GET", "/v1/accounts/a/skip", ``), 405, "method-not-allowed")
@@ -180,6 +202,7 @@ func TestActsNeedOperate(t *testing.T) {
 		{"POST", "/v1/accounts/a/retry", `{"seq":1}`, 401, 200, 403, 200}, {"POST", "/v1/accounts/b/retry", `{"seq":1}`, 401, 200, 403, 403},
 		{"POST", "/v1/accounts/a/skip", `{"seq":1}`, 401, 200, 403, 200}, {"POST", "/v1/accounts/b/skip", `{"seq":1}`, 401, 200, 403, 403},
 		{"POST", "/v1/accounts/a/replay", "", 401, 200, 403, 200}, {"POST", "/v1/accounts/b/replay", "", 401, 200, 403, 403},
+		{"POST", "/v1/accounts/a/erase", "", 401, 200, 403, 200}, {"POST", "/v1/accounts/b/erase", "", 401, 200, 403, 403},
 		{"POST", "/v1/accounts/retry", `{"all":true}`, 401, 200, 403, 403}, {"POST", "/v1/accounts/skip", `{"all":true}`, 401, 200, 403, 403},
 		{"POST", "/v1/types/message/pause", "", 401, 200, 403, 403}, {"POST", "/v1/types/message/resume", "", 401, 200, 403, 403},
 		{"POST", "/v1/pause", "", 401, 200, 403, 403}, {"POST", "/v1/resume", "", 401, 200, 403, 403},

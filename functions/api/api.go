@@ -44,6 +44,7 @@ type store interface {
 	Accounts(ctx context.Context, f db.AccountFilter) ([]db.Account, error)
 	Act(ctx context.Context, a db.Act) (db.Acted, error)
 	ActAll(ctx context.Context, b db.Bulk) (db.Bulked, error)
+	Erase(clientID, who, reason string) (db.Erased, error)
 	Audit(ctx context.Context, f db.AuditFilter) ([]db.Audited, error)
 	Dead(ctx context.Context, f db.DeadFilter) ([]db.Stored, error)
 	Runs(ctx context.Context, seq int64) ([]db.Result, error)
@@ -141,6 +142,7 @@ func New(o Options) (http.Handler, error) {
 	for _, verb := range []db.Verb{db.Retry, db.Skip} {
 		routes.HandleFunc("POST /v1/accounts/"+string(verb), a.endpoint(a.actOnParked(verb)))
 	}
+	routes.HandleFunc("POST /v1/accounts/{client_id}/erase", a.endpoint(a.erase))
 	routes.HandleFunc("GET /v1/types", a.endpoint(a.listTypes))
 	routes.HandleFunc("GET /v1/dead", a.endpoint(a.listDead))
 	routes.HandleFunc("POST /v1/dead/redrive", a.endpoint(a.redrive))

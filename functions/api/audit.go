@@ -11,7 +11,7 @@ import (
 )
 
 // verbs is what ?verb= may say.
-var verbs = []db.Verb{db.Pause, db.Resume, db.Retry, db.Skip, db.Redrive, db.Replay}
+var verbs = []db.Verb{db.Pause, db.Resume, db.Retry, db.Skip, db.Redrive, db.Replay, db.Erasing}
 
 // listAudit is GET /v1/audit: what operators did, the newest first,
 //

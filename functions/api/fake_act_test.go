@@ -34,6 +34,13 @@ func (s *fakeStore) Act(_ context.Context, a db.Act) (db.Acted, error) {
 	return answer, s.err
 }
 
+func (s *fakeStore) Erase(clientID, who, reason string) (db.Erased, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.acts = append(s.acts, db.Act{Verb: db.Erasing, ClientID: clientID, Who: who, Reason: reason})
+	return db.Erased{Client: db.EraseMark(clientID), Events: 3, Pending: 1, Rows: map[string]int64{"messages": 2, "dialogs": 1}}, s.err
+}
+
 func (s *fakeStore) ActAll(ctx context.Context, b db.Bulk) (db.Bulked, error) {
 	s.mu.Lock()
 	s.bulks = append(s.bulks, b)
