@@ -25,8 +25,12 @@ const trips = 5
 const (
 	firstPeriod = time.Second
 	topPeriod   = 15 * time.Second
-	longestHold = time.Minute // of a Retry-After, for all accounts
+	topStruggle = 5 * time.Second // where it answers, which may be the events' fault
+	longestHold = time.Minute     // of a Retry-After, for all accounts
 )
+
+// classes of calls, by their attempt, take their turns while it is open.
+const classes = 8
 
 // circuit keeps an endpoint that is down from using up everybody's attempts: open, it
 // lets the accounts wait where they are.
@@ -39,26 +43,25 @@ type circuit struct {
 	since  time.Time
 	next   time.Time // when a call is let through
 	period time.Duration
+	top    time.Duration // of period
 }
 
-// admit returns 0 if a call may go, else how long its account should wait. fresh is a
-// call whose event has not failed before: where both wait, it goes first, so that events
-// that can't succeed don't keep the circuit open for those that can.
-func (c *circuit) admit(fresh bool) time.Duration {
+// admit returns 0 if a call may go, else how long its account should wait. Where many
+// wait, the one with the fewest attempts goes first: so events that can't succeed, whose
+// attempts grow, don't keep the circuit open for those that can.
+func (c *circuit) admit(attempt int) time.Duration {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !c.open {
 		return 0
 	}
 	now := time.Now()
-	from := c.next
-	if !fresh {
-		from = from.Add(c.period / 2)
-	}
+	step := c.period / classes
+	from := c.next.Add(step * time.Duration(min(max(attempt-1, 0), classes)))
 	if now.Before(from) {
-		return from.Sub(now) + rand.N(c.period/4) // not all at once
+		return from.Sub(now) + rand.N(step) // not all at once
 	}
-	c.period = min(2*c.period, topPeriod)
+	c.period = min(2*c.period, c.top)
 	c.next = now.Add(c.period)
 	return 0
 }
@@ -85,6 +88,9 @@ func (c *circuit) report(a answer, clientID string) {
 		c.open, c.since, c.period = true, time.Now(), firstPeriod
 		c.next, c.failed = c.since.Add(c.period), nil
 		c.log.Warn("an endpoint is down; its accounts wait and are tried one by one", "error", a.err.Error())
+	}
+	if c.top = topPeriod; a.health == struggles {
+		c.top = topStruggle
 	}
 	if hold := time.Now().Add(min(a.after, longestHold)); hold.After(c.next) {
 		c.next = hold

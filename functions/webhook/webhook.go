@@ -113,7 +113,7 @@ var errDown = errors.New("the endpoint is down: waiting for it, no attempt is co
 
 // work is one attempt.
 func (w *Webhooks) work(ctx context.Context, ev functions.Event, e *endpoint, sign signer) (functions.Effect, error) {
-	if wait := e.circuit.admit(ev.Attempt <= 1); wait > 0 {
+	if wait := e.circuit.admit(ev.Attempt); wait > 0 {
 		return nil, functions.Postpone(wait, errDown)
 	}
 	body, trace, err := encode(ev)
