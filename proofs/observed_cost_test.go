@@ -1,0 +1,145 @@
+package proofs
+
+import (
+	"encoding/json"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+// unobserved builds the real binary without observers: nothing is counted in it.
+func unobserved(t *testing.T) string {
+	t.Helper()
+	source, err := os.ReadFile("../serve.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := string(source)
+	for what, with := range map[string]string{
+		", Observer: numbers": "", "Observer: numbers,": "", "server.ConnState = numbers.Connection": "",
+	} {
+		if what != "Observer: numbers," && !strings.Contains(text, what) {
+			t.Fatalf("serve.go has no %q to leave out", what)
+		}
+		text = strings.ReplaceAll(text, what, with)
+	}
+	if strings.Contains(text, "Observer: numbers") {
+		t.Fatal("an observer is left")
+	}
+	dir := t.TempDir()
+	place, err := filepath.Abs("../serve.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	changed, overlay, binary := filepath.Join(dir, "serve.go"), filepath.Join(dir, "overlay.json"), filepath.Join(dir, "inturn")
+	replace, err := json.Marshal(map[string]map[string]string{"Replace": {place: changed}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, content := range map[string][]byte{changed: []byte(text), overlay: replace} {
+		if err := os.WriteFile(name, content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	build := exec.Command("go", "build", "-overlay", overlay, "-o", binary, ".")
+	build.Dir, build.Env = "..", append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("go build: %v\n%s", err, out)
+	}
+	return binary
+}
+
+// What is counted and logged costs less than a twentieth of the throughput at full
+// load: a server as it ships, scraped each second, beside one that counts nothing and
+// logs errors only. They take turns; the medians count.
+//
+//	INTURN_LONG=1 go test ./proofs -v -run TestCostOfObservation
+func TestCostOfObservation(t *testing.T) {
+	if !long() {
+		t.Skip("it measures for minutes: set INTURN_LONG=1")
+	}
+	wrk := needTool(t, "wrk")
+	const rounds = 7
+	sides := map[string]func() float64{
+		"observed":   func() float64 { return throughput(t, wrk, theBinary(t), true) },
+		"unobserved": nil,
+	}
+	plain := unobserved(t)
+	sides["unobserved"] = func() float64 { return throughput(t, wrk, plain, false, "--log-level", "error") }
+	got := map[string][]float64{}
+	for round := range rounds {
+		order := []string{"observed", "unobserved"}
+		if round%2 == 1 { // whoever is first has no advantage
+			slices.Reverse(order)
+		}
+		for _, side := range order {
+			got[side] = append(got[side], sides[side]())
+		}
+		t.Logf("round %d: observed %.0f/s, unobserved %.0f/s, ratio %.3f", round+1, got["observed"][round], got["unobserved"][round],
+			got["observed"][round]/got["unobserved"][round])
+	}
+	var ratios []float64
+	for i := range rounds {
+		ratios = append(ratios, got["observed"][i]/got["unobserved"][i])
+	}
+	ratio := median(ratios)
+	t.Logf("medians: observed %.0f/s, unobserved %.0f/s, ratio of a round %.3f", median(got["observed"]), median(got["unobserved"]), ratio)
+	if ratio < 0.95 {
+		t.Errorf("observation costs %.1f%% of the throughput", 100*(1-ratio))
+	}
+}
+
+func median(v []float64) float64 {
+	v = slices.Sorted(slices.Values(v))
+	return v[len(v)/2]
+}
+
+// throughput is how many events a second a fresh server takes from 256 connections.
+func throughput(t *testing.T, wrk, binary string, scraped bool, flags ...string) float64 {
+	t.Helper()
+	p := startBinary(t, binary, t.TempDir(), flags...)
+	url, admin := p.ready(), p.admin()
+	over, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		for tick := time.NewTicker(time.Second); scraped; {
+			select {
+			case <-tick.C:
+			case <-over:
+				return
+			}
+			res, err := http.Get(admin + "/metrics")
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			_, _ = io.Copy(io.Discard, res.Body)
+			res.Body.Close()
+		}
+	}()
+	out, err := exec.Command(wrk, "-t2", "-c256", "-d8s", "-s", "testdata/event.lua", url+"/v1/events").CombinedOutput()
+	close(over)
+	<-ended
+	if err != nil {
+		t.Fatalf("wrk: %v\n%s", err, out)
+	}
+	m := regexp.MustCompile(`Requests/sec: +([\d.]+)`).FindSubmatch(out)
+	if m == nil || strings.Contains(string(out), "Non-2xx") {
+		t.Fatalf("wrk: %s", out)
+	}
+	perSecond, err := strconv.ParseFloat(string(m[1]), 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.kill()
+	<-p.gone
+	return perSecond
+}
