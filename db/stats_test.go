@@ -178,9 +178,12 @@ func TestScrapeVisitsNoRows(t *testing.T) {
 	if many := cost(); many != few {
 		t.Errorf("%d steps with 10 accounts, %d with 10,010", few, many)
 	}
-	at, err := d.AcceptedAt(t.Context(), 5000)
-	if stored, ferr := d.Find(t.Context(), "client4999", "1"); err != nil || ferr != nil || !at.Equal(stored.ReceivedAt) {
-		t.Errorf("turn 5000 was accepted at %v (%v), want %v (%v)", at, err, stored.ReceivedAt, ferr)
+	for _, turn := range []int64{5010, 5011} { // the last of a batch and the first of the next
+		at, err := d.AcceptedAt(t.Context(), turn)
+		stored, ferr := d.Find(t.Context(), fmt.Sprint("client", turn-1), "1")
+		if err != nil || ferr != nil || !at.Equal(stored.ReceivedAt) {
+			t.Errorf("turn %d was accepted at %v (%v), want %v (%v)", turn, at, err, stored.ReceivedAt, ferr)
+		}
 	}
 	if _, err := d.AcceptedAt(t.Context(), 20000); !errors.Is(err, ErrNotFound) {
 		t.Errorf("a turn after all events: %v", err)

@@ -73,7 +73,7 @@ func TestCostOfObservation(t *testing.T) {
 		"unobserved": nil,
 	}
 	plain := unobserved(t)
-	sides["unobserved"] = func() float64 { return throughput(t, wrk, plain, false, "--log-level", "error") }
+	sides["unobserved"] = func() float64 { return throughput(t, wrk, plain, false) }
 	got := map[string][]float64{}
 	for round := range rounds {
 		order := []string{"observed", "unobserved"}
@@ -103,14 +103,25 @@ func median(v []float64) float64 {
 }
 
 // throughput is how many events a second a fresh server takes from 256 connections.
-func throughput(t *testing.T, wrk, binary string, scraped bool, flags ...string) float64 {
+func throughput(t *testing.T, wrk, binary string, observed bool) float64 {
 	t.Helper()
-	p := startBinary(t, binary, t.TempDir(), flags...)
+	p := startBinary(t, binary, t.TempDir())
 	url, admin := p.ready(), p.admin()
+	if !observed {
+		quiet, err := http.NewRequest(http.MethodPut, admin+"/loglevel", strings.NewReader("error"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		res, err := http.DefaultClient.Do(quiet)
+		if err != nil || res.StatusCode != http.StatusOK {
+			t.Fatalf("the log level: %v %v", res, err)
+		}
+		res.Body.Close()
+	}
 	over, ended := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(ended)
-		for tick := time.NewTicker(time.Second); scraped; {
+		for tick := time.NewTicker(time.Second); observed; {
 			select {
 			case <-tick.C:
 			case <-over:
