@@ -296,7 +296,7 @@ var (
 
 // commandNames are those of the program.
 var commandNames = []string{"serve", "demo", "generate", "send", "loadtest", "accounts list", "accounts skip", "accounts replay", "accounts erase", "dead list", "dead redrive",
-	"types", "pause", "resume", "audit", "token new", "check", "query", "backup", "restore", "health", "version"}
+	"types", "pause", "resume", "audit", "token new", "check", "query", "backup", "restore", "compact", "health", "version"}
 
 // helps is the help of the program and of all its commands.
 func helps(t *testing.T) string {

@@ -62,6 +62,7 @@ type serve struct {
 
 	Drain        time.Duration `help:"How long functions may go on after SIGTERM." default:"30s" env:"INTURN_DRAIN"`
 	ExitWhenIdle time.Duration `help:"End with status 0 after so long without a connection and with nothing to run, now or later, for platforms that start a process with the next connection. 0: never." default:"0" env:"INTURN_EXIT_WHEN_IDLE"`
+	Retention    time.Duration `help:"Delete events so long after they were finished, such as 720h; a repeat is then a new event. 0: keep everything." default:"0" env:"INTURN_RETENTION"`
 	LogLevel     string        `help:"debug, info, warn or error." enum:"debug,info,warn,error" default:"info" env:"INTURN_LOG_LEVEL"`
 
 	quiet bool // no curl line
@@ -92,6 +93,9 @@ func (s *serve) Validate() error {
 		if n < 1 {
 			return fmt.Errorf("--%s must be at least 1", flag)
 		}
+	}
+	if s.Retention != 0 && s.Retention < time.Second {
+		return errors.New("--retention must be at least 1s, or 0")
 	}
 	if s.Pollers < 0 || s.Drain < 0 || s.ExitWhenIdle < 0 || !(s.ClientRate >= 0) || s.ClientBurst < 0 {
 		return errors.New("--pollers, --drain, --exit-when-idle, --client-rate and --client-burst must not be negative")
@@ -230,6 +234,14 @@ func (s *serve) run(ctx context.Context, set *functions.Set, out, errOut io.Writ
 			}
 			return nil
 		}, func(error) { stop() })
+	}
+	if s.Retention > 0 {
+		retaining, end := context.WithCancel(context.Background())
+		g.Add(func() error {
+			store.Retain(retaining, s.Retention)
+			<-retaining.Done() // where the storage has failed, that is told by its own actor
+			return nil
+		}, func(error) { end() })
 	}
 	hangup := make(chan os.Signal, 1)
 	if s.TokenFile != "" { // else it ends the process, as it does for a closed terminal

@@ -77,6 +77,24 @@ func (r Restore) Run(ctx context.Context, out IO, invariants []db.Invariant) err
 	return printCopy(ctx, out.Out, r.JSON, copyOf{File: r.DB, Kept: kept}, "checked")
 }
 
+// Compact gives the space of deleted rows back to the disk.
+type Compact struct {
+	DB   string `name:"db" help:"Database file; its server must be stopped." default:"data/inturn.db" env:"INTURN_DB"`
+	JSON bool   `help:"Print JSON." env:"INTURN_JSON"`
+}
+
+// Run returns once the new file is in its place and on the disk.
+func (c Compact) Run(ctx context.Context, out IO, invariants []db.Invariant) error {
+	if err := existingFile(c.DB); err != nil {
+		return fmt.Errorf("compact: %w", err)
+	}
+	before, _, err := db.Compact(ctx, c.DB, copying(out.Err, invariants, false))
+	if err != nil {
+		return explainCopy(err)
+	}
+	return printCopy(ctx, out.Out, c.JSON, copyOf{File: c.DB, Before: before}, "checked")
+}
+
 func copying(w io.Writer, invariants []db.Invariant, force bool) db.Copying {
 	m := &copyMeter{w: w, shown: time.Now()}
 	return db.Copying{Invariants: invariants, Force: force, Progress: m.show}
@@ -141,7 +159,7 @@ func explainCopy(err error) error {
 	case errors.Is(err, db.ErrExists):
 		hint = "choose another name, or replace it with --force"
 	case errors.Is(err, db.ErrInUse):
-		hint = "stop that process first"
+		hint = "stop that process first; readers such as a database shell or Litestream too"
 	case errors.Is(err, db.ErrStorageFull):
 		hint = "make room there, or choose another disk; nothing has changed"
 	case errors.Is(err, db.ErrUnsound), errors.Is(err, db.ErrCorrupt):

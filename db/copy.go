@@ -222,6 +222,11 @@ func notOurs(err error) error {
 	return hintCorrupt(err)
 }
 
+func isBusy(err error) bool {
+	c := code(err) & 0xff
+	return c == sqlite3.SQLITE_BUSY || c == sqlite3.SQLITE_LOCKED
+}
+
 // writing says of an error of the copy what it is about.
 func writing(err error) error {
 	switch code(err) & 0xff {

@@ -325,16 +325,23 @@ func (o *eraseOp) finish(err error) {
 
 // exec runs a statement of housekeeping, and keeps it prepared.
 func (w *writer) exec(text string, args ...any) error {
-	stmt, ok := w.rare[text]
-	if !ok {
-		var err error
-		if stmt, err = w.conn.PrepareContext(background, text); err != nil {
-			return err
-		}
+	stmt, err := w.kept(text)
+	if err != nil {
+		return err
+	}
+	_, err = stmt.ExecContext(background, args...)
+	return err
+}
+
+func (w *writer) kept(text string) (*sql.Stmt, error) {
+	if stmt, ok := w.rare[text]; ok {
+		return stmt, nil
+	}
+	stmt, err := w.conn.PrepareContext(background, text)
+	if err == nil {
 		w.rare[text] = stmt
 	}
-	_, err := stmt.ExecContext(background, args...)
-	return err
+	return stmt, err
 }
 
 // deleteEvent deletes a client's event that is not pending, with everything that hangs
