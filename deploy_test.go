@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path"
@@ -18,9 +19,9 @@ import (
 )
 
 // deployment is the texts of the files that say how the program is run elsewhere.
-type deployment struct{ module, docker, fly, unit string }
+type deployment struct{ module, docker, fly, unit, compose string }
 
-var deployFiles = []string{"go.mod", "Dockerfile", "fly.toml", "deploy/inturn.service"}
+var deployFiles = []string{"go.mod", "Dockerfile", "fly.toml", "deploy/inturn.service", "compose.yaml"}
 
 func readDeployment(t *testing.T) deployment {
 	t.Helper()
@@ -32,7 +33,7 @@ func readDeployment(t *testing.T) deployment {
 		}
 		texts = append(texts, string(text))
 	}
-	return deployment{texts[0], texts[1], texts[2], texts[3]}
+	return deployment{texts[0], texts[1], texts[2], texts[3], texts[4]}
 }
 
 // afterWatchdog is what a platform must leave the process beyond its own watchdog.
@@ -341,11 +342,48 @@ func (c *complaints) unit(t *testing.T, d deployment) {
 	}
 }
 
+var (
+	composeService = regexp.MustCompile(`(?ms)^  inturn:\n(.*?)^  [a-z]`)
+	composeSetting = regexp.MustCompile(`(?m)^      (INTURN_[A-Z_]+): (\S+)`)
+)
+
+// compose judges the service of compose.yaml that is the server.
+func (c *complaints) compose(t *testing.T, d deployment, image map[string]string) {
+	t.Helper()
+	m := composeService.FindStringSubmatch(d.compose)
+	if m == nil {
+		c.say("compose.yaml has no service inturn")
+		return
+	}
+	service, env := m[1], maps.Clone(image)
+	for _, setting := range composeSetting.FindAllStringSubmatch(service, -1) {
+		env[setting[1]] = setting[2]
+	}
+	s := c.serveAs(t, "compose.yaml", env, []string{"serve"})
+	value := func(pattern string) string {
+		if m := regexp.MustCompile(pattern).FindStringSubmatch(service); m != nil {
+			return m[1]
+		}
+		return ""
+	}
+	if grace, err := time.ParseDuration(value(`(?m)^    stop_grace_period: (\S+)`)); err != nil {
+		c.say("compose.yaml's stop_grace_period: %v", err)
+	} else {
+		c.kills("compose.yaml", grace, s)
+	}
+	c.want("compose.yaml's port leads to", value(`ports: \["[^"]*:(\d+)"\]`), port(s.Listen))
+	c.want("compose.yaml's volume", value(`volumes: \["[^":]*:([^":]*)"\]`), path.Dir(s.DB))
+	if isLoopback(s.Admin) {
+		c.say("compose.yaml: Prometheus doesn't reach --admin %s", s.Admin)
+	}
+}
+
 func (d deployment) complaints(t *testing.T) (c complaints) {
 	t.Helper()
 	_, env := c.docker(t, d)
 	c.fly(t, d, env)
 	c.unit(t, d)
+	c.compose(t, d, env)
 	return c
 }
 
@@ -363,7 +401,7 @@ func TestDeployment(t *testing.T) {
 	// Whatever is changed in them is found.
 	for _, change := range deployChanges {
 		broken := d
-		for _, text := range []*string{&broken.module, &broken.docker, &broken.fly, &broken.unit} {
+		for _, text := range []*string{&broken.module, &broken.docker, &broken.fly, &broken.unit, &broken.compose} {
 			*text = strings.Replace(*text, change[0], change[1], 1)
 		}
 		if broken == d {
@@ -424,6 +462,13 @@ var deployChanges = [][2]string{
 	{"inturn serve --db", "inturn serve --file"},
 	{"DynamicUser=yes", "User=root"},
 	{"Environment=INTURN_LISTEN", "Environment=INTURN_LISTENS"},
+
+	{"stop_grace_period: 60s", "stop_grace_period: 50s"},
+	{"INTURN_DRAIN: 30s", "INTURN_DRAIN: 40s"},
+	{"INTURN_DRAIN: 30s", "INTURN_DRAINS: 30s"},
+	{`"127.0.0.1:8443:8443"`, `"127.0.0.1:8443:8080"`},
+	{`volumes: ["data:/data"]`, `volumes: ["data:/var/data"]`},
+	{"INTURN_ADMIN: 0.0.0.0", "INTURN_ADMIN: 127.0.0.1"},
 }
 
 // The linker's version wins; a build of a tag or commit says so; all else is dev.

@@ -5,8 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
+	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -267,4 +270,19 @@ func stateInFile(t *testing.T, path, clientID string) db.State {
 		t.Fatal(err)
 	}
 	return db.State(state)
+}
+
+// An end that takes too long is cut short: in a process of its own, because it ends it.
+func TestWatchdog(t *testing.T) {
+	if os.Getenv("WATCHDOG_OF_A_TEST") != "" {
+		newWatchdog(slog.New(slog.NewJSONHandler(os.Stderr, nil))).Reset(time.Millisecond)
+		select {}
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, os.Args[0], "-test.run=^TestWatchdog$")
+	cmd.Env = cleanEnv("WATCHDOG_OF_A_TEST=1")
+	if r := runCommand(t, cmd); r.status != 70 || !strings.Contains(r.errOut, "ending at once") {
+		t.Errorf("%+v", r)
+	}
 }
