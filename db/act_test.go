@@ -246,6 +246,26 @@ func TestReplay(t *testing.T) {
 		if more, err := d.Unroll("a"); more || err != nil {
 			t.Error(more, err)
 		}
+		// One in the range that was pending when the replay was ordered, and ends before its
+		// turn in it would come.
+		list, _, err := d.PendingAfter(t.Context(), "b", 0, 10, 1<<20)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range list {
+			list[i].Attempt = 1
+		}
+		settle(t, d, done(list[0], nil), dead(list[1], "why"), done(list[2], nil), done(list[3], nil), done(list[4], nil), done(list[5], nil))
+		mustAct(t, d, Act{Verb: Redrive, Seq: list[1].Seq})
+		mustAct(t, d, Act{Verb: Replay, ClientID: "b", To: list[2].Seq})
+		again, _, err := d.PendingAfter(t.Context(), "b", 0, 10, 1<<20)
+		if err != nil || len(again) != 1 {
+			t.Fatal(again, err)
+		}
+		settle(t, d, done(again[0], nil))
+		if ran := strings.Join(replayAll(t, d, "b"), " "); ran != "0/2 2/2" {
+			t.Errorf("ran %s", ran)
+		}
 	})
 }
 

@@ -106,24 +106,26 @@ func (w *world) operate(list []order) {
 func (w *world) act(o order) {
 	g := w.engine
 	a := db.Act{Verb: o.verb, ClientID: o.client, Type: o.typ, Who: "model", Reason: fmt.Sprint("because ", o.which)}
-	evs := w.events(o.client)
-	if o.client != "" && len(evs) == 0 {
-		return
+	var evs []db.Stored
+	if o.client != "" {
+		if a.ClientID, evs = w.target(o); evs == nil {
+			return
+		}
 	}
 	switch o.verb {
 	case db.Retry, db.Skip:
-		account, err := g.store.Account(context.Background(), o.client)
+		account, err := g.store.Account(context.Background(), a.ClientID)
 		if err != nil {
-			w.wrong("account %s: %v", o.client, err)
+			w.wrong("account %s: %v", a.ClientID, err)
 			return
 		}
 		if a.Seq = account.HeadSeq; o.which%3 == 0 || a.Seq == 0 {
 			a.Seq = evs[o.which%len(evs)].Seq
 		}
 	case db.Redrive:
-		dead, err := g.store.Dead(context.Background(), db.DeadFilter{ClientID: o.client, Limit: 100})
+		dead, err := g.store.Dead(context.Background(), db.DeadFilter{ClientID: a.ClientID, Limit: 100})
 		if err != nil {
-			w.wrong("dead of %s: %v", o.client, err)
+			w.wrong("dead of %s: %v", a.ClientID, err)
 			return
 		}
 		ev := evs[o.which%len(evs)]
@@ -165,6 +167,27 @@ func (w *world) act(o order) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.ops.heard[got.ID] = said{a, got}
+}
+
+// target finds an account for which the verb makes sense, beginning with the one that
+// was drawn; or else any that has events.
+func (w *world) target(o order) (client string, evs []db.Stored) {
+	if o.verb == db.Pause || o.verb == db.Resume { // which accounts are paused is known by what was drawn
+		return o.client, w.events(o.client)
+	}
+	fits := map[db.Verb]db.State{db.Retry: db.Pending, db.Skip: db.Pending, db.Redrive: db.Dead, db.Replay: db.Done}[o.verb]
+	first := slices.Index(clients, o.client)
+	for i := range clients {
+		c := clients[(first+i)%len(clients)]
+		list := w.events(c)
+		if evs == nil && len(list) > 0 {
+			client, evs = c, list
+		}
+		if slices.ContainsFunc(list, func(ev db.Stored) bool { return ev.State == fits }) {
+			return c, list
+		}
+	}
+	return client, evs
 }
 
 // refused: an operator is told why, and only what can be so.

@@ -96,7 +96,7 @@ func drawPlan(t *rapid.T, file bool) plan {
 			script: scripts.Draw(t, "script"),
 		}
 	})
-	kinds := []string{"send", "send", "send", "send", "repeat", "conflict", "sleep", "operate", "operate"}
+	kinds := []string{"send", "send", "send", "send", "repeat", "conflict", "sleep", "sleep", "operate", "operate", "operate", "operate"}
 	if file {
 		kinds = append(kinds, "restart", "crash now", inEffect, inEffect, beforeAnswer)
 	}
@@ -106,7 +106,7 @@ func drawPlan(t *rapid.T, file bool) plan {
 		case "send":
 			s.sends = rapid.SliceOfN(sends, 1, 8).Draw(t, "sends")
 		case "operate":
-			s.acts = rapid.SliceOfN(orders, 1, 5).Draw(t, "acts")
+			s.acts = rapid.SliceOfN(orders, 2, 8).Draw(t, "acts")
 		case "repeat", "conflict":
 			s.which = rapid.IntRange(0, 1000).Draw(t, "which")
 		case inEffect, beforeAnswer:
@@ -120,7 +120,7 @@ func drawPlan(t *rapid.T, file bool) plan {
 		hotBytes: rapid.SampledFrom([]int{1, 4 << 10, 64 << 10}).Draw(t, "hot bytes"),
 		slice:    rapid.IntRange(1, 6).Draw(t, "slice"),
 		pollers:  rapid.IntRange(1, 3).Draw(t, "pollers"),
-		steps:    rapid.SliceOfN(steps, 5, 20).Draw(t, "steps"),
+		steps:    rapid.SliceOfN(steps, 6, 20).Draw(t, "steps"),
 	}
 }
 
