@@ -56,7 +56,7 @@ func TestBadNeighbours(t *testing.T) {
 			took.Round(time.Millisecond), float64(accounts-failing-hanging)/took.Seconds(), p99.Round(time.Microsecond))
 	}
 	t.Logf("throughput with bad accounts / without: %.3f (goal: 0.9 or more); p99: %.2f times (goal: 2 or less)",
-		median(without).Seconds()/median(with).Seconds(), float64(median(with99))/float64(median(without99)))
+		medianTime(without).Seconds()/medianTime(with).Seconds(), float64(medianTime(with99))/float64(medianTime(without99)))
 
 	var alone, beside []time.Duration
 	for round := range 6 {
@@ -88,10 +88,10 @@ func TestBadNeighbours(t *testing.T) {
 		alone = append(alone, time.Since(began))
 		t.Logf("1000 accounts with one event alone: %v", alone[len(alone)-1])
 	}
-	t.Logf("beside the deep account / alone: %.2f times", median(beside).Seconds()/median(alone).Seconds())
+	t.Logf("beside the deep account / alone: %.2f times", medianTime(beside).Seconds()/medianTime(alone).Seconds())
 }
 
-func median(list []time.Duration) time.Duration {
+func medianTime(list []time.Duration) time.Duration {
 	list = slices.Clone(list)
 	slices.Sort(list)
 	return list[len(list)/2]
