@@ -166,7 +166,7 @@ func TestEraseCutShort(t *testing.T) {
 		path := tempFile(t)
 		d := open(t, eraseOptions(t, path))
 		correspond(t, d, "other", "keep-me", 10, 5)
-		correspond(t, d, secret, secret, 900, 450)
+		correspond(t, d, secret, secret, 500, 250)
 		cut, steps := errors.New("cut short"), 0
 		_, err := d.erase(secret, "", "", func() error {
 			if steps++; steps == step {
