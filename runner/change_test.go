@@ -78,6 +78,9 @@ func TestPausesOverlap(t *testing.T) {
 			if n := len(g.fakeStore.ended("a")); n != 0 {
 				t.Fatalf("after %+v the account runs", c)
 			}
+			if n := len(g.fakeStore.ended("b")); n != 0 && c.ClientID != "b" {
+				t.Fatalf("after %+v the account runs that was empty when it was paused", c)
+			}
 		}
 		if n := len(g.fakeStore.ended("b")); n != 1 {
 			t.Errorf("the account that was empty when it was paused has settled %d, want 1", n)
