@@ -365,10 +365,12 @@ func (d *DB) Close() error {
 		err := d.committer.close()
 		d.waiters.close()
 		if w := d.committer.w; err == nil {
+			d.guard.Lock()
 			err = w.fenced(func() error { return w.q0().LeaveOwnership(background) })
 			if err == nil && d.path != "" {
 				err = w.sql("PRAGMA wal_checkpoint(TRUNCATE)")
 			}
+			d.guard.Unlock()
 		}
 		if err != nil {
 			err = fmt.Errorf("close %s: %w", d.path, err)
@@ -387,6 +389,8 @@ func (d *DB) abandon() error {
 	if d.resumed != nil {
 		<-d.resumed
 	}
+	d.guard.Lock() // in memory a reader may be on the connection
+	defer d.guard.Unlock()
 	if d.lane != nil {
 		err = d.lane.Close()
 	}
