@@ -23,6 +23,7 @@ const (
 // TestCrash kills the server again and again while senders send, restarts it, and
 // judges after each kill what is in the file by what was answered.
 func TestCrash(t *testing.T) {
+	t.Parallel() // at its end it waits for accounts that were killed many times to try again
 	rounds := *crashRounds
 	if rounds == 0 {
 		if rounds = 1; thorough() {

@@ -20,11 +20,12 @@ import (
 
 // engine is one life of a database and its runner.
 type engine struct {
-	w     *world
-	path  string
-	store *db.DB
-	stop  chan struct{}
-	ended chan error
+	w      *world
+	path   string
+	store  *db.DB
+	runner *runner.Runner
+	stop   chan struct{}
+	ended  chan error
 
 	mu     sync.Mutex
 	armed  string // at what the crash comes, and
@@ -47,6 +48,7 @@ func (w *world) open(path string) {
 		panic(err)
 	}
 	r := runner.New(runner.Options{Store: e.store, Functions: set, HotBytes: w.plan.hotBytes, Slice: w.plan.slice, Pollers: w.plan.pollers})
+	e.runner = r
 	e.store.OnChange(r.Changed)
 	e.store.OnAppend(func(evs []db.Event) {
 		e.crashAt(beforeAnswer)
