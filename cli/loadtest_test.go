@@ -129,7 +129,9 @@ func (c *chatServer) add(clientID, messageID, phone, text string) *chatEvent {
 	if c.fault == "one client a phone" {
 		pair = phone
 	}
-	if c.clients[pair] == 0 || c.fault == "two dialogs" && n == 400 {
+	another := c.fault == "two dialogs" && !c.struck && n >= 400 && c.clients[pair] != 0
+	if another || c.clients[pair] == 0 {
+		c.struck = c.struck || another
 		c.clients[pair] = int64(len(c.clients)) + n*1000
 	}
 	e := &chatEvent{ClientID: clientID, MessageID: messageID, Seq: n, State: "done", ReceivedAt: time.Now(), FinishedAt: time.Now(),
