@@ -2,9 +2,14 @@ package proofs
 
 import (
 	"encoding/binary"
+	"encoding/json"
 	"flag"
+	"fmt"
 	"math/rand/v2"
+	"net/http"
+	"net/url"
 	"os"
+	"strings"
 	"testing"
 	"time"
 )
@@ -23,7 +28,6 @@ const (
 // TestCrash kills the server again and again while senders send, restarts it, and
 // judges after each kill what is in the file by what was answered.
 func TestCrash(t *testing.T) {
-	t.Parallel() // at its end it waits for accounts that were killed many times to try again
 	rounds := *crashRounds
 	if rounds == 0 {
 		if rounds = 1; thorough() {
@@ -58,6 +62,7 @@ func TestCrash(t *testing.T) {
 	stop := c.fleet.run(c.server.ready(), false)
 	eventually(t, "the repeats", func() bool { return c.fleet.repeats.Load() == int64(len(c.fleet.senders)) })
 	stop()
+	c.hurry()
 	drained(t, dir)
 	c.server.stops()
 	end := c.fleet.judge(t, dbFile(dir), true)
@@ -179,6 +184,46 @@ func (c *crash) restart() {
 	c.server = start(c.t, c.dir)
 	c.server.ready()
 	c.startTime = time.Since(began)
+}
+
+// hurry retries what waits because it was killed again and again: the last waits are
+// up to minutes.
+func (c *crash) hurry() {
+	var page struct {
+		Accounts []struct {
+			ClientID string `json:"client_id"`
+			HeadSeq  int64  `json:"head_seq"`
+		}
+		Next string
+	}
+	for more := true; more; more = page.Next != "" {
+		q := url.Values{"state": {"retrying"}, "limit": {"1000"}, "after": {page.Next}}
+		if page.Next == "" {
+			q.Del("after")
+		}
+		resp, err := c.fleet.client.http.Get(c.server.ready() + "/v1/accounts?" + q.Encode())
+		if err != nil {
+			c.t.Fatal(err)
+		}
+		page.Accounts, page.Next = nil, ""
+		err = json.NewDecoder(resp.Body).Decode(&page)
+		resp.Body.Close()
+		if err != nil || resp.StatusCode != http.StatusOK {
+			c.t.Fatalf("the retrying accounts: %v, status %d", err, resp.StatusCode)
+		}
+		for _, a := range page.Accounts {
+			body := fmt.Sprintf(`{"seq":%d,"reason":"it was killed often enough"}`, a.HeadSeq)
+			resp, err := c.fleet.client.http.Post(c.server.ready()+"/v1/accounts/"+a.ClientID+"/retry", "application/json", strings.NewReader(body))
+			if err != nil {
+				c.t.Fatal(err)
+			}
+			resp.Body.Close()
+			if resp.StatusCode != http.StatusOK && resp.StatusCode != http.StatusConflict { // it may have gone on
+				c.t.Errorf("retry of %s: status %d", a.ClientID, resp.StatusCode)
+			}
+		}
+		c.t.Logf("%d accounts are retried", len(page.Accounts))
+	}
 }
 
 // shared reads two numbers of a WAL-index: how far a checkpoint that began wants to

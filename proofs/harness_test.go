@@ -133,6 +133,9 @@ func start(t testing.TB, dir string, flags ...string) *process {
 // startWith is start with settings in the environment.
 func startWith(t testing.TB, env []string, dir string, flags ...string) *process {
 	t.Helper()
+	if raceSparse > 1 && !long() {
+		t.Skip("the server is another process, which the race detector doesn't see: set INTURN_LONG=1, or run it without -race")
+	}
 	args := append([]string{"serve", "--db", dbFile(dir), "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"}, flags...)
 	p := &process{t: t, dir: dir, gone: make(chan struct{}), more: make(chan struct{}), cmd: exec.Command(theBinary(t), args...)}
 	p.cmd.Env = append(environment(), env...)

@@ -133,6 +133,9 @@ func checkModel(t *testing.T, file bool) {
 	if thorough() {
 		checks = "40"
 	}
+	if raceSparse > 1 {
+		checks = "8"
+	}
 	if long() {
 		checks = "300"
 	}

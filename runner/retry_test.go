@@ -209,8 +209,11 @@ func TestPostponedIsNoAttempt(t *testing.T) {
 				}
 				down = false
 				mu.Unlock()
-				if want := map[bool]int{false: 0, true: 2 * accounts * times}[unclean]; len(g.all) != want {
-					t.Errorf("%d holds, want %d", len(g.all), want)
+				g.fakeStore.mu.Lock()
+				holds := len(g.all)
+				g.fakeStore.mu.Unlock()
+				if want := map[bool]int{false: 0, true: 2 * accounts * times}[unclean]; holds != want {
+					t.Errorf("%d holds, want %d", holds, want)
 				}
 				g.sleep(2 * time.Minute)
 				for i := range accounts {
