@@ -53,6 +53,14 @@ func needTool(t *testing.T, name string) {
 	t.Skipf("%s is not installed", name)
 }
 
+// elsewhere skips, by name, what the race detector doesn't see: another process.
+func elsewhere(t *testing.T) {
+	t.Helper()
+	if raced && os.Getenv("INTURN_LONG") == "" {
+		t.Skip("it drives another process, which the race detector doesn't see: set INTURN_LONG=1, or run it without -race")
+	}
+}
+
 // builtIn are the folders with binaries that tests have built.
 var builtIn struct {
 	sync.Mutex
@@ -82,6 +90,7 @@ func build(flags ...string) (string, error) {
 
 func program(t *testing.T) string {
 	t.Helper()
+	elsewhere(t)
 	file, err := binary()
 	if err != nil {
 		t.Fatal(err)
@@ -153,6 +162,7 @@ func startServer(t *testing.T, dir string, env []string, args ...string) *server
 
 func start(t *testing.T, file, dir string, env []string, args ...string) *server {
 	t.Helper()
+	elsewhere(t)
 	cmd := exec.Command(file, append([]string{"serve"}, args...)...)
 	cmd.Dir, cmd.Env = dir, cleanEnv(env...)
 	return launch(t, cmd)

@@ -49,6 +49,7 @@ func fences(t *testing.T) (all []fence) {
 // The README is run from top to bottom: what it says is printed is printed. A kind
 // of block that nothing here knows fails the test, so that nothing goes untested.
 func TestTheREADMEIsTrue(t *testing.T) {
+	elsewhere(t)
 	r := &reader{t: t, dir: t.TempDir()}
 	for _, f := range fences(t) {
 		r.at = f.at

@@ -30,6 +30,7 @@ import (
 // The README's section "Your own function", executed in a copy of the repository:
 // its blocks name their files in their first line.
 func TestTheRecipeForAFunction(t *testing.T) {
+	elsewhere(t)
 	if os.Getenv("INTURN_LONG") == "" && os.Getenv("INTURN_NEED") == "" {
 		t.Skip("building sqlc takes a minute the first time: set INTURN_LONG=1 or INTURN_NEED=all")
 	}

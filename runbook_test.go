@@ -20,6 +20,7 @@ var anchors = []string{"parked-accounts", "stuck-accounts", "oldest-pending", "d
 //	<!-- run: COMMAND -->            runs it
 //	<!-- until: REGEXP: COMMAND -->  repeats it until what it prints matches
 func TestTheRunBookIsTrue(t *testing.T) {
+	elsewhere(t)
 	needTool(t, "curl")
 	file, err := failing()
 	if err != nil {

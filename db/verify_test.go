@@ -194,7 +194,7 @@ func TestVerifyBesideWriter(t *testing.T) {
 			}
 		})
 	}
-	for range 20 {
+	for range 8 {
 		wantSound(t, d.path)
 	}
 	close(stop)
