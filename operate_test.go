@@ -48,6 +48,7 @@ var failing = sync.OnceValues(func() (string, error) {
 //	until REGEXP COMMAND…   repeats the command until what it prints matches
 //	logged REGEXP           the server's log matches
 func TestOperatorScripts(t *testing.T) {
+	elsewhere(t)
 	t.Setenv("INTURN_TOKEN", "")
 	needTool(t, "curl")
 	file, err := failing()
