@@ -7,6 +7,7 @@ import (
 	"encoding/pem"
 	"io"
 	"log"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -16,11 +17,11 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"github.com/letsencrypt/challtestsrv"
 	"github.com/letsencrypt/pebble/v2/ca"
 	"github.com/letsencrypt/pebble/v2/db"
 	"github.com/letsencrypt/pebble/v2/va"
 	"github.com/letsencrypt/pebble/v2/wfe"
+	"github.com/miekg/dns"
 	"go.uber.org/goleak"
 )
 
@@ -48,22 +49,12 @@ func Start(t *testing.T, httpPort, tlsPort int, lifetime uint64) *CA {
 		}
 	}
 	quiet := log.New(io.Discard, "", 0)
-	dnsAddr := "127.0.0.1:" + strconv.Itoa(FreePort(t))
-	dns, err := challtestsrv.New(challtestsrv.Config{Log: quiet, DNSAddrs: []string{dnsAddr}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	dns.SetDefaultDNSIPv4("127.0.0.1")
-	dns.SetDefaultDNSIPv6("")
-	go dns.Run()
-	t.Cleanup(dns.Shutdown)
-
 	store := db.NewMemoryStore()
 	if err := store.AddBlockedDomain(Blocked); err != nil {
 		t.Fatal(err)
 	}
 	c := &CA{issuing: ca.New(quiet, store, "", "ecdsa", 0, 1, map[string]ca.Profile{"default": {Description: "default", ValidityPeriod: lifetime}})}
-	front := wfe.New(quiet, store, va.New(quiet, httpPort, tlsPort, false, dnsAddr, store), c.issuing,
+	front := wfe.New(quiet, store, va.New(quiet, httpPort, tlsPort, false, startDNS(t), store), c.issuing,
 		[]string{"pebble.letsencrypt.org"}, false, false, 0, 0)
 	handler := front.Handler()
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -84,6 +75,40 @@ func Start(t *testing.T, httpPort, tlsPort int, lifetime uint64) *CA {
 	return c
 }
 
+// startDNS runs a DNS server until the test ends, and returns its address. It listens
+// before it is told to anybody: a port that was only free a moment ago may be another
+// test's by now. Pebble asks over TCP.
+func startDNS(t *testing.T) (addr string) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := &dns.Server{Listener: l, Handler: dns.HandlerFunc(here)}
+	ended := make(chan error, 1)
+	go func() { ended <- server.ActivateAndServe() }()
+	t.Cleanup(func() {
+		l.Close() // Shutdown is an error before the server has begun, and waits for nothing else
+		server.Shutdown()
+		<-ended
+	})
+	return l.Addr().String()
+}
+
+// here answers that every name is 127.0.0.1, and has no other records.
+func here(w dns.ResponseWriter, query *dns.Msg) {
+	answer := new(dns.Msg).SetReply(query)
+	for _, q := range query.Question {
+		if q.Qtype == dns.TypeA {
+			answer.Answer = append(answer.Answer, &dns.A{
+				Hdr: dns.RR_Header{Name: q.Name, Rrtype: dns.TypeA, Class: dns.ClassINET},
+				A:   net.IPv4(127, 0, 0, 1),
+			})
+		}
+	}
+	w.WriteMsg(answer)
+}
+
 // Away makes every request to the authority fail, until it is called with false.
 func (c *CA) Away(away bool) { c.away.Store(away) }
 
@@ -98,15 +123,20 @@ func (c *CA) Roots() *x509.CertPool {
 }
 
 // FreePort returns a port that was free a moment ago: the authority wants to know
-// ports before anybody listens there.
+// ports before anybody listens there. It is below those that systems give away by
+// themselves (RFC 6335, section 6; Linux begins at 32768), so that no other test's
+// listener or connection gets it meanwhile.
 func FreePort(t *testing.T) int {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for range 100 {
+		port := 10000 + rand.IntN(22000)
+		if l, err := net.Listen("tcp", "127.0.0.1:"+strconv.Itoa(port)); err == nil {
+			l.Close()
+			return port
+		}
 	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
+	t.Fatal("no free port was found")
+	return 0
 }
 
 // Leftovers are goroutines that the authority and its clients' library start and
