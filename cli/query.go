@@ -38,7 +38,7 @@ func (q Query) Run(ctx context.Context, out IO) error {
 	}
 	handle, err := db.OpenReadOnly(ctx, q.DB)
 	if err != nil {
-		return fmt.Errorf("query: %w", err)
+		return queryError(ctx, err)
 	}
 	defer handle.Close()
 
