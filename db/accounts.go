@@ -39,7 +39,7 @@ func (d *DB) Account(ctx context.Context, clientID string) (Account, error) {
 	defer cancel()
 	d.guard.Lock()
 	defer d.guard.Unlock()
-	row, err := d.reads.Account(ctx, clientID)
+	row, err := d.reads.ReadAccount(ctx, clientID)
 	if errors.Is(err, sql.ErrNoRows) {
 		return Account{}, ErrNotFound
 	}
@@ -72,7 +72,7 @@ func (d *DB) Accounts(ctx context.Context, f AccountFilter) ([]Account, error) {
 	defer rows.Close()
 	accounts := []Account{}
 	for rows.Next() {
-		var r q.AccountRow
+		var r q.ReadAccountRow
 		err := rows.Scan(&r.ClientID, &r.Parked, &r.HeadSeq, &r.Attempts, &r.NextAt, &r.LastError,
 			&r.Paused, &r.ReplayNext, &r.ReplayTo, &r.Pending, &r.FirstSeq)
 		if err != nil {
@@ -86,7 +86,7 @@ func (d *DB) Accounts(ctx context.Context, f AccountFilter) ([]Account, error) {
 	return accounts, nil
 }
 
-func account(r q.AccountRow) Account {
+func account(r q.ReadAccountRow) Account {
 	a := Account{
 		ClientID: r.ClientID, Pending: int(r.Pending), HeadSeq: r.FirstSeq, Parked: r.Parked == 1,
 		Attempts: int(r.Attempts), LastError: r.LastError.String,

@@ -104,7 +104,7 @@ func (w *writer) insert(ev Event) (int64, error) {
 
 func (w *writer) add(ev Event) (int64, error) {
 	seq := w.nextSeq
-	n, err := w.q.InsertOutbox(background, q.InsertOutboxParams{
+	n, err := w.hot.insertOutbox(q.InsertOutboxParams{
 		Seq: seq, ClientID: ev.ClientID, MessageID: ev.MessageID, Type: ev.Type, Payload: string(ev.Payload),
 		ReceivedAt: w.now, RequestID: ev.RequestID, Attrs: nullJSON(ev.Attrs),
 	})
@@ -115,7 +115,7 @@ func (w *writer) add(ev Event) (int64, error) {
 		return 0, nil
 	}
 	w.nextSeq++
-	if err := w.q.InsertPending(background, q.InsertPendingParams{ClientID: ev.ClientID, Turn: seq, Seq: seq, Run: 1}); err != nil {
+	if err := w.hot.insertPending(q.InsertPendingParams{ClientID: ev.ClientID, Turn: seq, Seq: seq, Run: 1}); err != nil {
 		return 0, fmt.Errorf("insert pending: %w", err)
 	}
 	if _, ok := w.known[ev.ClientID]; !ok {

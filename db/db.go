@@ -143,6 +143,9 @@ func (d *DB) open(ctx context.Context, o Options) error {
 	if w.q, err = q.Prepare(background, w.conn); err != nil {
 		return hintCorrupt(fmt.Errorf("prepare: %w", err))
 	}
+	if w.hot, err = w.handle.prepareHot(); err != nil {
+		return hintCorrupt(fmt.Errorf("prepare: %w", err))
+	}
 	d.reads = w.q
 	if d.path != "" {
 		if err := w.sql("PRAGMA wal_checkpoint(TRUNCATE)"); err != nil {
@@ -418,6 +421,7 @@ func (w *writer) close() error {
 	for _, s := range w.rare {
 		s.Close()
 	}
+	w.hot.close()
 	var err error
 	if w.q != nil {
 		err = w.q.Close()

@@ -60,6 +60,7 @@ type writer struct {
 	conn     *sql.Conn
 	handle   *handle
 	q        *q.Queries
+	hot      hot
 	seal     *seal
 	wal      *walHook
 	observer Observer

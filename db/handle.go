@@ -7,7 +7,6 @@ import (
 	"reflect"
 
 	"modernc.org/libc"
-	"modernc.org/sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
 )
 
@@ -15,9 +14,14 @@ import (
 // that the committer's rules rest on: whether the transaction still stands, the
 // system's error number, and the interruption of a running statement. (The
 // driver's own way to interrupt, a context, costs a goroutine for every statement.)
+//
+// It also runs the statements of every event itself, see stmt.
 type handle struct {
 	db  uintptr // *sqlite3
 	tls *libc.TLS
+
+	texts   []byte // C's memory, at textsAt: the texts of the statement that runs
+	textsAt uintptr
 }
 
 // newHandle fails if the driver has changed its shape; the pinned version has it.
@@ -42,7 +46,10 @@ func newHandle(conn *sql.Conn) (*handle, error) {
 	return h, nil
 }
 
-func (h *handle) close() { h.tls.Close() }
+func (h *handle) close() {
+	h.forgetTexts()
+	h.tls.Close()
+}
 
 // inTransaction: https://www.sqlite.org/c3ref/get_autocommit.html
 func (h *handle) inTransaction() bool {
@@ -61,9 +68,13 @@ func (h *handle) interrupt() {
 	sqlite3.Xsqlite3_interrupt(tls, h.db)
 }
 
-// code returns the extended result code of a driver's error, 0 if it is none.
+// code returns the extended result code of SQLite's error, the driver's or ours, 0 if
+// it is none.
 func code(err error) int {
-	if e, ok := errors.AsType[*sqlite.Error](err); ok {
+	if e, ok := errors.AsType[interface {
+		error
+		Code() int
+	}](err); ok {
 		return e.Code()
 	}
 	return 0

@@ -136,7 +136,7 @@ func (o *fileOp) exec(w *writer) error {
 	}
 	own, group := w.try(func() error {
 		for _, r := range o.rows {
-			if err := w.q.FileEvent(background, r.Seq); err != nil {
+			if err := w.hot.fileEvent(r.Seq); err != nil {
 				return fmt.Errorf("file event: %w", err)
 			}
 		}

@@ -65,8 +65,8 @@ func (w *writer) takeOwnership(schema, name string) (version int, clean bool, er
 	return version, o.Clean == 1, nil
 }
 
-func ownerRow(w *writer) (q.OwnerRow, error) {
-	o, err := w.q0().Owner(background)
+func ownerRow(w *writer) (q.ReadOwnerRow, error) {
+	o, err := w.q0().ReadOwner(background)
 	if err != nil {
 		return o, fmt.Errorf("read owner: %w", err)
 	}

@@ -61,8 +61,8 @@ func TestQueries(t *testing.T) {
 	ok(x.SaveFiled(ctx, 17))
 	want("SELECT * FROM owner", "[1 13 n2 14 0 15 16 17]")
 	ok(x.LeaveOwnership(ctx))
-	owner, err := x.Owner(ctx)
-	same(owner, err, q.OwnerRow{Epoch: 13, Name: "n2", Since: 14, Clean: 1, NextSeq: 15, NextSettled: 16})
+	owner, err := x.ReadOwner(ctx)
+	same(owner, err, q.ReadOwnerRow{Epoch: 13, Name: "n2", Since: 14, Clean: 1, NextSeq: 15, NextSettled: 16})
 	filed, err := x.Filed(ctx)
 	same(filed, err, int64(17))
 	epoch, err := x.Epoch(ctx)
@@ -95,9 +95,9 @@ func TestQueries(t *testing.T) {
 	ok(x.SetReplay(ctx, q.SetReplayParams{ReplayNext: number(44), ReplayTo: number(45), ReplaySettled: number(46), ClientID: "c"}))
 	hold, err := x.HoldAccount(ctx, q.HoldAccountParams{HeadSeq: number(41), Attempts: 42, NextAt: number(43), Parked: 1, LastError: text("e"), ClientID: "c"})
 	same(hold, err, q.HoldAccountRow{Paused: 1, ReplayNext: number(44)})
-	row := q.AccountRow{ClientID: "c", Parked: 1, HeadSeq: number(41), Attempts: 42, NextAt: number(43), LastError: text("e"),
+	row := q.ReadAccountRow{ClientID: "c", Parked: 1, HeadSeq: number(41), Attempts: 42, NextAt: number(43), LastError: text("e"),
 		Paused: 1, ReplayNext: number(44), ReplayTo: number(45), Pending: 1, FirstSeq: 32}
-	account, err := x.Account(ctx, "c")
+	account, err := x.ReadAccount(ctx, "c")
 	same(account, err, row)
 	standing, err := x.Standing(ctx, "c")
 	same(standing, err, q.StandingRow{Parked: 1, Paused: 1, HeadSeq: number(41), Attempts: 42, NextAt: number(43), ReplayNext: number(44)})

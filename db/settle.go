@@ -78,7 +78,7 @@ func (w *writer) settle(s *Settlement) error {
 	if w.erasing.has(ev.ClientID) {
 		return refusal{ErrSuperseded}
 	}
-	n, err := w.q.DeletePending(background, q.DeletePendingParams{ClientID: ev.ClientID, Turn: ev.Turn, Seq: ev.Seq, Run: ev.Run})
+	n, err := w.hot.deletePending(q.DeletePendingParams{ClientID: ev.ClientID, Turn: ev.Turn, Seq: ev.Seq, Run: ev.Run})
 	if err != nil {
 		return fmt.Errorf("delete pending: %w", err)
 	}
@@ -95,7 +95,7 @@ func (w *writer) settle(s *Settlement) error {
 			return err
 		}
 	}
-	err = w.q.InsertResult(background, q.InsertResultParams{
+	err = w.hot.insertResult(q.InsertResultParams{
 		Seq: ev.Seq, Run: ev.Run, Turn: ev.Turn, Settled: w.nextSettled, Status: string(s.Status), Attempts: int64(ev.Attempt),
 		StartedAt: s.StartedAt.UnixMicro(), FinishedAt: time.Now().UnixMicro(), Output: output, Error: reason,
 	})

@@ -199,7 +199,7 @@ func (w *writer) skip(a Act, acted *Acted) error {
 	if err != nil {
 		return fmt.Errorf("look for event: %w", err)
 	}
-	n, err := w.q.DeletePending(background, q.DeletePendingParams{ClientID: a.ClientID, Turn: head.Turn, Seq: head.Seq, Run: head.Run})
+	n, err := w.hot.deletePending(q.DeletePendingParams{ClientID: a.ClientID, Turn: head.Turn, Seq: head.Seq, Run: head.Run})
 	if err != nil || n != 1 {
 		return fmt.Errorf("delete pending: %d rows, %w", n, err)
 	}
@@ -217,7 +217,7 @@ func (w *writer) skip(a Act, acted *Acted) error {
 	if s.HeadSeq.Int64 == head.Seq {
 		p.Attempts = s.Attempts
 	}
-	if err := w.q.InsertResult(background, p); err != nil {
+	if err := w.hot.insertResult(p); err != nil {
 		return fmt.Errorf("insert result: %w", err)
 	}
 	w.nextSettled++
@@ -293,7 +293,7 @@ func (w *writer) runAgain(clientID string, seq, run, turn int64) error {
 	if n, err := w.q.DeleteResult(background, seq); err != nil || n != 1 {
 		return fmt.Errorf("delete result: %d rows, %w", n, err)
 	}
-	if err := w.q.InsertPending(background, q.InsertPendingParams{ClientID: clientID, Turn: turn, Seq: seq, Run: run}); err != nil {
+	if err := w.hot.insertPending(q.InsertPendingParams{ClientID: clientID, Turn: turn, Seq: seq, Run: run}); err != nil {
 		return fmt.Errorf("insert pending: %w", err)
 	}
 	w.pend(clientID, 1)

@@ -1,6 +1,6 @@
 -- Statements of the committer. They run on the one write connection only.
 
--- name: Owner :one
+-- name: ReadOwner :one
 SELECT epoch, name, since, clean, next_seq, next_settled FROM owner WHERE one = 1;
 
 -- name: Epoch :one

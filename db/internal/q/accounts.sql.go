@@ -10,7 +10,7 @@ import (
 	"database/sql"
 )
 
-const account = `-- name: Account :one
+const ReadAccount = `-- name: ReadAccount :one
 
 SELECT a.client_id, a.parked, a.head_seq, a.attempts, a.next_at, a.last_error, a.paused, a.replay_next, a.replay_to,
   (SELECT count(*) FROM pending p WHERE p.client_id = a.client_id) AS pending,
@@ -18,7 +18,7 @@ SELECT a.client_id, a.parked, a.head_seq, a.attempts, a.next_at, a.last_error, a
 FROM accounts a WHERE a.client_id = ?1
 `
 
-type AccountRow struct {
+type ReadAccountRow struct {
 	ClientID   string
 	Parked     int64
 	HeadSeq    sql.NullInt64
@@ -34,9 +34,9 @@ type AccountRow struct {
 
 // What an account's page reads: the held columns, and one range of pending. The
 // listing (db/accounts.go) reads the same.
-func (q *Queries) Account(ctx context.Context, clientID string) (AccountRow, error) {
-	row := q.queryRow(ctx, q.accountStmt, account, clientID)
-	var i AccountRow
+func (q *Queries) ReadAccount(ctx context.Context, clientID string) (ReadAccountRow, error) {
+	row := q.queryRow(ctx, q.readAccountStmt, ReadAccount, clientID)
+	var i ReadAccountRow
 	err := row.Scan(
 		&i.ClientID,
 		&i.Parked,

@@ -10,7 +10,7 @@ import (
 	"database/sql"
 )
 
-const answerAudit = `-- name: AnswerAudit :exec
+const AnswerAudit = `-- name: AnswerAudit :exec
 UPDATE audit SET answer = ?1 WHERE id = ?2
 `
 
@@ -20,22 +20,22 @@ type AnswerAuditParams struct {
 }
 
 func (q *Queries) AnswerAudit(ctx context.Context, arg AnswerAuditParams) error {
-	_, err := q.exec(ctx, q.answerAuditStmt, answerAudit, arg.Answer, arg.ID)
+	_, err := q.exec(ctx, q.answerAuditStmt, AnswerAudit, arg.Answer, arg.ID)
 	return err
 }
 
-const auditAnswer = `-- name: AuditAnswer :one
+const AuditAnswer = `-- name: AuditAnswer :one
 SELECT answer FROM audit WHERE id = ?1 AND bulk = 0
 `
 
 func (q *Queries) AuditAnswer(ctx context.Context, id int64) (string, error) {
-	row := q.queryRow(ctx, q.auditAnswerStmt, auditAnswer, id)
+	row := q.queryRow(ctx, q.auditAnswerStmt, AuditAnswer, id)
 	var answer string
 	err := row.Scan(&answer)
 	return answer, err
 }
 
-const auditByKey = `-- name: AuditByKey :one
+const AuditByKey = `-- name: AuditByKey :one
 SELECT id, at, verb, client_id, type, seq, to_seq, run, bulk, answer FROM audit WHERE key = ?1
 `
 
@@ -53,7 +53,7 @@ type AuditByKeyRow struct {
 }
 
 func (q *Queries) AuditByKey(ctx context.Context, key sql.NullString) (AuditByKeyRow, error) {
-	row := q.queryRow(ctx, q.auditByKeyStmt, auditByKey, key)
+	row := q.queryRow(ctx, q.auditByKeyStmt, AuditByKey, key)
 	var i AuditByKeyRow
 	err := row.Scan(
 		&i.ID,
@@ -70,19 +70,19 @@ func (q *Queries) AuditByKey(ctx context.Context, key sql.NullString) (AuditByKe
 	return i, err
 }
 
-const deleteResult = `-- name: DeleteResult :execrows
+const DeleteResult = `-- name: DeleteResult :execrows
 DELETE FROM results WHERE seq = ?1
 `
 
 func (q *Queries) DeleteResult(ctx context.Context, seq int64) (int64, error) {
-	result, err := q.exec(ctx, q.deleteResultStmt, deleteResult, seq)
+	result, err := q.exec(ctx, q.deleteResultStmt, DeleteResult, seq)
 	if err != nil {
 		return 0, err
 	}
 	return result.RowsAffected()
 }
 
-const ending = `-- name: Ending :one
+const Ending = `-- name: Ending :one
 SELECT run, settled, status FROM results WHERE seq = ?1
 `
 
@@ -93,13 +93,13 @@ type EndingRow struct {
 }
 
 func (q *Queries) Ending(ctx context.Context, seq int64) (EndingRow, error) {
-	row := q.queryRow(ctx, q.endingStmt, ending, seq)
+	row := q.queryRow(ctx, q.endingStmt, Ending, seq)
 	var i EndingRow
 	err := row.Scan(&i.Run, &i.Settled, &i.Status)
 	return i, err
 }
 
-const eventOf = `-- name: EventOf :one
+const EventOf = `-- name: EventOf :one
 SELECT client_id, type FROM outbox WHERE seq = ?1
 `
 
@@ -109,13 +109,13 @@ type EventOfRow struct {
 }
 
 func (q *Queries) EventOf(ctx context.Context, seq int64) (EventOfRow, error) {
-	row := q.queryRow(ctx, q.eventOfStmt, eventOf, seq)
+	row := q.queryRow(ctx, q.eventOfStmt, EventOf, seq)
 	var i EventOfRow
 	err := row.Scan(&i.ClientID, &i.Type)
 	return i, err
 }
 
-const head = `-- name: Head :one
+const Head = `-- name: Head :one
 SELECT turn, seq, run FROM pending WHERE client_id = ?1 ORDER BY turn LIMIT 1
 `
 
@@ -126,13 +126,13 @@ type HeadRow struct {
 }
 
 func (q *Queries) Head(ctx context.Context, clientID string) (HeadRow, error) {
-	row := q.queryRow(ctx, q.headStmt, head, clientID)
+	row := q.queryRow(ctx, q.headStmt, Head, clientID)
 	var i HeadRow
 	err := row.Scan(&i.Turn, &i.Seq, &i.Run)
 	return i, err
 }
 
-const insertAudit = `-- name: InsertAudit :execlastid
+const InsertAudit = `-- name: InsertAudit :execlastid
 INSERT INTO audit (at, who, verb, client_id, type, seq, to_seq, run, reason, bulk, key, answer)
 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7,
   ?8, ?9, ?10, ?11, ?12)
@@ -154,7 +154,7 @@ type InsertAuditParams struct {
 }
 
 func (q *Queries) InsertAudit(ctx context.Context, arg InsertAuditParams) (int64, error) {
-	result, err := q.exec(ctx, q.insertAuditStmt, insertAudit,
+	result, err := q.exec(ctx, q.insertAuditStmt, InsertAudit,
 		arg.At,
 		arg.Who,
 		arg.Verb,
@@ -174,32 +174,32 @@ func (q *Queries) InsertAudit(ctx context.Context, arg InsertAuditParams) (int64
 	return result.LastInsertId()
 }
 
-const keepRun = `-- name: KeepRun :execrows
+const KeepRun = `-- name: KeepRun :execrows
 INSERT INTO runs (seq, run, turn, settled, status, attempts, started_at, finished_at, output, error)
 SELECT r.seq, r.run, r.turn, r.settled, r.status, r.attempts, r.started_at, r.finished_at, r.output, r.error
 FROM results r WHERE r.seq = ?1
 `
 
 func (q *Queries) KeepRun(ctx context.Context, seq int64) (int64, error) {
-	result, err := q.exec(ctx, q.keepRunStmt, keepRun, seq)
+	result, err := q.exec(ctx, q.keepRunStmt, KeepRun, seq)
 	if err != nil {
 		return 0, err
 	}
 	return result.RowsAffected()
 }
 
-const lastRun = `-- name: LastRun :one
+const LastRun = `-- name: LastRun :one
 SELECT CAST(coalesce(max(run), 0) AS INTEGER) AS run FROM runs WHERE seq = ?1
 `
 
 func (q *Queries) LastRun(ctx context.Context, seq int64) (int64, error) {
-	row := q.queryRow(ctx, q.lastRunStmt, lastRun, seq)
+	row := q.queryRow(ctx, q.lastRunStmt, LastRun, seq)
 	var run int64
 	err := row.Scan(&run)
 	return run, err
 }
 
-const pauseAccount = `-- name: PauseAccount :exec
+const PauseAccount = `-- name: PauseAccount :exec
 UPDATE accounts SET paused = ?1 WHERE client_id = ?2
 `
 
@@ -209,11 +209,11 @@ type PauseAccountParams struct {
 }
 
 func (q *Queries) PauseAccount(ctx context.Context, arg PauseAccountParams) error {
-	_, err := q.exec(ctx, q.pauseAccountStmt, pauseAccount, arg.Paused, arg.ClientID)
+	_, err := q.exec(ctx, q.pauseAccountStmt, PauseAccount, arg.Paused, arg.ClientID)
 	return err
 }
 
-const pauseType = `-- name: PauseType :execrows
+const PauseType = `-- name: PauseType :execrows
 INSERT INTO pauses (type, since, who, reason)
 VALUES (?1, ?2, ?3, ?4) ON CONFLICT (type) DO NOTHING
 `
@@ -226,7 +226,7 @@ type PauseTypeParams struct {
 }
 
 func (q *Queries) PauseType(ctx context.Context, arg PauseTypeParams) (int64, error) {
-	result, err := q.exec(ctx, q.pauseTypeStmt, pauseType,
+	result, err := q.exec(ctx, q.pauseTypeStmt, PauseType,
 		arg.Type,
 		arg.Since,
 		arg.Who,
@@ -238,19 +238,19 @@ func (q *Queries) PauseType(ctx context.Context, arg PauseTypeParams) (int64, er
 	return result.RowsAffected()
 }
 
-const resumeType = `-- name: ResumeType :execrows
+const ResumeType = `-- name: ResumeType :execrows
 DELETE FROM pauses WHERE type = ?1
 `
 
 func (q *Queries) ResumeType(ctx context.Context, type_ string) (int64, error) {
-	result, err := q.exec(ctx, q.resumeTypeStmt, resumeType, type_)
+	result, err := q.exec(ctx, q.resumeTypeStmt, ResumeType, type_)
 	if err != nil {
 		return 0, err
 	}
 	return result.RowsAffected()
 }
 
-const setReplay = `-- name: SetReplay :exec
+const SetReplay = `-- name: SetReplay :exec
 UPDATE accounts SET replay_next = ?1, replay_to = ?2, replay_settled = ?3
 WHERE client_id = ?4
 `
@@ -263,7 +263,7 @@ type SetReplayParams struct {
 }
 
 func (q *Queries) SetReplay(ctx context.Context, arg SetReplayParams) error {
-	_, err := q.exec(ctx, q.setReplayStmt, setReplay,
+	_, err := q.exec(ctx, q.setReplayStmt, SetReplay,
 		arg.ReplayNext,
 		arg.ReplayTo,
 		arg.ReplaySettled,
@@ -272,7 +272,7 @@ func (q *Queries) SetReplay(ctx context.Context, arg SetReplayParams) error {
 	return err
 }
 
-const standing = `-- name: Standing :one
+const Standing = `-- name: Standing :one
 
 SELECT parked, paused, head_seq, attempts, next_at, replay_next FROM accounts WHERE client_id = ?1
 `
@@ -288,7 +288,7 @@ type StandingRow struct {
 
 // Statements of the operator verbs, in the committer's transactions.
 func (q *Queries) Standing(ctx context.Context, clientID string) (StandingRow, error) {
-	row := q.queryRow(ctx, q.standingStmt, standing, clientID)
+	row := q.queryRow(ctx, q.standingStmt, Standing, clientID)
 	var i StandingRow
 	err := row.Scan(
 		&i.Parked,
@@ -301,7 +301,7 @@ func (q *Queries) Standing(ctx context.Context, clientID string) (StandingRow, e
 	return i, err
 }
 
-const wasDone = `-- name: WasDone :one
+const WasDone = `-- name: WasDone :one
 SELECT count(*) FROM audit WHERE client_id = ?1 AND verb = ?2 AND seq = ?3
 `
 
@@ -312,7 +312,7 @@ type WasDoneParams struct {
 }
 
 func (q *Queries) WasDone(ctx context.Context, arg WasDoneParams) (int64, error) {
-	row := q.queryRow(ctx, q.wasDoneStmt, wasDone, arg.ClientID, arg.Verb, arg.Seq)
+	row := q.queryRow(ctx, q.wasDoneStmt, WasDone, arg.ClientID, arg.Verb, arg.Seq)
 	var count int64
 	err := row.Scan(&count)
 	return count, err

@@ -24,142 +24,142 @@ func New(db DBTX) *Queries {
 func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	q := Queries{db: db}
 	var err error
-	if q.acceptedAtStmt, err = db.PrepareContext(ctx, acceptedAt); err != nil {
+	if q.acceptedAtStmt, err = db.PrepareContext(ctx, AcceptedAt); err != nil {
 		return nil, fmt.Errorf("error preparing query AcceptedAt: %w", err)
 	}
-	if q.accountStmt, err = db.PrepareContext(ctx, account); err != nil {
-		return nil, fmt.Errorf("error preparing query Account: %w", err)
-	}
-	if q.answerAuditStmt, err = db.PrepareContext(ctx, answerAudit); err != nil {
+	if q.answerAuditStmt, err = db.PrepareContext(ctx, AnswerAudit); err != nil {
 		return nil, fmt.Errorf("error preparing query AnswerAudit: %w", err)
 	}
-	if q.auditAnswerStmt, err = db.PrepareContext(ctx, auditAnswer); err != nil {
+	if q.auditAnswerStmt, err = db.PrepareContext(ctx, AuditAnswer); err != nil {
 		return nil, fmt.Errorf("error preparing query AuditAnswer: %w", err)
 	}
-	if q.auditByKeyStmt, err = db.PrepareContext(ctx, auditByKey); err != nil {
+	if q.auditByKeyStmt, err = db.PrepareContext(ctx, AuditByKey); err != nil {
 		return nil, fmt.Errorf("error preparing query AuditByKey: %w", err)
 	}
-	if q.backlogsStmt, err = db.PrepareContext(ctx, backlogs); err != nil {
+	if q.backlogsStmt, err = db.PrepareContext(ctx, Backlogs); err != nil {
 		return nil, fmt.Errorf("error preparing query Backlogs: %w", err)
 	}
-	if q.createOwnerStmt, err = db.PrepareContext(ctx, createOwner); err != nil {
+	if q.createOwnerStmt, err = db.PrepareContext(ctx, CreateOwner); err != nil {
 		return nil, fmt.Errorf("error preparing query CreateOwner: %w", err)
 	}
-	if q.deletePendingStmt, err = db.PrepareContext(ctx, deletePending); err != nil {
+	if q.deletePendingStmt, err = db.PrepareContext(ctx, DeletePending); err != nil {
 		return nil, fmt.Errorf("error preparing query DeletePending: %w", err)
 	}
-	if q.deleteResultStmt, err = db.PrepareContext(ctx, deleteResult); err != nil {
+	if q.deleteResultStmt, err = db.PrepareContext(ctx, DeleteResult); err != nil {
 		return nil, fmt.Errorf("error preparing query DeleteResult: %w", err)
 	}
-	if q.endingStmt, err = db.PrepareContext(ctx, ending); err != nil {
+	if q.endingStmt, err = db.PrepareContext(ctx, Ending); err != nil {
 		return nil, fmt.Errorf("error preparing query Ending: %w", err)
 	}
-	if q.epochStmt, err = db.PrepareContext(ctx, epoch); err != nil {
+	if q.epochStmt, err = db.PrepareContext(ctx, Epoch); err != nil {
 		return nil, fmt.Errorf("error preparing query Epoch: %w", err)
 	}
-	if q.eventOfStmt, err = db.PrepareContext(ctx, eventOf); err != nil {
+	if q.eventOfStmt, err = db.PrepareContext(ctx, EventOf); err != nil {
 		return nil, fmt.Errorf("error preparing query EventOf: %w", err)
 	}
-	if q.fileEventStmt, err = db.PrepareContext(ctx, fileEvent); err != nil {
+	if q.fileEventStmt, err = db.PrepareContext(ctx, FileEvent); err != nil {
 		return nil, fmt.Errorf("error preparing query FileEvent: %w", err)
 	}
-	if q.filedStmt, err = db.PrepareContext(ctx, filed); err != nil {
+	if q.filedStmt, err = db.PrepareContext(ctx, Filed); err != nil {
 		return nil, fmt.Errorf("error preparing query Filed: %w", err)
 	}
-	if q.findStmt, err = db.PrepareContext(ctx, find); err != nil {
+	if q.findStmt, err = db.PrepareContext(ctx, Find); err != nil {
 		return nil, fmt.Errorf("error preparing query Find: %w", err)
 	}
-	if q.headStmt, err = db.PrepareContext(ctx, head); err != nil {
+	if q.headStmt, err = db.PrepareContext(ctx, Head); err != nil {
 		return nil, fmt.Errorf("error preparing query Head: %w", err)
 	}
-	if q.heldStmt, err = db.PrepareContext(ctx, held); err != nil {
+	if q.heldStmt, err = db.PrepareContext(ctx, Held); err != nil {
 		return nil, fmt.Errorf("error preparing query Held: %w", err)
 	}
-	if q.holdAccountStmt, err = db.PrepareContext(ctx, holdAccount); err != nil {
+	if q.holdAccountStmt, err = db.PrepareContext(ctx, HoldAccount); err != nil {
 		return nil, fmt.Errorf("error preparing query HoldAccount: %w", err)
 	}
-	if q.identityStmt, err = db.PrepareContext(ctx, identity); err != nil {
+	if q.identityStmt, err = db.PrepareContext(ctx, Identity); err != nil {
 		return nil, fmt.Errorf("error preparing query Identity: %w", err)
 	}
-	if q.insertAccountStmt, err = db.PrepareContext(ctx, insertAccount); err != nil {
+	if q.insertAccountStmt, err = db.PrepareContext(ctx, InsertAccount); err != nil {
 		return nil, fmt.Errorf("error preparing query InsertAccount: %w", err)
 	}
-	if q.insertAuditStmt, err = db.PrepareContext(ctx, insertAudit); err != nil {
+	if q.insertAuditStmt, err = db.PrepareContext(ctx, InsertAudit); err != nil {
 		return nil, fmt.Errorf("error preparing query InsertAudit: %w", err)
 	}
-	if q.insertOutboxStmt, err = db.PrepareContext(ctx, insertOutbox); err != nil {
+	if q.insertOutboxStmt, err = db.PrepareContext(ctx, InsertOutbox); err != nil {
 		return nil, fmt.Errorf("error preparing query InsertOutbox: %w", err)
 	}
-	if q.insertPendingStmt, err = db.PrepareContext(ctx, insertPending); err != nil {
+	if q.insertPendingStmt, err = db.PrepareContext(ctx, InsertPending); err != nil {
 		return nil, fmt.Errorf("error preparing query InsertPending: %w", err)
 	}
-	if q.insertResultStmt, err = db.PrepareContext(ctx, insertResult); err != nil {
+	if q.insertResultStmt, err = db.PrepareContext(ctx, InsertResult); err != nil {
 		return nil, fmt.Errorf("error preparing query InsertResult: %w", err)
 	}
-	if q.isPendingStmt, err = db.PrepareContext(ctx, isPending); err != nil {
+	if q.isPendingStmt, err = db.PrepareContext(ctx, IsPending); err != nil {
 		return nil, fmt.Errorf("error preparing query IsPending: %w", err)
 	}
-	if q.keepRunStmt, err = db.PrepareContext(ctx, keepRun); err != nil {
+	if q.keepRunStmt, err = db.PrepareContext(ctx, KeepRun); err != nil {
 		return nil, fmt.Errorf("error preparing query KeepRun: %w", err)
 	}
-	if q.lastRunStmt, err = db.PrepareContext(ctx, lastRun); err != nil {
+	if q.lastRunStmt, err = db.PrepareContext(ctx, LastRun); err != nil {
 		return nil, fmt.Errorf("error preparing query LastRun: %w", err)
 	}
-	if q.leaveOwnershipStmt, err = db.PrepareContext(ctx, leaveOwnership); err != nil {
+	if q.leaveOwnershipStmt, err = db.PrepareContext(ctx, LeaveOwnership); err != nil {
 		return nil, fmt.Errorf("error preparing query LeaveOwnership: %w", err)
 	}
-	if q.ownerStmt, err = db.PrepareContext(ctx, owner); err != nil {
-		return nil, fmt.Errorf("error preparing query Owner: %w", err)
-	}
-	if q.pauseAccountStmt, err = db.PrepareContext(ctx, pauseAccount); err != nil {
+	if q.pauseAccountStmt, err = db.PrepareContext(ctx, PauseAccount); err != nil {
 		return nil, fmt.Errorf("error preparing query PauseAccount: %w", err)
 	}
-	if q.pauseTypeStmt, err = db.PrepareContext(ctx, pauseType); err != nil {
+	if q.pauseTypeStmt, err = db.PrepareContext(ctx, PauseType); err != nil {
 		return nil, fmt.Errorf("error preparing query PauseType: %w", err)
 	}
-	if q.pausesStmt, err = db.PrepareContext(ctx, pauses); err != nil {
+	if q.pausesStmt, err = db.PrepareContext(ctx, Pauses); err != nil {
 		return nil, fmt.Errorf("error preparing query Pauses: %w", err)
 	}
-	if q.releaseAccountStmt, err = db.PrepareContext(ctx, releaseAccount); err != nil {
+	if q.readAccountStmt, err = db.PrepareContext(ctx, ReadAccount); err != nil {
+		return nil, fmt.Errorf("error preparing query ReadAccount: %w", err)
+	}
+	if q.readOwnerStmt, err = db.PrepareContext(ctx, ReadOwner); err != nil {
+		return nil, fmt.Errorf("error preparing query ReadOwner: %w", err)
+	}
+	if q.releaseAccountStmt, err = db.PrepareContext(ctx, ReleaseAccount); err != nil {
 		return nil, fmt.Errorf("error preparing query ReleaseAccount: %w", err)
 	}
-	if q.replayRangeStmt, err = db.PrepareContext(ctx, replayRange); err != nil {
+	if q.replayRangeStmt, err = db.PrepareContext(ctx, ReplayRange); err != nil {
 		return nil, fmt.Errorf("error preparing query ReplayRange: %w", err)
 	}
-	if q.resumeTypeStmt, err = db.PrepareContext(ctx, resumeType); err != nil {
+	if q.resumeTypeStmt, err = db.PrepareContext(ctx, ResumeType); err != nil {
 		return nil, fmt.Errorf("error preparing query ResumeType: %w", err)
 	}
-	if q.runsStmt, err = db.PrepareContext(ctx, runs); err != nil {
+	if q.runsStmt, err = db.PrepareContext(ctx, Runs); err != nil {
 		return nil, fmt.Errorf("error preparing query Runs: %w", err)
 	}
-	if q.saveCountersStmt, err = db.PrepareContext(ctx, saveCounters); err != nil {
+	if q.saveCountersStmt, err = db.PrepareContext(ctx, SaveCounters); err != nil {
 		return nil, fmt.Errorf("error preparing query SaveCounters: %w", err)
 	}
-	if q.saveFiledStmt, err = db.PrepareContext(ctx, saveFiled); err != nil {
+	if q.saveFiledStmt, err = db.PrepareContext(ctx, SaveFiled); err != nil {
 		return nil, fmt.Errorf("error preparing query SaveFiled: %w", err)
 	}
-	if q.saveTableVersionStmt, err = db.PrepareContext(ctx, saveTableVersion); err != nil {
+	if q.saveTableVersionStmt, err = db.PrepareContext(ctx, SaveTableVersion); err != nil {
 		return nil, fmt.Errorf("error preparing query SaveTableVersion: %w", err)
 	}
-	if q.setReplayStmt, err = db.PrepareContext(ctx, setReplay); err != nil {
+	if q.setReplayStmt, err = db.PrepareContext(ctx, SetReplay); err != nil {
 		return nil, fmt.Errorf("error preparing query SetReplay: %w", err)
 	}
-	if q.settledStmt, err = db.PrepareContext(ctx, settled); err != nil {
+	if q.settledStmt, err = db.PrepareContext(ctx, Settled); err != nil {
 		return nil, fmt.Errorf("error preparing query Settled: %w", err)
 	}
-	if q.standingStmt, err = db.PrepareContext(ctx, standing); err != nil {
+	if q.standingStmt, err = db.PrepareContext(ctx, Standing); err != nil {
 		return nil, fmt.Errorf("error preparing query Standing: %w", err)
 	}
-	if q.tableVersionStmt, err = db.PrepareContext(ctx, tableVersion); err != nil {
+	if q.tableVersionStmt, err = db.PrepareContext(ctx, TableVersion); err != nil {
 		return nil, fmt.Errorf("error preparing query TableVersion: %w", err)
 	}
-	if q.takeOwnershipStmt, err = db.PrepareContext(ctx, takeOwnership); err != nil {
+	if q.takeOwnershipStmt, err = db.PrepareContext(ctx, TakeOwnership); err != nil {
 		return nil, fmt.Errorf("error preparing query TakeOwnership: %w", err)
 	}
-	if q.unfiledStmt, err = db.PrepareContext(ctx, unfiled); err != nil {
+	if q.unfiledStmt, err = db.PrepareContext(ctx, Unfiled); err != nil {
 		return nil, fmt.Errorf("error preparing query Unfiled: %w", err)
 	}
-	if q.wasDoneStmt, err = db.PrepareContext(ctx, wasDone); err != nil {
+	if q.wasDoneStmt, err = db.PrepareContext(ctx, WasDone); err != nil {
 		return nil, fmt.Errorf("error preparing query WasDone: %w", err)
 	}
 	return &q, nil
@@ -170,11 +170,6 @@ func (q *Queries) Close() error {
 	if q.acceptedAtStmt != nil {
 		if cerr := q.acceptedAtStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing acceptedAtStmt: %w", cerr)
-		}
-	}
-	if q.accountStmt != nil {
-		if cerr := q.accountStmt.Close(); cerr != nil {
-			err = fmt.Errorf("error closing accountStmt: %w", cerr)
 		}
 	}
 	if q.answerAuditStmt != nil {
@@ -307,11 +302,6 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing leaveOwnershipStmt: %w", cerr)
 		}
 	}
-	if q.ownerStmt != nil {
-		if cerr := q.ownerStmt.Close(); cerr != nil {
-			err = fmt.Errorf("error closing ownerStmt: %w", cerr)
-		}
-	}
 	if q.pauseAccountStmt != nil {
 		if cerr := q.pauseAccountStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing pauseAccountStmt: %w", cerr)
@@ -325,6 +315,16 @@ func (q *Queries) Close() error {
 	if q.pausesStmt != nil {
 		if cerr := q.pausesStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing pausesStmt: %w", cerr)
+		}
+	}
+	if q.readAccountStmt != nil {
+		if cerr := q.readAccountStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing readAccountStmt: %w", cerr)
+		}
+	}
+	if q.readOwnerStmt != nil {
+		if cerr := q.readOwnerStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing readOwnerStmt: %w", cerr)
 		}
 	}
 	if q.releaseAccountStmt != nil {
@@ -437,7 +437,6 @@ type Queries struct {
 	db                   DBTX
 	tx                   *sql.Tx
 	acceptedAtStmt       *sql.Stmt
-	accountStmt          *sql.Stmt
 	answerAuditStmt      *sql.Stmt
 	auditAnswerStmt      *sql.Stmt
 	auditByKeyStmt       *sql.Stmt
@@ -464,10 +463,11 @@ type Queries struct {
 	keepRunStmt          *sql.Stmt
 	lastRunStmt          *sql.Stmt
 	leaveOwnershipStmt   *sql.Stmt
-	ownerStmt            *sql.Stmt
 	pauseAccountStmt     *sql.Stmt
 	pauseTypeStmt        *sql.Stmt
 	pausesStmt           *sql.Stmt
+	readAccountStmt      *sql.Stmt
+	readOwnerStmt        *sql.Stmt
 	releaseAccountStmt   *sql.Stmt
 	replayRangeStmt      *sql.Stmt
 	resumeTypeStmt       *sql.Stmt
@@ -489,7 +489,6 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		db:                   tx,
 		tx:                   tx,
 		acceptedAtStmt:       q.acceptedAtStmt,
-		accountStmt:          q.accountStmt,
 		answerAuditStmt:      q.answerAuditStmt,
 		auditAnswerStmt:      q.auditAnswerStmt,
 		auditByKeyStmt:       q.auditByKeyStmt,
@@ -516,10 +515,11 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		keepRunStmt:          q.keepRunStmt,
 		lastRunStmt:          q.lastRunStmt,
 		leaveOwnershipStmt:   q.leaveOwnershipStmt,
-		ownerStmt:            q.ownerStmt,
 		pauseAccountStmt:     q.pauseAccountStmt,
 		pauseTypeStmt:        q.pauseTypeStmt,
 		pausesStmt:           q.pausesStmt,
+		readAccountStmt:      q.readAccountStmt,
+		readOwnerStmt:        q.readOwnerStmt,
 		releaseAccountStmt:   q.releaseAccountStmt,
 		replayRangeStmt:      q.replayRangeStmt,
 		resumeTypeStmt:       q.resumeTypeStmt,

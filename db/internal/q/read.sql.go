@@ -10,18 +10,18 @@ import (
 	"database/sql"
 )
 
-const acceptedAt = `-- name: AcceptedAt :one
+const AcceptedAt = `-- name: AcceptedAt :one
 SELECT received_at FROM outbox WHERE seq >= ?1 ORDER BY seq LIMIT 1
 `
 
 func (q *Queries) AcceptedAt(ctx context.Context, seq int64) (int64, error) {
-	row := q.queryRow(ctx, q.acceptedAtStmt, acceptedAt, seq)
+	row := q.queryRow(ctx, q.acceptedAtStmt, AcceptedAt, seq)
 	var received_at int64
 	err := row.Scan(&received_at)
 	return received_at, err
 }
 
-const backlogs = `-- name: Backlogs :many
+const Backlogs = `-- name: Backlogs :many
 SELECT client_id, count(*) AS events, CAST(min(turn) AS INTEGER) AS head_turn FROM pending GROUP BY client_id
 `
 
@@ -32,7 +32,7 @@ type BacklogsRow struct {
 }
 
 func (q *Queries) Backlogs(ctx context.Context) ([]BacklogsRow, error) {
-	rows, err := q.query(ctx, q.backlogsStmt, backlogs)
+	rows, err := q.query(ctx, q.backlogsStmt, Backlogs)
 	if err != nil {
 		return nil, err
 	}
@@ -54,7 +54,7 @@ func (q *Queries) Backlogs(ctx context.Context) ([]BacklogsRow, error) {
 	return items, nil
 }
 
-const find = `-- name: Find :one
+const Find = `-- name: Find :one
 
 SELECT o.seq, o.client_id, o.message_id, o.type, o.payload, o.received_at, o.request_id, o.attrs,
   r.status, r.run, r.attempts, r.started_at, r.finished_at, r.output, r.error
@@ -87,7 +87,7 @@ type FindRow struct {
 
 // Statements of the readers: each is one snapshot.
 func (q *Queries) Find(ctx context.Context, arg FindParams) (FindRow, error) {
-	row := q.queryRow(ctx, q.findStmt, find, arg.ClientID, arg.MessageID)
+	row := q.queryRow(ctx, q.findStmt, Find, arg.ClientID, arg.MessageID)
 	var i FindRow
 	err := row.Scan(
 		&i.Seq,
@@ -109,7 +109,7 @@ func (q *Queries) Find(ctx context.Context, arg FindParams) (FindRow, error) {
 	return i, err
 }
 
-const held = `-- name: Held :many
+const Held = `-- name: Held :many
 SELECT client_id, head_seq, attempts, next_at, parked, paused, replay_next FROM accounts
 WHERE attempts > 0 OR parked = 1 OR paused = 1 OR replay_next IS NOT NULL
 `
@@ -125,7 +125,7 @@ type HeldRow struct {
 }
 
 func (q *Queries) Held(ctx context.Context) ([]HeldRow, error) {
-	rows, err := q.query(ctx, q.heldStmt, held)
+	rows, err := q.query(ctx, q.heldStmt, Held)
 	if err != nil {
 		return nil, err
 	}
@@ -155,12 +155,12 @@ func (q *Queries) Held(ctx context.Context) ([]HeldRow, error) {
 	return items, nil
 }
 
-const pauses = `-- name: Pauses :many
+const Pauses = `-- name: Pauses :many
 SELECT type, since, who, reason FROM pauses ORDER BY type
 `
 
 func (q *Queries) Pauses(ctx context.Context) ([]Pause, error) {
-	rows, err := q.query(ctx, q.pausesStmt, pauses)
+	rows, err := q.query(ctx, q.pausesStmt, Pauses)
 	if err != nil {
 		return nil, err
 	}
@@ -187,7 +187,7 @@ func (q *Queries) Pauses(ctx context.Context) ([]Pause, error) {
 	return items, nil
 }
 
-const replayRange = `-- name: ReplayRange :one
+const ReplayRange = `-- name: ReplayRange :one
 SELECT replay_next, replay_to, replay_settled FROM accounts WHERE client_id = ?1
 `
 
@@ -198,13 +198,13 @@ type ReplayRangeRow struct {
 }
 
 func (q *Queries) ReplayRange(ctx context.Context, clientID string) (ReplayRangeRow, error) {
-	row := q.queryRow(ctx, q.replayRangeStmt, replayRange, clientID)
+	row := q.queryRow(ctx, q.replayRangeStmt, ReplayRange, clientID)
 	var i ReplayRangeRow
 	err := row.Scan(&i.ReplayNext, &i.ReplayTo, &i.ReplaySettled)
 	return i, err
 }
 
-const runs = `-- name: Runs :many
+const Runs = `-- name: Runs :many
 SELECT run, status, attempts, started_at, finished_at, output, error FROM runs WHERE seq = ?1 ORDER BY run
 `
 
@@ -219,7 +219,7 @@ type RunsRow struct {
 }
 
 func (q *Queries) Runs(ctx context.Context, seq int64) ([]RunsRow, error) {
-	rows, err := q.query(ctx, q.runsStmt, runs, seq)
+	rows, err := q.query(ctx, q.runsStmt, Runs, seq)
 	if err != nil {
 		return nil, err
 	}
@@ -249,18 +249,18 @@ func (q *Queries) Runs(ctx context.Context, seq int64) ([]RunsRow, error) {
 	return items, nil
 }
 
-const settled = `-- name: Settled :one
+const Settled = `-- name: Settled :one
 SELECT count(*) FROM results WHERE seq = ?1
 `
 
 func (q *Queries) Settled(ctx context.Context, seq int64) (int64, error) {
-	row := q.queryRow(ctx, q.settledStmt, settled, seq)
+	row := q.queryRow(ctx, q.settledStmt, Settled, seq)
 	var count int64
 	err := row.Scan(&count)
 	return count, err
 }
 
-const unfiled = `-- name: Unfiled :many
+const Unfiled = `-- name: Unfiled :many
 SELECT seq, client_id FROM outbox WHERE seq > ?1 ORDER BY seq LIMIT ?2
 `
 
@@ -275,7 +275,7 @@ type UnfiledRow struct {
 }
 
 func (q *Queries) Unfiled(ctx context.Context, arg UnfiledParams) ([]UnfiledRow, error) {
-	rows, err := q.query(ctx, q.unfiledStmt, unfiled, arg.Filed, arg.Page)
+	rows, err := q.query(ctx, q.unfiledStmt, Unfiled, arg.Filed, arg.Page)
 	if err != nil {
 		return nil, err
 	}

@@ -10,7 +10,7 @@ import (
 	"database/sql"
 )
 
-const createOwner = `-- name: CreateOwner :exec
+const CreateOwner = `-- name: CreateOwner :exec
 INSERT INTO owner (one, epoch, name, since, clean, next_seq, next_settled)
 VALUES (1, ?1, ?2, ?3, 0, 1, 1)
 `
@@ -22,11 +22,11 @@ type CreateOwnerParams struct {
 }
 
 func (q *Queries) CreateOwner(ctx context.Context, arg CreateOwnerParams) error {
-	_, err := q.exec(ctx, q.createOwnerStmt, createOwner, arg.Epoch, arg.Name, arg.Since)
+	_, err := q.exec(ctx, q.createOwnerStmt, CreateOwner, arg.Epoch, arg.Name, arg.Since)
 	return err
 }
 
-const deletePending = `-- name: DeletePending :execrows
+const DeletePending = `-- name: DeletePending :execrows
 DELETE FROM pending
 WHERE client_id = ?1 AND turn = ?2 AND seq = ?3 AND run = ?4
 `
@@ -39,7 +39,7 @@ type DeletePendingParams struct {
 }
 
 func (q *Queries) DeletePending(ctx context.Context, arg DeletePendingParams) (int64, error) {
-	result, err := q.exec(ctx, q.deletePendingStmt, deletePending,
+	result, err := q.exec(ctx, q.deletePendingStmt, DeletePending,
 		arg.ClientID,
 		arg.Turn,
 		arg.Seq,
@@ -51,18 +51,18 @@ func (q *Queries) DeletePending(ctx context.Context, arg DeletePendingParams) (i
 	return result.RowsAffected()
 }
 
-const epoch = `-- name: Epoch :one
+const Epoch = `-- name: Epoch :one
 SELECT epoch FROM owner WHERE one = 1
 `
 
 func (q *Queries) Epoch(ctx context.Context) (int64, error) {
-	row := q.queryRow(ctx, q.epochStmt, epoch)
+	row := q.queryRow(ctx, q.epochStmt, Epoch)
 	var epoch int64
 	err := row.Scan(&epoch)
 	return epoch, err
 }
 
-const fileEvent = `-- name: FileEvent :exec
+const FileEvent = `-- name: FileEvent :exec
 INSERT INTO history (client_id, seq)
 SELECT o.client_id, o.seq FROM outbox o WHERE o.seq = ?1
 ON CONFLICT (client_id, seq) DO NOTHING
@@ -70,22 +70,22 @@ ON CONFLICT (client_id, seq) DO NOTHING
 
 // From outbox, because the event may have been deleted since it was read.
 func (q *Queries) FileEvent(ctx context.Context, seq int64) error {
-	_, err := q.exec(ctx, q.fileEventStmt, fileEvent, seq)
+	_, err := q.exec(ctx, q.fileEventStmt, FileEvent, seq)
 	return err
 }
 
-const filed = `-- name: Filed :one
+const Filed = `-- name: Filed :one
 SELECT filed FROM owner WHERE one = 1
 `
 
 func (q *Queries) Filed(ctx context.Context) (int64, error) {
-	row := q.queryRow(ctx, q.filedStmt, filed)
+	row := q.queryRow(ctx, q.filedStmt, Filed)
 	var filed int64
 	err := row.Scan(&filed)
 	return filed, err
 }
 
-const holdAccount = `-- name: HoldAccount :one
+const HoldAccount = `-- name: HoldAccount :one
 UPDATE accounts SET head_seq = ?1, attempts = ?2, next_at = ?3,
   parked = ?4, last_error = ?5
 WHERE client_id = ?6 RETURNING paused, replay_next
@@ -106,7 +106,7 @@ type HoldAccountRow struct {
 }
 
 func (q *Queries) HoldAccount(ctx context.Context, arg HoldAccountParams) (HoldAccountRow, error) {
-	row := q.queryRow(ctx, q.holdAccountStmt, holdAccount,
+	row := q.queryRow(ctx, q.holdAccountStmt, HoldAccount,
 		arg.HeadSeq,
 		arg.Attempts,
 		arg.NextAt,
@@ -119,7 +119,7 @@ func (q *Queries) HoldAccount(ctx context.Context, arg HoldAccountParams) (HoldA
 	return i, err
 }
 
-const identity = `-- name: Identity :one
+const Identity = `-- name: Identity :one
 SELECT seq, type, payload FROM outbox
 WHERE client_id = ?1 AND message_id = ?2
 `
@@ -136,22 +136,22 @@ type IdentityRow struct {
 }
 
 func (q *Queries) Identity(ctx context.Context, arg IdentityParams) (IdentityRow, error) {
-	row := q.queryRow(ctx, q.identityStmt, identity, arg.ClientID, arg.MessageID)
+	row := q.queryRow(ctx, q.identityStmt, Identity, arg.ClientID, arg.MessageID)
 	var i IdentityRow
 	err := row.Scan(&i.Seq, &i.Type, &i.Payload)
 	return i, err
 }
 
-const insertAccount = `-- name: InsertAccount :exec
+const InsertAccount = `-- name: InsertAccount :exec
 INSERT INTO accounts (client_id) VALUES (?1) ON CONFLICT (client_id) DO NOTHING
 `
 
 func (q *Queries) InsertAccount(ctx context.Context, clientID string) error {
-	_, err := q.exec(ctx, q.insertAccountStmt, insertAccount, clientID)
+	_, err := q.exec(ctx, q.insertAccountStmt, InsertAccount, clientID)
 	return err
 }
 
-const insertOutbox = `-- name: InsertOutbox :execrows
+const InsertOutbox = `-- name: InsertOutbox :execrows
 INSERT INTO outbox (seq, client_id, message_id, type, payload, received_at, request_id, attrs)
 VALUES (?1, ?2, ?3, ?4, ?5,
   ?6, ?7, ?8)
@@ -170,7 +170,7 @@ type InsertOutboxParams struct {
 }
 
 func (q *Queries) InsertOutbox(ctx context.Context, arg InsertOutboxParams) (int64, error) {
-	result, err := q.exec(ctx, q.insertOutboxStmt, insertOutbox,
+	result, err := q.exec(ctx, q.insertOutboxStmt, InsertOutbox,
 		arg.Seq,
 		arg.ClientID,
 		arg.MessageID,
@@ -186,7 +186,7 @@ func (q *Queries) InsertOutbox(ctx context.Context, arg InsertOutboxParams) (int
 	return result.RowsAffected()
 }
 
-const insertPending = `-- name: InsertPending :exec
+const InsertPending = `-- name: InsertPending :exec
 INSERT INTO pending (client_id, turn, seq, run)
 VALUES (?1, ?2, ?3, ?4)
 `
@@ -199,7 +199,7 @@ type InsertPendingParams struct {
 }
 
 func (q *Queries) InsertPending(ctx context.Context, arg InsertPendingParams) error {
-	_, err := q.exec(ctx, q.insertPendingStmt, insertPending,
+	_, err := q.exec(ctx, q.insertPendingStmt, InsertPending,
 		arg.ClientID,
 		arg.Turn,
 		arg.Seq,
@@ -208,7 +208,7 @@ func (q *Queries) InsertPending(ctx context.Context, arg InsertPendingParams) er
 	return err
 }
 
-const insertResult = `-- name: InsertResult :exec
+const InsertResult = `-- name: InsertResult :exec
 INSERT INTO results (seq, run, turn, settled, status, attempts, started_at, finished_at, output, error)
 VALUES (?1, ?2, ?3, ?4, ?5, ?6,
   ?7, ?8, ?9, ?10)
@@ -228,7 +228,7 @@ type InsertResultParams struct {
 }
 
 func (q *Queries) InsertResult(ctx context.Context, arg InsertResultParams) error {
-	_, err := q.exec(ctx, q.insertResultStmt, insertResult,
+	_, err := q.exec(ctx, q.insertResultStmt, InsertResult,
 		arg.Seq,
 		arg.Run,
 		arg.Turn,
@@ -243,7 +243,7 @@ func (q *Queries) InsertResult(ctx context.Context, arg InsertResultParams) erro
 	return err
 }
 
-const isPending = `-- name: IsPending :one
+const IsPending = `-- name: IsPending :one
 SELECT count(*) FROM pending
 WHERE client_id = ?1 AND turn = ?2 AND seq = ?3
 `
@@ -255,27 +255,27 @@ type IsPendingParams struct {
 }
 
 func (q *Queries) IsPending(ctx context.Context, arg IsPendingParams) (int64, error) {
-	row := q.queryRow(ctx, q.isPendingStmt, isPending, arg.ClientID, arg.Turn, arg.Seq)
+	row := q.queryRow(ctx, q.isPendingStmt, IsPending, arg.ClientID, arg.Turn, arg.Seq)
 	var count int64
 	err := row.Scan(&count)
 	return count, err
 }
 
-const leaveOwnership = `-- name: LeaveOwnership :exec
+const LeaveOwnership = `-- name: LeaveOwnership :exec
 UPDATE owner SET clean = 1 WHERE one = 1
 `
 
 func (q *Queries) LeaveOwnership(ctx context.Context) error {
-	_, err := q.exec(ctx, q.leaveOwnershipStmt, leaveOwnership)
+	_, err := q.exec(ctx, q.leaveOwnershipStmt, LeaveOwnership)
 	return err
 }
 
-const owner = `-- name: Owner :one
+const ReadOwner = `-- name: ReadOwner :one
 
 SELECT epoch, name, since, clean, next_seq, next_settled FROM owner WHERE one = 1
 `
 
-type OwnerRow struct {
+type ReadOwnerRow struct {
 	Epoch       int64
 	Name        string
 	Since       int64
@@ -285,9 +285,9 @@ type OwnerRow struct {
 }
 
 // Statements of the committer. They run on the one write connection only.
-func (q *Queries) Owner(ctx context.Context) (OwnerRow, error) {
-	row := q.queryRow(ctx, q.ownerStmt, owner)
-	var i OwnerRow
+func (q *Queries) ReadOwner(ctx context.Context) (ReadOwnerRow, error) {
+	row := q.queryRow(ctx, q.readOwnerStmt, ReadOwner)
+	var i ReadOwnerRow
 	err := row.Scan(
 		&i.Epoch,
 		&i.Name,
@@ -299,17 +299,17 @@ func (q *Queries) Owner(ctx context.Context) (OwnerRow, error) {
 	return i, err
 }
 
-const releaseAccount = `-- name: ReleaseAccount :exec
+const ReleaseAccount = `-- name: ReleaseAccount :exec
 UPDATE accounts SET head_seq = NULL, attempts = 0, next_at = NULL, parked = 0, last_error = NULL
 WHERE client_id = ?1
 `
 
 func (q *Queries) ReleaseAccount(ctx context.Context, clientID string) error {
-	_, err := q.exec(ctx, q.releaseAccountStmt, releaseAccount, clientID)
+	_, err := q.exec(ctx, q.releaseAccountStmt, ReleaseAccount, clientID)
 	return err
 }
 
-const saveCounters = `-- name: SaveCounters :exec
+const SaveCounters = `-- name: SaveCounters :exec
 UPDATE owner SET next_seq = ?1, next_settled = ?2 WHERE one = 1
 `
 
@@ -319,20 +319,20 @@ type SaveCountersParams struct {
 }
 
 func (q *Queries) SaveCounters(ctx context.Context, arg SaveCountersParams) error {
-	_, err := q.exec(ctx, q.saveCountersStmt, saveCounters, arg.NextSeq, arg.NextSettled)
+	_, err := q.exec(ctx, q.saveCountersStmt, SaveCounters, arg.NextSeq, arg.NextSettled)
 	return err
 }
 
-const saveFiled = `-- name: SaveFiled :exec
+const SaveFiled = `-- name: SaveFiled :exec
 UPDATE owner SET filed = ?1 WHERE one = 1
 `
 
 func (q *Queries) SaveFiled(ctx context.Context, filed int64) error {
-	_, err := q.exec(ctx, q.saveFiledStmt, saveFiled, filed)
+	_, err := q.exec(ctx, q.saveFiledStmt, SaveFiled, filed)
 	return err
 }
 
-const saveTableVersion = `-- name: SaveTableVersion :exec
+const SaveTableVersion = `-- name: SaveTableVersion :exec
 INSERT INTO function_tables (function, version) VALUES (?1, ?2)
 ON CONFLICT (function) DO UPDATE SET version = excluded.version
 `
@@ -343,22 +343,22 @@ type SaveTableVersionParams struct {
 }
 
 func (q *Queries) SaveTableVersion(ctx context.Context, arg SaveTableVersionParams) error {
-	_, err := q.exec(ctx, q.saveTableVersionStmt, saveTableVersion, arg.Function, arg.Version)
+	_, err := q.exec(ctx, q.saveTableVersionStmt, SaveTableVersion, arg.Function, arg.Version)
 	return err
 }
 
-const tableVersion = `-- name: TableVersion :one
+const TableVersion = `-- name: TableVersion :one
 SELECT version FROM function_tables WHERE function = ?1
 `
 
 func (q *Queries) TableVersion(ctx context.Context, function string) (int64, error) {
-	row := q.queryRow(ctx, q.tableVersionStmt, tableVersion, function)
+	row := q.queryRow(ctx, q.tableVersionStmt, TableVersion, function)
 	var version int64
 	err := row.Scan(&version)
 	return version, err
 }
 
-const takeOwnership = `-- name: TakeOwnership :exec
+const TakeOwnership = `-- name: TakeOwnership :exec
 UPDATE owner SET epoch = ?1, name = ?2, since = ?3, clean = 0
 WHERE one = 1
 `
@@ -370,6 +370,6 @@ type TakeOwnershipParams struct {
 }
 
 func (q *Queries) TakeOwnership(ctx context.Context, arg TakeOwnershipParams) error {
-	_, err := q.exec(ctx, q.takeOwnershipStmt, takeOwnership, arg.Epoch, arg.Name, arg.Since)
+	_, err := q.exec(ctx, q.takeOwnershipStmt, TakeOwnership, arg.Epoch, arg.Name, arg.Since)
 	return err
 }
