@@ -89,6 +89,7 @@ const (
 	childFile = "INTURN_POWER_FILE"
 	childFail = "INTURN_POWER_FAIL" // the number of the sync that fails
 	childFrom = "INTURN_POWER_FROM" // what is copied
+	childKill = "INTURN_POWER_KILL" // the sync that fails is the last thing that happens
 )
 
 // TestPowerChild is not a test but the traced process; it says each answer on its
@@ -151,7 +152,12 @@ func failSync(t testing.TB, root string, n int) {
 	}
 	t.Cleanup(stop)
 	w.Inject(faultvfs.Fault{Op: faultvfs.Sync, Errno: syscall.EIO, After: n - 1, Times: 1})
-	w.OnFail(func(e faultvfs.Event) { fmt.Printf("unsynced %s\n", e.Name) })
+	w.OnFail(func(e faultvfs.Event) {
+		fmt.Printf("unsynced %s\n", e.Name)
+		if os.Getenv(childKill) != "" {
+			os.Exit(1)
+		}
+	})
 }
 
 // recorder feeds a Disk with system calls.
@@ -336,11 +342,25 @@ func TestPowerFolderControl(t *testing.T) {
 }
 
 // TestPowerAfterFailedSync makes one sync of the script fail, each in turn. The
-// process ends as it likes. The next one finds in the kernel's memory what the disk
-// will never get unless it is written again; what it then answers must hold.
+// process is killed at that moment; in the long form also left to end as it likes,
+// and then SQLite takes the WAL away. The next one finds in the kernel's memory what
+// the disk will never get unless it is written again: what it answers must hold, and
+// a cut in the middle of its start must leave a sound file.
 func TestPowerAfterFailedSync(t *testing.T) {
 	needThorough(t)
 	t.Parallel()
+	killed := afterFailedSync(t, childKill+"=1")
+	if !slices.ContainsFunc(killed, func(name string) bool { return strings.HasSuffix(name, "-wal") }) {
+		t.Errorf("no sync of the WAL failed, only of %q", killed)
+	}
+	if long() {
+		afterFailedSync(t, childKill+"=")
+	}
+}
+
+// afterFailedSync returns the files whose syncs failed.
+func afterFailedSync(t testing.TB, setting string) (failed []string) {
+	t.Helper()
 	step := 7
 	if long() {
 		step = 1
@@ -348,13 +368,11 @@ func TestPowerAfterFailedSync(t *testing.T) {
 	for n := 1; ; n += step {
 		r := newRecorder(t)
 		file := filepath.Join(r.root, deepFile)
-		r.feed(traced(t, "script", file, fmt.Sprintf("%s=%d", childFail, n)))
+		r.feed(traced(t, "script", file, fmt.Sprintf("%s=%d", childFail, n), setting))
 		if r.fails == "" {
-			if n == 1 {
-				t.Error("no sync failed")
-			}
-			return
+			return failed
 		}
+		failed = append(failed, r.fails)
 		nextProcess(t, r, fmt.Sprintf("after sync %d failed, of %s", n, r.fails))
 	}
 }
@@ -383,15 +401,16 @@ func TestPowerKillWhileMakingFolders(t *testing.T) {
 }
 
 // nextProcess starts on what the recorded one left, sends everything again, and cuts
-// the power after each answer.
+// the power after each step of its start and of its first answers, and after each answer.
 func nextProcess(t testing.TB, r *recorder, what string) {
 	t.Helper()
-	c, n := newCuts(t), 0
+	c, answers := newCuts(t), 0
+	c.times = max(1, c.times/4)
 	r.then = func(at string, answer bool) {
 		if answer {
-			if n++; n > 3 && !long() {
-				return
-			}
+			answers++
+		}
+		if answers <= 3 || answer && long() {
 			c.at(what+", "+at+" of the next process", r.known, r.disk.Cut)
 		}
 	}
