@@ -131,14 +131,21 @@ func (w *writer) migrate(path string, version int, steps []string) error {
 }
 
 // copyBefore writes a consistent copy. It gets its name once it is complete, so a
-// copy that was interrupted is never taken for one. It takes the place of an older
-// one of the same version: what is to be kept is the file as it is now.
-func (w *writer) copyBefore(path string, version int) (string, error) {
-	name := fmt.Sprintf("%s.v%d", path, version)
+// copy that was interrupted is never taken for one; one that failed is taken away, as
+// the disk may be full. It takes the place of an older one of the same version: what is
+// to be kept is the file as it is now.
+func (w *writer) copyBefore(path string, version int) (name string, err error) {
+	name = fmt.Sprintf("%s.v%d", path, version)
 	part := name + ".part"
-	if err := os.Remove(part); err != nil && !errors.Is(err, os.ErrNotExist) {
+	remove := func() error { return removeAll(part, part+"-journal") }
+	if err := remove(); err != nil {
 		return "", err
 	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, remove())
+		}
+	}()
 	if _, err := w.conn.ExecContext(background, "VACUUM INTO ?", part); err != nil {
 		return "", err
 	}

@@ -62,8 +62,18 @@ var faultTable = []struct {
 	{"ownership", "EIO on write", errAny, true},
 	{"ownership", "EIO on fsync", errAny, true},
 	{"start's checkpoint", "ENOSPC on write", errAny, true},
+	{"start's checkpoint", "EDQUOT on write", errAny, true},
 	{"start's checkpoint", "EIO on write", errAny, true},
 	{"start's checkpoint", "EIO on fsync", errAny, true},
+
+	{"migration's copy", "ENOSPC on write", errAny, true},
+	{"migration's copy", "EDQUOT on write", errAny, true},
+	{"migration's copy", "EIO on write", errAny, true},
+	{"migration's copy", "EIO on fsync", errAny, true},
+	{"migration", "ENOSPC on write", errAny, true},
+	{"migration", "EDQUOT on write", errAny, true},
+	{"migration", "EIO on write", errAny, true},
+	{"migration", "EIO on fsync", errAny, true},
 
 	// It ends and says so.
 	{"close", "ENOSPC on write", errAny, true},
@@ -71,6 +81,7 @@ var faultTable = []struct {
 	{"close", "EIO on write", errAny, true},
 	{"close", "EIO on fsync", errAny, true},
 	{"close's checkpoint", "ENOSPC on write", errAny, true},
+	{"close's checkpoint", "EDQUOT on write", errAny, true},
 	{"close's checkpoint", "EIO on write", errAny, true},
 	{"close's checkpoint", "EIO on fsync", errAny, true},
 }
@@ -97,8 +108,13 @@ func TestFaults(t *testing.T) {
 			steps := map[string]func(faultvfs.Fault) error{
 				"append": f.append, "settle": f.settle, "checkpoint": f.checkpoint, "backup copy": f.backup, "first start": f.start,
 				"ownership": f.ownership, "start's checkpoint": f.startCheckpoint, "close": f.close, "close's checkpoint": f.closeCheckpoint,
+				"migration's copy": f.migrationCopy, "migration": f.migration,
 			}
-			if row.at != "first start" {
+			switch row.at {
+			case "first start":
+			case "migration's copy", "migration":
+				f.prepareOld()
+			default:
 				f.prepare()
 			}
 			told := steps[row.at](faults[row.fault])
