@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"testing"
+	"time"
 
 	"inturn/db"
 )
@@ -130,7 +131,11 @@ func each(t testing.TB, file *sql.DB, query string, row func(scan func(...any) e
 // asks `inturn check`. Where drained is set everything must be done, too.
 func (f *fleet) judge(t testing.TB, path string, drained bool) contents {
 	t.Helper()
-	if out, err := inturn(t, "check", "--db", path); err != nil {
+	limit := patience
+	for _, s := range f.senders {
+		limit += time.Duration(len(s.sent)) * time.Millisecond // a soak leaves millions
+	}
+	if out, err := inturnWithin(t, limit, "check", "--db", path); err != nil {
 		t.Errorf("inturn check: %v\n%s", err, out)
 	}
 	c := read(t, path)

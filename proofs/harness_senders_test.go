@@ -20,7 +20,7 @@ type fleet struct {
 	client  *client
 	senders []*sender
 	url     atomic.Pointer[string] // where events are taken now
-	pause   time.Duration          // of each sender between its events
+	pause   time.Duration          // of each sender from an event to the next, on average
 
 	// Counts since the last run began.
 	answered   atomic.Int64
@@ -141,12 +141,13 @@ func (s *sender) run(quit <-chan struct{}, once bool) {
 	if n := len(s.sent); n > 0 && !s.repeat(s.sent[s.rnd.IntN(n)], quit, once) {
 		return
 	}
-	for {
+	for next := time.Now(); ; {
 		select {
 		case <-quit:
 			return
-		case <-time.After(time.Duration(s.rnd.Float64() * 2 * float64(s.f.pause))):
+		case <-time.After(time.Until(next)):
 		}
+		next = time.Now().Add(time.Duration(s.rnd.Float64() * 2 * float64(s.f.pause)))
 		s.sent = append(s.sent, s.next(s))
 		if !s.deliver(&s.sent[len(s.sent)-1], quit, once) {
 			return

@@ -313,7 +313,12 @@ func (p *process) clean() {
 // inturn runs another command of the binary and returns what it printed.
 func inturn(t testing.TB, args ...string) (string, error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	return inturnWithin(t, patience, args...)
+}
+
+func inturnWithin(t testing.TB, limit time.Duration, args ...string) (string, error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, theBinary(t), args...)
 	cmd.Env = environment()

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -17,8 +18,10 @@ import (
 )
 
 // TestSoak runs as long as INTURN_SOAK says (30m) at half of what the machine can do,
-// with restarts, crashes and slow readers, and wants memory, files and latency to stay
-// flat. The samples are written to the file that INTURN_SOAK_CSV names.
+// with slow readers, and in the first half with restarts and crashes. The process of the
+// second half must show no growth: in memory, goroutines, open files, WAL and latency,
+// nor of the file for each event. The whole time is drawn; the samples are written to the
+// file that INTURN_SOAK_CSV names.
 func TestSoak(t *testing.T) {
 	if os.Getenv("INTURN_SOAK") == "" {
 		t.Skip("it runs for as long as is asked: INTURN_SOAK=30m")
@@ -47,23 +50,22 @@ func TestSoak(t *testing.T) {
 	rate := float64(f.answered.Load()) / full.Seconds()
 	f.pause = time.Duration(float64(len(f.senders)) / (rate / 2) * float64(time.Second))
 	f.percentiles()
-	t.Logf("%.0f events/s at full speed; half of it for %v", rate, lasts)
+	t.Logf("%.0f events/s at full speed; about half of it for %v", rate, lasts)
 	drained(t, dir)
 
-	s := &soak{t: t, dir: dir, began: time.Now()}
+	s := &soak{t: t, dir: dir, began: time.Now(), file: size(dbFile(dir))}
 	every := max(lasts/120, time.Second)
-	restartEvery := lasts / 6
-	nextRestart, crash := s.began.Add(restartEvery), false
+	const restarts = 6
+	restarted := 0
 	stop = f.run(server.ready(), false)
 	stopReaders := s.slowReaders(c, f)
 	for time.Since(s.began) < lasts {
 		time.Sleep(every)
-		s.take(server, f)
-		if time.Now().Before(nextRestart) {
+		s.take(server, c, f)
+		if restarted == restarts || time.Since(s.began) < time.Duration(1+restarted)*lasts/(2*restarts) {
 			continue
 		}
-		nextRestart = nextRestart.Add(restartEvery)
-		if crash = !crash; crash {
+		if restarted++; restarted%2 == 1 {
 			server.crash()
 		} else {
 			server.stops()
@@ -73,6 +75,7 @@ func TestSoak(t *testing.T) {
 		f.url.Store(&url)
 	}
 	stopReaders()
+	t.Logf("%.0f events/s in fact", float64(f.answered.Load())/time.Since(s.began).Seconds())
 	stop()
 	drained(t, dir)
 	server.stops()
@@ -83,39 +86,71 @@ func TestSoak(t *testing.T) {
 
 // sample is the server at one moment.
 type sample struct {
-	at                     time.Duration
-	answered               int64 // in all
-	rss, threads, files    int64 // KiB, and numbers
-	wal, file              int64 // bytes
-	half, ninetyNine, most time.Duration
+	at       time.Duration
+	answered int64 // in all
+	file     int64 // bytes more than in the beginning
+	values   [6]float64
+}
+
+// measures are what must stay flat. The bounds are wide: what grows without end passes
+// them in time, what only wavers doesn't.
+var measures = [len(sample{}.values)]struct {
+	name, column string
+	times, plus  float64
+}{
+	{"memory, KiB", "rss_kib", 1.5, 64 << 10},
+	{"goroutines", "goroutines", 1.5, 200},
+	{"open files", "open_files", 1.5, 64},
+	{"WAL, bytes", "wal_bytes", 1.5, 64 << 20},
+	{"median, µs", "p50_us", 3, 50e3},
+	{"99th percentile, µs", "p99_us", 3, 500e3},
 }
 
 type soak struct {
 	t       *testing.T
 	dir     string
 	began   time.Time
+	file    int64 // bytes, in the beginning
 	samples []sample
 }
 
-func (s *soak) take(server *process, f *fleet) {
-	p := f.percentiles(0.5, 0.99, 1)
-	one := sample{at: time.Since(s.began), answered: f.answered.Load(), half: p[0], ninetyNine: p[1], most: p[2]}
+func (s *soak) take(server *process, c *client, f *fleet) {
+	p := f.percentiles(0.5, 0.99)
 	proc := fmt.Sprintf("/proc/%d/", server.cmd.Process.Pid)
 	status, err := os.ReadFile(proc + "status")
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	one.rss, one.threads = number(string(status), "VmRSS:"), number(string(status), "Threads:")
-	if fds, err := os.ReadDir(proc + "fd"); err == nil {
-		one.files = int64(len(fds))
+	files, err := os.ReadDir(proc + "fd")
+	if err != nil {
+		s.t.Fatal(err)
 	}
-	one.wal, one.file = size(dbFile(s.dir)+"-wal"), size(dbFile(s.dir))
-	s.samples = append(s.samples, one)
+	resp, err := c.http.Get(server.admin() + "/metrics")
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	metrics, err := io.ReadAll(resp.Body)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.samples = append(s.samples, sample{
+		at: time.Since(s.began), answered: f.answered.Load(), file: size(dbFile(s.dir)) - s.file,
+		values: [...]float64{
+			number(s.t, string(status), "\nVmRSS:"), number(s.t, string(metrics), "\ngo_goroutines"), float64(len(files)),
+			float64(size(dbFile(s.dir) + "-wal")), float64(p[0].Microseconds()), float64(p[1].Microseconds()),
+		},
+	})
 }
 
-func number(status, field string) int64 {
-	_, rest, _ := strings.Cut(status, field)
-	n, _ := strconv.ParseInt(strings.Fields(rest + " 0")[0], 10, 64)
+// number is what stands behind name in a text.
+func number(t testing.TB, text, name string) float64 {
+	t.Helper()
+	_, rest, _ := strings.Cut(text, name)
+	n, err := strconv.ParseFloat(strings.Fields(rest + " none")[0], 64)
+	if err != nil {
+		t.Fatalf("%q: %v", name, err)
+	}
 	return n
 }
 
@@ -197,12 +232,15 @@ func (s *soak) write(path string) {
 		return
 	}
 	w := csv.NewWriter(out)
-	w.Write([]string{"seconds", "answered", "rss_kib", "threads", "open_files", "wal_bytes", "file_bytes", "p50_us", "p99_us", "max_us"})
+	header := []string{"seconds", "answered", "file_bytes"}
+	for _, m := range measures {
+		header = append(header, m.column)
+	}
+	w.Write(header)
 	for _, one := range s.samples {
-		var row []string
-		for _, n := range []int64{int64(one.at.Seconds()), one.answered, one.rss, one.threads, one.files, one.wal, one.file,
-			one.half.Microseconds(), one.ninetyNine.Microseconds(), one.most.Microseconds()} {
-			row = append(row, strconv.FormatInt(n, 10))
+		row := []string{fmt.Sprintf("%.0f", one.at.Seconds()), fmt.Sprint(one.answered), fmt.Sprint(one.file)}
+		for _, v := range one.values {
+			row = append(row, fmt.Sprintf("%.0f", v))
 		}
 		w.Write(row)
 	}
@@ -216,35 +254,44 @@ func (s *soak) write(path string) {
 	s.t.Logf("samples: %s", path)
 }
 
-// flat compares the second quarter of the time with the last one. The bounds are wide:
-// what grows without end passes them in time, what only wavers doesn't.
+// flat draws each measure and compares the second quarter of the last process with its
+// last one. (What a process piles up is gone with it, so its own time is what counts.)
 func (s *soak) flat() {
-	n := len(s.samples)
-	early, late := s.samples[n/4:n/2], s.samples[3*n/4:]
-	for _, c := range []struct {
-		name  string
-		of    func(sample) float64
-		times float64
-		plus  float64
-	}{
-		{"memory, KiB", func(one sample) float64 { return float64(one.rss) }, 1.5, 64 << 10},
-		{"threads", func(one sample) float64 { return float64(one.threads) }, 1.5, 16},
-		{"open files", func(one sample) float64 { return float64(one.files) }, 1.5, 64},
-		{"WAL, bytes", func(one sample) float64 { return float64(one.wal) }, 1.5, 64 << 20},
-		{"median, µs", func(one sample) float64 { return float64(one.half.Microseconds()) }, 3, 50e3},
-		{"99th percentile, µs", func(one sample) float64 { return float64(one.ninetyNine.Microseconds()) }, 3, 500e3},
-	} {
-		was, is := mean(early, c.of), mean(late, c.of)
-		s.t.Logf("%-20s %12.0f in the second quarter, %12.0f in the last", c.name, was, is)
-		if is > was*c.times+c.plus {
-			s.t.Errorf("%s: %.0f in the last quarter, %.0f in the second", c.name, is, was)
+	last := s.samples[len(s.samples)/2:]
+	n := len(last)
+	early, late := last[n/4:n/2], last[3*n/4:]
+	for i, m := range measures {
+		value := func(one sample) float64 { return one.values[i] }
+		was, is := mean(early, value), mean(late, value)
+		s.compare(m.name, was, is, value)
+		if is > was*m.times+m.plus {
+			s.t.Errorf("%s: %.0f early in the last process, %.0f late", m.name, was, is)
 		}
 	}
 	was, is := growth(early), growth(late)
-	s.t.Logf("%-20s %12.0f in the second quarter, %12.0f in the last", "file, bytes an event", was, is)
+	s.compare("file, bytes an event", was, is, func(one sample) float64 { return float64(one.file) / float64(max(one.answered, 1)) })
 	if is > 1.5*was+500 {
-		s.t.Errorf("the file grows by %.0f bytes an event, and by %.0f in the second quarter", is, was)
+		s.t.Errorf("the file grows by %.0f bytes an event late in the last process, and by %.0f early", is, was)
 	}
+}
+
+// compare logs both, and the whole time as a row of bars, each as high as its mean is
+// to the greatest.
+func (s *soak) compare(name string, was, is float64, value func(sample) float64) {
+	const columns = 60
+	var means []float64
+	for i := range columns {
+		if of := s.samples[i*len(s.samples)/columns : (i+1)*len(s.samples)/columns]; len(of) > 0 {
+			means = append(means, mean(of, value))
+		}
+	}
+	bars := []rune("▁▂▃▄▅▆▇█")
+	top := slices.Max(means)
+	var plot strings.Builder
+	for _, m := range means {
+		plot.WriteRune(bars[int(m/max(top, 1)*float64(len(bars)-1)+0.5)])
+	}
+	s.t.Logf("%-20s %12.0f early in the last process, %12.0f late; █ is %.0f: %s", name, was, is, top, plot.String())
 }
 
 func mean(of []sample, value func(sample) float64) (sum float64) {
