@@ -49,11 +49,11 @@ func Fail(w io.Writer, err error) int {
 
 // helpCommand names the command whose help says how it is used.
 func helpCommand(err *kong.ParseError) string {
-	command := ""
+	command := "inturn"
 	if err.Context != nil {
 		if node := err.Context.Selected(); node != nil {
-			command = " " + node.Name
+			command = node.FullPath()
 		}
 	}
-	return "see `inturn" + command + " --help`"
+	return "see `" + command + " --help`"
 }
