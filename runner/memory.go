@@ -146,7 +146,7 @@ func (r *Runner) look(l *lane) (db.Event, step) {
 	switch {
 	case r.stopping:
 		r.aside(l, left)
-	case l.paused:
+	case l.paused && (len(l.queue) > 0 || !l.hot || l.replaying): // else it is idle
 		r.forget(l)
 		l.waitsFor = ""
 		r.aside(l, paused)

@@ -27,6 +27,13 @@ func TestState(t *testing.T) {
 			}
 		}
 		state("nobody", Idle)
+		g.commit(event("paused", "0", "waits", 10))
+		g.settle()
+		g.tell(db.Change{ClientID: "paused", Paused: true})
+		state("paused", Running)
+		release <- struct{}{}
+		g.settle()
+		state("paused", Idle)
 		for _, id := range []string{"waits", "ignores", "fails", "ends"} {
 			g.commit(event(id, "0", id, 10))
 		}

@@ -112,6 +112,8 @@ func (a *api) accountState(account db.Account) string {
 	switch {
 	case account.Parked:
 		return "parked"
+	case state == "ready" && account.Pending == 0 && account.ReplayNext == 0:
+		return "idle" // paused, and skipped meanwhile: it waits for nothing
 	case state != "" && state != "idle":
 		return state
 	case account.Pending == 0:

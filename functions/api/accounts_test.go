@@ -77,6 +77,7 @@ func TestAccountState(t *testing.T) {
 		{db.Account{}, "", "idle"}, {db.Account{}, "idle", "idle"}, {db.Account{Pending: 1}, "idle", "ready"}, {db.Account{Pending: 1}, "", "ready"},
 		{db.Account{Pending: 1, NextAt: now.Add(time.Hour)}, "", "retrying"}, {db.Account{Pending: 1, NextAt: now.Add(-time.Hour)}, "", "ready"},
 		{db.Account{Pending: 1}, "stuck", "stuck"}, {db.Account{Pending: 1, Parked: true}, "ready", "parked"}, {db.Account{}, "running", "running"},
+		{db.Account{Paused: true}, "ready", "idle"}, {db.Account{ReplayNext: 1, ReplayTo: 2}, "ready", "ready"},
 	} {
 		a := &api{Options: Options{Now: func() time.Time { return now }}}
 		if c.process != "" {
