@@ -26,7 +26,7 @@ func upgrade(x *exchange, r *http.Request, idle func()) (*websocket.Conn, *strea
 	}
 	switch u.status {
 	case http.StatusForbidden:
-		return nil, nil, forbidden.because("a page of another origin may not connect: %s", cut(u.text, 300))
+		return nil, nil, crossOrigin.because("a page of another origin may not connect: %s", cut(u.text, 300))
 	case http.StatusUpgradeRequired:
 		return nil, nil, upgradeRequired.because("%s", cut(u.text, 300))
 	case http.StatusBadRequest:

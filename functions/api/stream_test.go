@@ -3,6 +3,7 @@ package api
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -369,17 +370,17 @@ func TestHandshakes(t *testing.T) {
 		name    string
 		target  string
 		headers []string
-		status  int
+		want    string
 	}{
-		{"no token", "/v1/stream", upgradeHeaders(), 401},
-		{"wrong token", "/v1/stream", upgradeHeaders("Authorization", "Bearer x"), 401},
-		{"wrong scope", "/v1/stream", upgradeHeaders("Authorization", "Bearer r"), 403},
-		{"no WebSocket", "/v1/stream", auth, 426},
-		{"another version", "/v1/stream", append([]string{"Connection", "Upgrade", "Upgrade", "websocket", "Sec-WebSocket-Version", "8", "Sec-WebSocket-Key", "AAAAAAAAAAAAAAAAAAAAAA=="}, auth...), 400},
-		{"no key", "/v1/stream", append([]string{"Connection", "Upgrade", "Upgrade", "websocket", "Sec-WebSocket-Version", "13"}, auth...), 400},
-		{"another origin", "/v1/stream", upgradeHeaders("Authorization", "Bearer w", "Origin", "https://evil.example"), 403},
-		{"an origin without a host", "/v1/stream", upgradeHeaders("Authorization", "Bearer w", "Origin", "null"), 403},
-		{"an on_error that is none", "/v1/stream?on_error=x", upgradeHeaders(auth...), 400},
+		{"no token", "/v1/stream", upgradeHeaders(), "401 unauthorized"},
+		{"wrong token", "/v1/stream", upgradeHeaders("Authorization", "Bearer x"), "401 unauthorized"},
+		{"wrong scope", "/v1/stream", upgradeHeaders("Authorization", "Bearer r"), "403 forbidden"},
+		{"no WebSocket", "/v1/stream", auth, "426 upgrade-required"},
+		{"another version", "/v1/stream", append([]string{"Connection", "Upgrade", "Upgrade", "websocket", "Sec-WebSocket-Version", "8", "Sec-WebSocket-Key", "AAAAAAAAAAAAAAAAAAAAAA=="}, auth...), "400 invalid-request"},
+		{"no key", "/v1/stream", append([]string{"Connection", "Upgrade", "Upgrade", "websocket", "Sec-WebSocket-Version", "13"}, auth...), "400 invalid-request"},
+		{"another origin", "/v1/stream", upgradeHeaders("Authorization", "Bearer w", "Origin", "https://evil.example"), "403 cross-origin"},
+		{"an origin without a host", "/v1/stream", upgradeHeaders("Authorization", "Bearer w", "Origin", "null"), "403 cross-origin"},
+		{"an on_error that is none", "/v1/stream?on_error=x", upgradeHeaders(auth...), "400 invalid-request"},
 	} {
 		r, _ := http.NewRequest("GET", "http://"+addr+tt.target, nil)
 		for i := 0; i < len(tt.headers); i += 2 {
@@ -390,8 +391,10 @@ func TestHandshakes(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if w.StatusCode != tt.status || w.Header.Get("Content-Type") != "application/problem+json" {
-			t.Errorf("%s: %s, %s", tt.name, w.Status, w.Header.Get("Content-Type"))
+		var p struct{ Type string }
+		err = json.NewDecoder(w.Body).Decode(&p)
+		if got := fmt.Sprint(w.StatusCode, " ", strings.TrimPrefix(p.Type, "urn:inturn:problem:")); err != nil || got != tt.want || w.Header.Get("Content-Type") != "application/problem+json" {
+			t.Errorf("%s: %s, %s, %v, want %s", tt.name, got, w.Header.Get("Content-Type"), err, tt.want)
 		}
 		w.Body.Close()
 	}
