@@ -11,7 +11,7 @@ import (
 )
 
 // anchors are the headings of docs/runbook.md that alert rules link to.
-var anchors = []string{"parked-accounts", "stuck-accounts", "oldest-pending", "dead-events", "refusals", "disk", "wal", "certificate", "down"}
+var anchors = []string{"parked-accounts", "stuck-accounts", "endpoint-down", "oldest-pending", "dead-events", "refusals", "disk", "wal", "certificate", "down"}
 
 // The run-book's commands are run from top to bottom on a server whose function
 // fails on demand, and print what stands there. A comment of its own brings about
@@ -34,12 +34,14 @@ func TestTheRunBookIsTrue(t *testing.T) {
 	for name, rows := range map[string]string{
 		"events.csv": "alice,1,charge,\"{\"\"cents\"\":450}\"\nalice,2,charge,\"{\"\"cents\"\":900}\"\n",
 		"more.csv":   "ben,1,charge,\"{\"\"cents\"\":100}\"\ncarl,1,charge,\"{\"\"cents\"\":100}\"\n",
+		"mail.csv":   "dora,1,mail,{}\n",
 	} {
 		if err := os.WriteFile(filepath.Join(b.dir, name), []byte("client_id,message_id,type,payload\n"+rows), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
-	b.server = start(t, file, b.dir, []string{"INTURN_LISTEN=127.0.0.1:0", "INTURN_ADMIN=127.0.0.1:0"})
+	b.server = start(t, file, b.dir, []string{"INTURN_LISTEN=127.0.0.1:0", "INTURN_ADMIN=127.0.0.1:0",
+		"INTURN_FUNCTION=mail=http://127.0.0.1:9"}) // where nothing listens
 	b.env = cleanEnv("PATH="+filepath.Dir(file)+string(filepath.ListSeparator)+os.Getenv("PATH"),
 		"INTURN_URL=https://localhost:"+port(b.server.listen), "INTURN_ADMIN="+b.server.admin)
 

@@ -190,7 +190,7 @@ func (s *serve) run(ctx context.Context, set *functions.Set, out, errOut io.Writ
 	if err != nil {
 		return fmt.Errorf("serve: %w", err)
 	}
-	numbers.Watch(metrics.Sources{Storage: store, Turns: turns, Streams: streams, CertificateEnd: certs.notAfter})
+	numbers.Watch(metrics.Sources{Storage: store, Turns: turns, Streams: streams, CertificateEnd: certs.notAfter, EndpointsDown: webhooks.Down})
 	bound := addresses{public: doors.public.Addr().String(), plain: doors.plainAddr(), admin: admin.Addr().String(), ca: certs.caFile}
 	var door *gate // nil: the process never sleeps
 	if s.ExitWhenIdle > 0 {

@@ -77,6 +77,7 @@ func TestScrape(t *testing.T) {
 		Storage: storage, Streams: api.NewStreams(0), Now: func() time.Time { return now },
 		Turns:          &fakeTurns{runner.Stats{Accounts: map[runner.State]int{runner.Parked: 2}, Pollers: 2, FreeTurn: 30, BlockedTurn: 101}},
 		CertificateEnd: func() time.Time { return now.Add(time.Hour) },
+		EndpointsDown:  func() map[string]bool { return map[string]bool{"order": true, "mail": false} },
 	})
 	m.Committed(3, true, time.Millisecond)
 	m.Committed(1, false, time.Millisecond)
@@ -98,7 +99,7 @@ func TestScrape(t *testing.T) {
 		`inturn_commit_group_operations_sum 4`, `inturn_commit_seconds_count 2`, `inturn_fsyncs_total 1`, `inturn_events_total{result="new"} 1`,
 		`inturn_refusals_total{reason="overloaded"} 1`, `inturn_dead_events_total{type="message"} 1`, `inturn_lag_seconds_bucket{le="2.5"} 1`,
 		`inturn_function_outcomes_total{outcome="done",type="message"} 1`, `inturn_function_seconds_sum{type="message"} 1`,
-		`inturn_build_info{version="v1"} 1`, `inturn_ready 1`,
+		`inturn_endpoint_down{type="order"} 1`, `inturn_endpoint_down{type="mail"} 0`, `inturn_build_info{version="v1"} 1`, `inturn_ready 1`,
 	} {
 		if !strings.Contains(got, want+"\n") {
 			t.Errorf("the page lacks %s", want)

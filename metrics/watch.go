@@ -35,7 +35,10 @@ type Sources struct {
 	// CertificateEnd says when the certificate that clients are shown ends; nil where
 	// TLS ends elsewhere.
 	CertificateEnd func() time.Time
-	Now            func() time.Time // nil: time.Now
+	// EndpointsDown says of each type that has a webhook endpoint whether that is down;
+	// nil where there are none.
+	EndpointsDown func() map[string]bool
+	Now           func() time.Time // nil: time.Now
 }
 
 // Watch adds gauges that ask the sources at each scrape. It is called once.
@@ -70,6 +73,7 @@ func (m *Metrics) Watch(s Sources) {
 		{&w.streams, "streams", "WebSocket connections and NDJSON requests.", nil},
 		{&w.held, "streams_held_bytes", "Bytes that streams have read and not yet answered.", nil},
 		{&w.conns, "http_connections", "Open connections that HTTP is spoken on.", nil},
+		{&w.down, "endpoint_down", "1 while the webhook endpoint of a type is down: its accounts wait and are tried one by one.", []string{"type"}},
 		{&w.certificate, "certificate_end_timestamp_seconds", "When the certificate ends that clients are shown.", nil},
 	} {
 		*d.to = prometheus.NewDesc(prometheus.BuildFQName(namespace, "", d.name), d.help, d.by, nil)
@@ -86,7 +90,7 @@ type watch struct {
 
 	pending, accounts, inFlight, pollers, busy, hot, freeAge, blockedAge *prometheus.Desc
 	queued, epoch, unclean, ready, full, file, wal, free, disk           *prometheus.Desc
-	streams, held, conns, certificate                                    *prometheus.Desc
+	streams, held, conns, down, certificate                              *prometheus.Desc
 }
 
 func (w *watch) Describe(ch chan<- *prometheus.Desc) {
@@ -140,6 +144,11 @@ func (w *watch) Collect(ch chan<- prometheus.Metric) {
 	gauge(w.streams, float64(open))
 	gauge(w.held, float64(held))
 	gauge(w.conns, w.connections())
+	if w.EndpointsDown != nil {
+		for typ, down := range w.EndpointsDown() {
+			gauge(w.down, truth(down), typ)
+		}
+	}
 	if w.CertificateEnd != nil {
 		gauge(w.certificate, float64(w.CertificateEnd().Unix()))
 	}

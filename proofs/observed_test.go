@@ -319,11 +319,12 @@ func TestObserved(t *testing.T) {
 	}
 	_, send := begin("well", t.TempDir())
 	down, _ := begin("down", t.TempDir())
-	_, sendBad := begin("bad", t.TempDir(), "--max-pending", "20", "--in-flight", "16")
+	_, sendBad := begin("bad", t.TempDir(), "--max-pending", "20", "--in-flight", "16",
+		"--function", "nobody=http://127.0.0.1:9")
 	cert, key := shortLived(t)
 	begin("certificate", t.TempDir(), "--tls", "files", "--cert", cert, "--key", key)
-	want := []string{"InturnDown down", "InturnOldestPending bad", "InturnParkedAccounts bad", "InturnStuckAccounts bad", "InturnDeadEvents bad",
-		"InturnRefusals bad", "InturnCertificate certificate"}
+	want := []string{"InturnDown down", "InturnOldestPending bad", "InturnParkedAccounts bad", "InturnStuckAccounts bad", "InturnEndpointDown bad",
+		"InturnDeadEvents bad", "InturnRefusals bad", "InturnCertificate certificate"}
 	cause := func() {}
 	if long() {
 		disk := smallDisk(t)
@@ -366,6 +367,7 @@ func TestObserved(t *testing.T) {
 	// The causes.
 	sendBad(event{client: "hangs", id: "1", typ: "hangs", payload: "{}"})
 	sendBad(event{client: "fails", id: "1", typ: "fails", payload: "{}"})
+	sendBad(event{client: "calls", id: "1", typ: "nobody", payload: "{}"})
 	sendBad(event{client: "rejects", id: "1", typ: "rejects", payload: "{}"})
 	for n := range 40 { // more than are taken, and longer than they may wait
 		sendBad(workEvent(fmt.Sprint("slow", n), 0, time.Minute))

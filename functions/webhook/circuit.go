@@ -66,6 +66,12 @@ func (c *circuit) admit(attempt int) time.Duration {
 	return 0
 }
 
+func (c *circuit) isOpen() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.open
+}
+
 // report takes what a call of clientID has found.
 func (c *circuit) report(a answer, clientID string) {
 	c.mu.Lock()

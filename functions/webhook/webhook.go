@@ -63,6 +63,7 @@ type Webhooks struct {
 	calls     atomic.Int64 // so far, for the fence
 	functions []functions.Function
 	endpoints map[string]*endpoint // by URL: types that share one share its circuit
+	types     map[string]*endpoint
 }
 
 // ErrNoSecret says that events would leave this machine unsigned.
@@ -71,7 +72,7 @@ var ErrNoSecret = errors.New("there is no secret to sign with")
 // New makes a function for each target. Beyond loopback a target without a secret is
 // refused: nobody could tell its events from anybody else's.
 func New(targets []Target, o Options) (*Webhooks, error) {
-	w := &Webhooks{o: o, endpoints: map[string]*endpoint{}}
+	w := &Webhooks{o: o, endpoints: map[string]*endpoint{}, types: map[string]*endpoint{}}
 	for _, t := range targets {
 		secrets := o.Secrets[t.Type]
 		if len(secrets) == 0 && !t.local {
@@ -87,6 +88,7 @@ func New(targets []Target, o Options) (*Webhooks, error) {
 			e.circuit = &circuit{log: o.Log.With("endpoint", t.origin())}
 			w.endpoints[t.url.String()] = e
 		}
+		w.types[t.Type] = e
 		w.functions = append(w.functions, functions.New(t.Type,
 			func(ctx context.Context, ev functions.Event, _ json.RawMessage) (functions.Effect, error) {
 				return w.work(ctx, ev, e, sign)
@@ -101,6 +103,16 @@ func New(targets []Target, o Options) (*Webhooks, error) {
 
 // Functions returns them.
 func (w *Webhooks) Functions() []functions.Function { return w.functions }
+
+// Down says of each type whether its endpoint is down: its accounts wait, and are tried
+// one by one.
+func (w *Webhooks) Down() map[string]bool {
+	down := make(map[string]bool, len(w.types))
+	for typ, e := range w.types {
+		down[typ] = e.circuit.isOpen()
+	}
+	return down
+}
 
 // Close closes the connections that are idle.
 func (w *Webhooks) Close() {

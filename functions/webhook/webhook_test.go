@@ -502,7 +502,13 @@ func TestToldToStop(t *testing.T) {
 func TestAnEndpointThatIsNotThere(t *testing.T) {
 	x := newFixture(t, Options{}, func(http.ResponseWriter, *http.Request) {})
 	x.srv.Close()
+	if x.hooks.Down()["t"] {
+		t.Error("it is down before anybody has called it")
+	}
 	_, err := x.do(tea)
+	if down, ok := x.hooks.Down()["t"]; !down || !ok {
+		t.Error("nobody is told that it is down")
+	}
 	if outcome(err) != "retry" || strings.Contains(err.Error(), "hidden") || !strings.Contains(err.Error(), "connection refused") {
 		t.Errorf("%v", err)
 	}
