@@ -19,9 +19,9 @@ import (
 	"inturn/runner"
 )
 
-// TestBadNeighbours prints what accounts that fail or hang cost the others, and what a
-// deep account costs shallow ones: the same load with and without them, by turns in one
-// run. It is for INTURN_LONG=1: figures of a busy machine mean nothing.
+// TestBadNeighbours prints what accounts that fail or hang cost the others: the same
+// load with and without them, by turns in one run. It is for INTURN_LONG=1: figures of
+// a busy machine mean nothing.
 func TestBadNeighbours(t *testing.T) {
 	if !long() {
 		t.Skip("it measures, and takes minutes: set INTURN_LONG=1")
@@ -57,38 +57,50 @@ func TestBadNeighbours(t *testing.T) {
 	}
 	t.Logf("throughput with bad accounts / without: %.3f (goal: 0.9 or more); p99: %.2f times (goal: 2 or less)",
 		medianTime(without).Seconds()/medianTime(with).Seconds(), float64(medianTime(with99))/float64(medianTime(without99)))
+}
 
-	var alone, beside []time.Duration
-	for round := range 6 {
-		shallow := h.events(fmt.Sprint("shallow", round, "-"), "0", 1000)
-		if round%2 == 1 {
-			deep := make([]db.Event, 100_000)
-			for i := range deep {
-				deep[i] = db.Event{ClientID: fmt.Sprint("deep", round), MessageID: fmt.Sprint(i), Type: "good", Payload: []byte(`{}`)}
+// TestDeepNeighbour prints what a deep account costs shallow ones, likewise.
+func TestDeepNeighbour(t *testing.T) {
+	if !long() {
+		t.Skip("it measures: set INTURN_LONG=1")
+	}
+	h := newHouse(t)
+	for _, typ := range []string{"good", "ahead"} {
+		deep := make([]db.Event, 100_000)
+		for i := range deep {
+			deep[i] = db.Event{ClientID: "deep-" + typ, MessageID: fmt.Sprint(i), Type: typ, Payload: []byte(`{}`)}
+		}
+		h.act(db.Act{Verb: db.Pause})
+		h.append(deep)
+		var alone, beside []time.Duration
+		for round := range 200 {
+			shallow := h.events(fmt.Sprint(typ, round, "-"), "0", 1000)
+			for i := range shallow {
+				shallow[i].Type = typ
 			}
-			h.act(db.Act{Verb: db.Pause})
-			h.append(deep)
+			// The deep account's events are always in the file; in half of the rounds they
+			// run, in an order in which no checkpoint keeps step.
+			verb, list := db.Pause, &alone
+			if round%4 == 1 || round%4 == 2 {
+				verb, list = db.Resume, &beside
+			}
+			h.act(db.Act{Verb: verb, ClientID: deep[0].ClientID})
 			h.append(shallow)
 			began := time.Now()
 			h.act(db.Act{Verb: db.Resume})
 			h.wait(shallow)
-			beside = append(beside, time.Since(began))
-			left, err := h.store.Account(context.Background(), deep[0].ClientID)
-			if err != nil {
-				t.Fatal(err)
-			}
-			t.Logf("1000 accounts with one event beside one with 100,000: %v; %d of the deep one's are left then", beside[len(beside)-1], left.Pending)
-			continue
+			*list = append(*list, time.Since(began))
+			h.act(db.Act{Verb: db.Pause})
 		}
-		h.act(db.Act{Verb: db.Pause})
-		h.append(shallow)
-		began := time.Now()
+		left, err := h.store.Account(context.Background(), deep[0].ClientID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		h.act(db.Act{Verb: db.Pause, ClientID: deep[0].ClientID})
 		h.act(db.Act{Verb: db.Resume})
-		h.wait(shallow)
-		alone = append(alone, time.Since(began))
-		t.Logf("1000 accounts with one event alone: %v", alone[len(alone)-1])
+		t.Logf("1000 accounts with one event of type %s: %v alone, %v beside one with 100,000, of which %d ran: %.2f times (medians of %d)",
+			typ, medianTime(alone), medianTime(beside), len(deep)-left.Pending, medianTime(beside).Seconds()/medianTime(alone).Seconds(), len(alone))
 	}
-	t.Logf("beside the deep account / alone: %.2f times", medianTime(beside).Seconds()/medianTime(alone).Seconds())
 }
 
 func medianTime(list []time.Duration) time.Duration {
@@ -118,7 +130,8 @@ func newHouse(t *testing.T) *house {
 				<-release // whatever its context says
 			}
 			return nil, errors.New("it fails for ever")
-		}, functions.WithPolicy(functions.Policy{Attempts: 1_000_000})))
+		}, functions.WithPolicy(functions.Policy{Attempts: 1_000_000})),
+		functions.New("ahead", func(context.Context, functions.Event, struct{}) (functions.Effect, error) { return nil, nil }, functions.Ahead()))
 	if err != nil {
 		t.Fatal(err)
 	}
