@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"inturn/db"
@@ -119,8 +120,15 @@ func leftByAKill(t testing.TB, r *recorder, path string) *book {
 		t.Fatal(err)
 	}
 	old.answered(ev.id, receipt.Seq)
+	adopt(t, r, path, filepath.Join(dir, "inturn.db"))
+	return old
+}
+
+// adopt puts the files of the open database from there, as a kill would leave them.
+func adopt(t testing.TB, r *recorder, path, from string) {
+	t.Helper()
 	for _, suffix := range []string{"", "-wal"} {
-		if err := copyFile(path+suffix, filepath.Join(dir, "inturn.db")+suffix); err != nil {
+		if err := copyFile(path+suffix, from+suffix); err != nil {
 			t.Fatal(err)
 		}
 		content, err := os.ReadFile(path + suffix)
@@ -129,7 +137,6 @@ func leftByAKill(t testing.TB, r *recorder, path string) *book {
 		}
 		r.disk.Adopt("inturn.db"+suffix, content)
 	}
-	return old
 }
 
 // opens tells which of both files a start finds after the cut.
@@ -163,4 +170,79 @@ func opens(t testing.TB, k cut, old, backed *book) (what string, err error) {
 		}
 	}
 	return "backup", nil
+}
+
+// TestPowerCompact cuts the power after every system call of a compaction of a file
+// whose newest events only the WAL has: what opens is the old file or the new one, whole,
+// and once Compact has returned it is the new one.
+func TestPowerCompact(t *testing.T) {
+	t.Parallel()
+	reportWrong(t, compacted(t, false))
+}
+
+// TestPowerCompactControl: a folder that was not synced must be found out.
+func TestPowerCompactControl(t *testing.T) {
+	t.Parallel()
+	mustLose(t, compacted(t, true))
+}
+
+func compacted(t testing.TB, deaf bool) (wrong []string) {
+	t.Helper()
+	needTool(t, "strace")
+	c, r := newCuts(t), newRecorder(t)
+	if r.deaf = deaf; deaf {
+		c.times = 16 // what is lost is chance
+	}
+	source := filepath.Join(t.TempDir(), "inturn.db")
+	known, all := scripted(t, source), scriptIDs()
+	d, err := openStore(t.Context(), source)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	for n := range 40 { // of which nothing but free pages is left
+		ev := newAppended("gone", n)
+		ev.Payload = []byte(`"` + strings.Repeat("x", 3000) + `"`)
+		if _, err := d.Append(t.Context(), ev.Event); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := d.Erase("gone", "a test", ""); err != nil {
+		t.Fatal(err)
+	}
+	newest := newAppended("a", 2*scriptEvents)
+	receipt, err := d.Append(t.Context(), newest.Event)
+	if err != nil {
+		t.Fatal(err)
+	}
+	known.answered(newest.id, receipt.Seq)
+	path := filepath.Join(r.root, "inturn.db")
+	adopt(t, r, path, source)
+
+	r.then = func(at string, _ bool) { c.at(at, r.known.copy(), r.disk.Cut) }
+	r.feed(traced(t, "compact", path))
+	after, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	was := map[string]int{}
+	for _, k := range c.list {
+		what := "old"
+		if int64(len(k.image["inturn.db"])) == after.Size() {
+			what = "new"
+		}
+		was[what]++
+		if len(k.known.seqs) > 0 && what != "new" {
+			wrong = append(wrong, k.at+": the compaction has returned, and the file is the old one")
+		}
+		k.known = known
+		for _, w := range k.judge(t, "inturn.db", append(all, newest)) {
+			wrong = append(wrong, fmt.Sprintf("%s: the %s file: %s", k.at, what, w))
+		}
+	}
+	t.Logf("%d steps; after the cut the file was: %v", r.steps, was)
+	if was["old"] == 0 || was["new"] == 0 {
+		t.Error("the power was not cut in each phase")
+	}
+	return wrong
 }

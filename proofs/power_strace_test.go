@@ -127,6 +127,11 @@ func TestPowerChild(t *testing.T) {
 			t.Fatal(err)
 		}
 		fmt.Println("answered copy/0 0")
+	case "compact":
+		if _, _, err := db.Compact(t.Context(), file, db.Copying{}); err != nil {
+			t.Fatal(err)
+		}
+		fmt.Println("answered copy/0 0")
 	case "resend":
 		d, err := openStore(t.Context(), file)
 		if err != nil {
