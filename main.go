@@ -38,6 +38,8 @@ var all = []functions.Function{
 	work.Function,
 }
 
+// schema is embedded here, where it can be reached, and handed to db: there is no copy.
+//
 //go:embed schema.sql
 var schema string
 

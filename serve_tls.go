@@ -82,7 +82,8 @@ func (f *tlsFlags) validate() error {
 	return nil
 }
 
-// forTheWorld reports whether clients come from elsewhere, whatever --listen says.
+// forTheWorld reports whether clients come from elsewhere, through a proxy or a
+// forwarded port, also where --listen says loopback.
 func (f *tlsFlags) forTheWorld() bool { return f.TLS == tlsACME || len(f.TrustedProxy) > 0 }
 
 // doors are the listeners for clients, with whatever proxies stand before them.

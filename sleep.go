@@ -137,7 +137,8 @@ func (v *visitor) Close() error {
 
 // untilIdle returns true once nobody was here and nothing was busy for that long,
 // with g shut, and false when stopping is closed. Work begins with a guest or while
-// something is busy, so looking now and then misses none.
+// something is busy, so looking now and then misses none. An account that waits for its
+// next attempt is busy, however long that is: nothing else would start it in time.
 func untilIdle(stopping <-chan struct{}, g *gate, after time.Duration, busy func() bool) bool {
 	look := time.NewTicker(min(max(after/20, time.Millisecond), 5*time.Second))
 	defer look.Stop()

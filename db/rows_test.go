@@ -20,7 +20,7 @@ const (
 	emptyAccount = "c 0 - 0 - -"
 )
 
-// TestTransitions is the table of operations in DESIGN.md, on rows.
+// TestTransitions is the table of operations in docs/design/storage.md, on rows.
 func TestTransitions(t *testing.T) {
 	wrong := errors.New("wrong")
 	retryAt := time.UnixMicro(5_000_000_000)

@@ -15,7 +15,7 @@ import (
 	"inturn/internal/faultvfs"
 )
 
-// faultTable is the table of DESIGN.md, "errors of the storage": what fails and
+// faultTable is the table of errors in docs/design/storage.md: what fails and
 // where, what whoever asked is told, and whether the process ends.
 var faultTable = []struct {
 	at    string // the step that meets the fault

@@ -2,8 +2,12 @@
 // knows certificates. There are three ways to come by one:
 //
 //	SelfSigned  a local CA, for a start without any authority
-//	OpenACME    an authority on the internet, such as Let's Encrypt
+//	OpenACME    an authority on the internet, such as Let's Encrypt: certmagic's part,
+//	            on the server's own listeners and without its package-wide defaults
 //	OpenPair    two files that somebody else looks after
+//
+// What is wrong with a certificate is a warning, and never makes the server unready:
+// taken out of service for it, it would only be away sooner.
 //
 // SelfSigned makes its CA once and keeps it in a folder; clients are given ca.pem.
 // The server's own certificate, the leaf, is signed by it, lives in memory only and

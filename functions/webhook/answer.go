@@ -77,7 +77,8 @@ func leastWait(attempts int) time.Duration {
 // bytes that are no UTF-8 become U+FFFD.
 //
 // What is longer than a result may be is an error, and so another attempt: a part of an
-// answer would be a result that nobody gave.
+// answer would be a result that nobody gave. The endpoint, which has done the event, is
+// asked again with the same id; in the end a person sees it.
 func decodeResult(body []byte) (json.RawMessage, error) {
 	if len(body) > functions.MaxResult {
 		return nil, fmt.Errorf("with more than the %d bytes of a result", functions.MaxResult)

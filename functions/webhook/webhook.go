@@ -22,7 +22,14 @@
 // An event can arrive more than once, with the same webhook-id. What guards the order
 // at the endpoint against calls that were given up (a time limit, a takeover by another
 // process) and arrive late is the fence: an endpoint that keeps the greatest one for each
-// account and does nothing for a smaller one is never overtaken.
+// account and does nothing for a smaller one is never overtaken. It is the owner's epoch
+// and a counter: the epoch grows by a commit, so no clock is in it. Turn and attempt would
+// not do, as attempts begin anew after a crash.
+//
+// The package enters through the door that is open to every function: work is one POST,
+// the effect is its answer. Of the engine it needs Park and Postpone; the latter is kept
+// in memory only, because ten thousand accounts may say it again and again while an
+// endpoint is down. AtOnce is by type, the circuit and the connections are by URL.
 package webhook
 
 import (
