@@ -63,7 +63,7 @@ type commands struct {
 	Generate cli.Generate `cmd:"" help:"Write client messages to a CSV file."`
 	Send     cli.Send     `cmd:"" help:"Send a file of events, over HTTP or a WebSocket."`
 	LoadTest cli.LoadTest `cmd:"" name:"loadtest" help:"Offer messages at a fixed rate, then verify by the API what became of them."`
-	Accounts cli.Accounts `cmd:"" help:"Look at accounts; pause, resume, retry, skip and replay them."`
+	Accounts cli.Accounts `cmd:"" help:"Look at accounts; pause, resume, retry, skip, replay and erase them."`
 	Dead     cli.Dead     `cmd:"" help:"Look at events that were set aside, and run them again."`
 	Types    cli.Types    `cmd:"" help:"List the types of events, and which are paused."`
 	Pause    cli.Pause    `cmd:"" help:"Begin no event of a type, or none at all, until it is resumed."`

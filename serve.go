@@ -87,6 +87,17 @@ type addresses struct {
 
 // Validate says what is wrong with the flags; kong calls it.
 func (s *serve) Validate() error {
+	for _, a := range []struct{ flag, addr string }{{"listen", s.Listen}, {"admin", s.Admin}, {"http-listen", s.HTTPListen}} {
+		if a.addr == "" && a.flag == "http-listen" {
+			continue
+		}
+		if err := checkAddress(a.flag, a.addr); err != nil {
+			return err
+		}
+	}
+	if s.DB == "" {
+		return errors.New("--db names no file")
+	}
 	for flag, n := range map[string]int{"in-flight": s.InFlight, "slice": s.Slice, "max-pending": s.MaxPending,
 		"max-account-pending": s.MaxAccountPending, "max-connections": s.MaxConnections, "max-event": int(s.MaxEvent),
 		"max-body": int(s.MaxBody), "max-batch": s.MaxBatch} {
@@ -120,6 +131,9 @@ func (s *serve) run(ctx context.Context, set *functions.Set, out, errOut io.Writ
 	log, level, flush := s.logger(errOut)
 	defer flush()
 	tokens, err := s.tokens()
+	if errors.Is(err, fs.ErrNotExist) {
+		return &cli.Hint{Err: fmt.Errorf("serve: %w", err), Hint: "make it: inturn token new NAME --token-file " + s.TokenFile}
+	}
 	if err != nil {
 		return fmt.Errorf("serve: %w", err)
 	}
@@ -371,7 +385,7 @@ func (s *serve) explain(err error) error {
 	err = fmt.Errorf("serve: %w", err)
 	switch {
 	case errors.Is(err, db.ErrCorrupt):
-		return &cli.Hint{Err: err, Hint: "keep a copy of the file and its -wal, then run `inturn check --db " + s.DB + "`, or restore a backup"}
+		return &cli.Hint{Err: err, Hint: "keep a copy of the file and its -wal, then run `inturn check --db " + s.DB + "`, or restore a backup; if it never was inturn's, name another with --db"}
 	case errors.Is(err, db.ErrFenced):
 		return &cli.Hint{Err: err, Hint: "another inturn has taken the file over; this one has written nothing since"}
 	case errors.Is(err, db.ErrRestoring):
@@ -381,18 +395,42 @@ func (s *serve) explain(err error) error {
 	case errors.Is(err, db.ErrNewer):
 		return &cli.Hint{Err: err, Hint: "run that newer version, or restore a backup from before it"}
 	}
+	if info, serr := os.Stat(s.DB); serr == nil && info.IsDir() {
+		return &cli.Hint{Err: err, Hint: "that is a folder: name a file, such as " + filepath.Join(s.DB, "inturn.db") + ", with --db or INTURN_DB"}
+	}
 	if _, ok := errors.AsType[*fs.PathError](err); ok {
 		return &cli.Hint{Err: err, Hint: "name a file in a folder that this user may write, with --db or INTURN_DB"}
 	}
 	return err
 }
 
-// explainListen says what to do about an address that is taken.
+// explainListen says what to do about an address that can't be had.
 func explainListen(flag string, err error) error {
-	if errors.Is(err, syscall.EADDRINUSE) {
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
 		return &cli.Hint{Err: err, Hint: "is another inturn running? choose another address with " + flag}
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		return &cli.Hint{Err: err, Hint: "this machine has no such address: name one of its own with " + flag}
+	case errors.Is(err, syscall.EACCES):
+		return &cli.Hint{Err: err, Hint: "ports below 1024 take a right (CAP_NET_BIND_SERVICE): choose another with " + flag + ", and forward to it"}
 	}
 	return err
+}
+
+// checkAddress says what is wrong with an address to listen on.
+func checkAddress(flag, addr string) error {
+	_, port, err := net.SplitHostPort(addr)
+	if err == nil {
+		_, err = net.LookupPort("tcp", port)
+	}
+	if err == nil {
+		return nil
+	}
+	why := "its port is none"
+	if e, ok := errors.AsType[*net.AddrError](err); ok {
+		why = e.Err
+	}
+	return &cli.Hint{Err: fmt.Errorf("--%s %.200q is no address: %s", flag, addr, why), Hint: "an address is a host and a port, such as 127.0.0.1:8443, or :8443 for all of this machine's"}
 }
 
 // logger writes to w. Its level can be changed while the process runs; flush writes

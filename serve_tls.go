@@ -54,6 +54,11 @@ func (f *tlsFlags) validate() error {
 			return &cli.Hint{Err: fmt.Errorf("--%s does nothing with --tls %s", flag, f.TLS), Hint: "say --tls " + c.mode + " too, or leave it out"}
 		}
 	}
+	for _, name := range f.Domain {
+		if err := localtls.CheckName(name); err != nil && f.TLS != tlsACME {
+			return err
+		}
+	}
 	if f.TLS == tlsACME {
 		if len(f.Domain) == 0 {
 			return &cli.Hint{Err: errors.New("--tls acme needs a --domain to ask a certificate for"), Hint: "give the name that clients use, such as --domain events.example.com; its DNS must lead here"}

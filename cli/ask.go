@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
-	"crypto/tls"
-	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -96,13 +94,7 @@ func (a *asker) explain(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
-		return &Hint{Err: err, Hint: "name the server's CA with --cacert or INTURN_CACERT (`inturn serve` writes ca.pem in the folder tls beside its database)"}
-	}
-	if _, ok := errors.AsType[x509.UnknownAuthorityError](err); ok {
-		return &Hint{Err: err, Hint: "name the server's CA with --cacert or INTURN_CACERT"}
-	}
-	return &Hint{Err: err, Hint: "is the server running, and is this its address? see --url and INTURN_URL"}
+	return unreached(err)
 }
 
 func (a *asker) refusal(resp *http.Response, body []byte) error {
@@ -115,13 +107,11 @@ func (a *asker) refusal(resp *http.Response, body []byte) error {
 	r := &refused{status: resp.StatusCode, text: resp.Status}
 	if jsonv2.Unmarshal(body, &p) == nil {
 		r.name, r.seq = strings.TrimPrefix(p.Type, "urn:inturn:problem:"), p.Seq
-		for _, more := range []string{p.Title, p.Detail} {
-			if more != "" {
-				r.text += ": " + more
-			}
-		}
+		r.text = says(resp, p.Title, p.Detail)
 	}
 	switch {
+	case isPlain(resp):
+		return errPlain
 	case resp.StatusCode == http.StatusUnauthorized:
 		return &Hint{Err: r, Hint: "give a token with --token or INTURN_TOKEN"}
 	case r.name == "forbidden":

@@ -68,7 +68,7 @@ type Restore struct {
 // Run returns once the restored file is in its place and on the disk.
 func (r Restore) Run(ctx context.Context, out IO, invariants []db.Invariant) error {
 	if err := existingFile(r.File); err != nil {
-		return fmt.Errorf("restore: %w", err)
+		return &Hint{Err: fmt.Errorf("restore: %w", err), Hint: "name the copy that `inturn backup` made, and with --db the database to make of it"}
 	}
 	kept, err := db.Restore(ctx, r.File, r.DB, copying(out.Err, invariants, r.Force))
 	if err != nil {

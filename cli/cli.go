@@ -32,7 +32,7 @@ func existingFile(path string) error {
 			Hint: "name the database with --db or INTURN_DB; `inturn serve` makes it",
 		}
 	case err != nil:
-		return err
+		return &Hint{Err: err, Hint: "the file and its folder must be readable for this user"}
 	case !info.Mode().IsRegular():
 		return &Hint{
 			Err:  fmt.Errorf("%s: is not a regular file", path),

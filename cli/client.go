@@ -16,7 +16,7 @@ import (
 
 // Client holds the flags by which a client command reaches a server.
 type Client struct {
-	URL      string `help:"Address of the server." default:"https://localhost:8443" env:"INTURN_URL" placeholder:"URL"`
+	URL      string `help:"Address of the server. Default: https://localhost:8443." default:"https://localhost:8443" env:"INTURN_URL" placeholder:"URL"`
 	CACert   string `name:"cacert" help:"Trust this CA (PEM file) and no other. Without it: the system's, and the local CA in data/tls/ca.pem if it is there." env:"INTURN_CACERT" placeholder:"FILE"`
 	Insecure bool   `help:"Don't verify the server's certificate." env:"INTURN_INSECURE"`
 	Token    string `help:"Token of the caller." env:"INTURN_TOKEN" placeholder:"TOKEN"`
@@ -108,6 +108,32 @@ func addCA(pool *x509.CertPool, file string) error {
 		}
 	}
 	return nil
+}
+
+// unreached adds to why there was no answer what a person can do about it.
+func unreached(err error) error {
+	if _, ok := errors.AsType[*Hint](err); ok {
+		return err
+	}
+	_, wrong := errors.AsType[*tls.CertificateVerificationError](err)
+	_, unknown := errors.AsType[x509.UnknownAuthorityError](err)
+	_, asking := errors.AsType[*url.Error](err)
+	_, dialling := errors.AsType[*net.OpError](err)
+	switch {
+	case wrong || unknown:
+		return &Hint{Err: err, Hint: "name the server's CA with --cacert or INTURN_CACERT (`inturn serve` writes ca.pem in the folder tls beside its database)"}
+	case asking || dialling:
+		return &Hint{Err: err, Hint: "is the server running, and is this its address? see --url and INTURN_URL"}
+	}
+	return err
+}
+
+// errPlain is the answer of a server of HTTPS to whoever speaks plain HTTP to it.
+var errPlain = &Hint{Err: errors.New("the server speaks HTTPS, and was asked without"), Hint: "say https:// or wss:// in --url"}
+
+// isPlain reports whether resp, which says no, is that answer (net/http's; ours are problems).
+func isPlain(resp *http.Response) bool {
+	return resp.StatusCode == http.StatusBadRequest && resp.TLS == nil && resp.Header.Get("Content-Type") == ""
 }
 
 // authorised adds the token to requests to one host. The transport is embedded so

@@ -210,13 +210,19 @@ func problem(resp *http.Response) error {
 	if err := drain(resp.Body); err != nil {
 		return fmt.Errorf("%s: %w", resp.Status, err)
 	}
+	return errors.New(says(resp, p.Title, p.Detail))
+}
+
+// says is a problem on one line. A title that is the status' own text stands there once.
+func says(resp *http.Response, title, detail string) string {
 	text := resp.Status
-	for _, more := range []string{p.Title, p.Detail} {
-		if more != "" {
-			text += ": " + more
-		}
+	if title != "" && !strings.EqualFold(title, http.StatusText(resp.StatusCode)) {
+		text += ": " + title
 	}
-	return errors.New(text)
+	if detail != "" {
+		text += ": " + detail
+	}
+	return text
 }
 
 // drain reads what is left of a short answer, so that its connection can be used

@@ -33,27 +33,37 @@ func Fail(w io.Writer, err error) int {
 		return 1
 	}
 	status, hint := 1, ""
+	// errors.Join puts its parts on lines of their own; a message is one line.
+	text := strings.ReplaceAll(err.Error(), "\n", "; ")
 	if usage, ok := errors.AsType[*kong.ParseError](err); ok {
-		status, hint = 2, helpCommand(usage)
+		status = 2
+		text, hint = explainUsage(usage, text)
 	}
 	if h, ok := errors.AsType[*Hint](err); ok {
 		hint = h.Hint
 	}
-	// errors.Join puts its parts on lines of their own; a message is one line.
-	fmt.Fprintln(w, "inturn: "+printable(strings.ReplaceAll(err.Error(), "\n", "; ")))
+	fmt.Fprintln(w, "inturn: "+printable(text))
 	if hint != "" {
 		fmt.Fprintln(w, "hint: "+hint)
 	}
 	return status
 }
 
-// helpCommand names the command whose help says how it is used.
-func helpCommand(err *kong.ParseError) string {
-	command := "inturn"
+// explainUsage puts the command in front of kong's text, which has it only where the
+// command itself has said what is wrong, and names the help that says how it is used.
+func explainUsage(err *kong.ParseError, text string) (what, hint string) {
+	text = strings.Replace(text, `expected string value but got "EOL" (<EOL>)`, "needs a value", 1)
+	path := ""
 	if err.Context != nil {
 		if node := err.Context.Selected(); node != nil {
-			command = node.FullPath()
+			path = node.Path()
 		}
 	}
-	return "see `" + command + " --help`"
+	if path == "" {
+		return text, "see `inturn --help`"
+	}
+	if !strings.HasPrefix(text, path+": ") {
+		text = path + ": " + text
+	}
+	return text, "see `inturn " + path + " --help`"
 }

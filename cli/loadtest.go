@@ -63,7 +63,7 @@ func (l LoadTest) Run(ctx context.Context, out IO) error {
 	lt, err := l.fire(ctx, p, progress)
 	progress.end()
 	if err != nil {
-		return fmt.Errorf("loadtest: %w", err)
+		return fmt.Errorf("loadtest: %w", unreached(err))
 	}
 	v := newVerifier(p, lt.answers)
 	progress = newMeter(out.Err, v.accepted)

@@ -38,7 +38,10 @@ func (q Query) Run(ctx context.Context, out IO) error {
 	}
 	handle, err := db.OpenReadOnly(ctx, q.DB)
 	if err != nil {
-		return queryError(ctx, err)
+		if ctx.Err() != nil { // the time was over
+			return context.Cause(ctx)
+		}
+		return &Hint{Err: fmt.Errorf("query: %w", err), Hint: "name inturn's own file with --db or INTURN_DB; it and its folder must be readable for this user"}
 	}
 	defer handle.Close()
 

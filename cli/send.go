@@ -81,7 +81,7 @@ func (s Send) Run(ctx context.Context, out IO) error {
 		err = t.err()
 	}
 	if err != nil {
-		return fmt.Errorf("send: %w", err)
+		return fmt.Errorf("send: %w", unreached(err))
 	}
 	return nil
 }

@@ -119,6 +119,8 @@ func (h *httpSender) try(ctx context.Context, client *http.Client, it item) (tim
 		return 0, nil
 	case resp.StatusCode == http.StatusTooManyRequests || resp.StatusCode >= 500:
 		return wait(resp.Header.Get("Retry-After")), &notTaken{problem(resp)}
+	case isPlain(resp):
+		return 0, errors.Join(errPlain, drain(resp.Body))
 	case resp.StatusCode == http.StatusUnauthorized:
 		return 0, problem(resp) // so would be all others
 	}

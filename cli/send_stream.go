@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"strings"
 	"sync"
 	"time"
@@ -108,8 +109,14 @@ func (s *streamSender) connect(ctx context.Context, client *http.Client) error {
 		if _, untrusted := errors.AsType[*tls.CertificateVerificationError](err); untrusted {
 			return &errStream{err}
 		}
+		if resp != nil && isPlain(resp) {
+			return &errStream{errPlain}
+		}
 		if resp != nil && resp.StatusCode >= 400 && resp.StatusCode < 500 && resp.StatusCode != http.StatusTooManyRequests {
 			return &errStream{problem(resp)}
+		}
+		if asked, ok := errors.AsType[*url.Error](err); ok {
+			err = asked // without the library's own words
 		}
 		return err
 	}

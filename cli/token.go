@@ -32,7 +32,7 @@ type Token struct {
 
 // TokenFile is the flag that names the file.
 type TokenFile struct {
-	TokenFile string `help:"The token file; new makes it." default:"data/tokens.json" env:"INTURN_TOKEN_FILE" placeholder:"FILE"`
+	TokenFile string `help:"The token file; new makes it. Default: data/tokens.json." default:"data/tokens.json" env:"INTURN_TOKEN_FILE" placeholder:"FILE"`
 }
 
 // TokenNew is `inturn token new`.

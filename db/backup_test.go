@@ -262,6 +262,19 @@ func TestRestore(t *testing.T) {
 	}
 	wantNames(t, filepath.Dir(fresh), "inturn.db", "inturn.db.lock")
 	open(t, options(t, fresh))
+	// Over a database that a process has: it says for whom it waits.
+	ctx, cancel := context.WithCancel(t.Context())
+	told := ""
+	waits := Copying{Force: true, Progress: func(stage string, _, _ int64) { told = stage; cancel() }}
+	if _, err := Restore(ctx, backup, fresh, waits); !errors.Is(err, context.Canceled) || !strings.Contains(told, ErrInUse.Error()) {
+		t.Errorf("over a database that is open: told %q, %v", told, err)
+	}
+	// From another program's.
+	foreign := filepath.Join(dir, "foreign.db")
+	run(t, raw(t, foreign), "CREATE TABLE theirs (x)")
+	if _, err := Restore(t.Context(), foreign, filepath.Join(dir, "never.db"), Copying{}); !errors.Is(err, ErrForeign) {
+		t.Errorf("from a database of another program: %v", err)
+	}
 }
 
 // A WAL that lies there without its database must not be taken for the restored one's.

@@ -63,12 +63,12 @@ func restore(ctx context.Context, backup, path string, o Copying) (kept string, 
 			return "", err
 		}
 	}
-	patience := lockPatience
-	if o.Force {
-		patience += beatDead
-	}
 	var lost atomic.Bool
-	l, err := seize(ctx, path, patience, func() { lost.Store(true) })
+	l, err := seize(ctx, path, lockPatience, func() { lost.Store(true) })
+	if o.Force && errors.Is(err, ErrInUse) {
+		o.tell(fmt.Sprintf("%v; waiting for %v, in case that it is stopped for good", err, beatDead), 0, 0)
+		l, err = seize(ctx, path, lockPatience+beatDead, func() { lost.Store(true) })
+	}
 	if err != nil {
 		return "", err
 	}
@@ -185,6 +185,13 @@ func epochOf(path string) (epoch int64, err error) {
 		return 0, err
 	}
 	defer func() { err = errors.Join(err, pool.Close()) }()
+	var app int
+	if err := pool.QueryRowContext(background, "PRAGMA application_id").Scan(&app); err != nil {
+		return 0, notOurs(err)
+	}
+	if app != applicationID {
+		return 0, ErrForeign
+	}
 	err = pool.QueryRowContext(background, "SELECT epoch FROM owner WHERE one = 1").Scan(&epoch)
 	return epoch, notOurs(err)
 }
