@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -328,12 +329,17 @@ func TestSendGivesUp(t *testing.T) {
 		}
 		unknown := sendTo(c, file, stream)
 		unknown.CACert = ""
-		if err := unknown.Run(t.Context(), out); err == nil || !strings.Contains(err.Error(), "certificate") {
+		if err := unknown.Run(t.Context(), out); !hinted(err, "--cacert") || !strings.Contains(err.Error(), "certificate") {
 			t.Errorf("stream=%t: said %v", stream, err)
+		}
+		plain := sendTo(c, file, stream)
+		plain.URL = strings.Replace(plain.URL, "s://", "://", 1)
+		if err := plain.Run(t.Context(), out); !errors.Is(err, errPlain) {
+			t.Errorf("stream=%t: said %v to a server of HTTPS that is asked without", stream, err)
 		}
 		gone := sendTo(c, file, stream)
 		gone.URL, gone.Patience = strings.Split(gone.URL, "://")[0]+"://127.0.0.1:1", time.Millisecond
-		if err := gone.Run(t.Context(), out); err == nil || !strings.Contains(err.Error(), "nothing was taken for") {
+		if err := gone.Run(t.Context(), out); !hinted(err, "is the server running") || !strings.Contains(err.Error(), "nothing was taken for") {
 			t.Errorf("stream=%t: said %v", stream, err)
 		}
 		ctx, cancel := context.WithCancel(t.Context())
@@ -343,6 +349,12 @@ func TestSendGivesUp(t *testing.T) {
 			t.Errorf("stream=%t: said %v", stream, err)
 		}
 	}
+}
+
+// hinted reports whether err comes with a hint that has text in it.
+func hinted(err error, text string) bool {
+	h, ok := errors.AsType[*Hint](err)
+	return ok && strings.Contains(h.Hint, text)
 }
 
 // notify calls then once something is written that has on in it.
