@@ -89,6 +89,9 @@ func TestTheEndpointOfTheREADME(t *testing.T) {
 	if a.status != 200 || !strings.Contains(a.body, `"state":"done"`) || !strings.Contains(a.body, `"result":`+said[2]) {
 		t.Errorf("%d %s", a.status, a.body)
 	}
+	if a := s.post(t, `{"client_id":"anna","message_id":"2","type":"greet","payload":{}}`, "-H", "Prefer: wait=60"); !strings.Contains(a.body, `"state":"dead"`) {
+		t.Errorf("without a name: %d %s", a.status, a.body)
+	}
 	// Who doesn't know the secret is told so.
 	forged := curl(t, "http://127.0.0.1:"+port, "-H", "webhook-id: x", "-H", "webhook-timestamp: 1", "-H", "webhook-signature: v1,AAAA", "-d", `{"data":{"name":"Anna"}}`)
 	if forged.status != 401 {
