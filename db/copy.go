@@ -147,11 +147,8 @@ const copyStep = 256
 // fill copies the database at from as it is at one moment, also while others write to
 // it, and returns the schema version it has.
 //
-// SQLite's backup functions copy pages as they are, inside one read transaction; on a
-// file of 300 MB that holds the transaction for about 1 s, where VACUUM INTO, which
-// builds every tree anew, takes 3 to 4 s. Meanwhile the writer of the file goes on, and
-// its WAL grows, as no checkpoint gets past a reader. Without the transaction every
-// commit would make the copy begin again.
+// SQLite's backup functions copy pages as they are, inside one read transaction. Why
+// that, and not VACUUM INTO or many short ones, is in docs/design/copies.md.
 func (p *part) fill(ctx context.Context, from string, o Copying) (version int, err error) {
 	pool, err := sql.Open("sqlite", fileDSN(from, map[string][]string{
 		"mode": {"ro"}, "_busy_timeout": {"5000"}, "_pragma": {"cache_size(-1024)", "trusted_schema(OFF)"},
