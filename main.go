@@ -98,12 +98,14 @@ func dropEmptySettings() {
 
 // execute is one call of the program; it returns the exit status.
 func execute(args []string, out, errOut io.Writer) int {
-	// `inturn help serve` is `inturn serve --help`.
+	// `inturn help serve` is `inturn serve --help`; `--version` is what others understand.
 	switch {
 	case len(args) == 0:
 		args = []string{"--help"}
 	case args[0] == "help":
 		args = append(args[1:len(args):len(args)], "--help")
+	case len(args) == 1 && args[0] == "--version":
+		args = []string{"version"}
 	}
 	status := -1
 	parser, err := kong.New(&commands{}, kong.Name("inturn"),

@@ -52,7 +52,8 @@ func Fail(w io.Writer, err error) int {
 // explainUsage puts the command in front of kong's text, which has it only where the
 // command itself has said what is wrong, and names the help that says how it is used.
 func explainUsage(err *kong.ParseError, text string) (what, hint string) {
-	text = strings.Replace(text, `expected string value but got "EOL" (<EOL>)`, "needs a value", 1)
+	// "" among the values of a flag stands for its absence.
+	text = strings.NewReplacer(`expected string value but got "EOL" (<EOL>)`, "needs a value", `,"" but got `, ` but got `).Replace(text)
 	path := ""
 	if err.Context != nil {
 		if node := err.Context.Selected(); node != nil {
