@@ -54,7 +54,7 @@ const firstRead = 64 << 10
 
 // readBody reads the whole body into buf: one event, of at most --max-event bytes,
 // or, if it begins as an array does, a batch of at most --max-body. One that says
-// that it is too large is not read at all.
+// that it is too large is refused unread.
 func (a *api) readBody(x *exchange, r *http.Request, buf *bytes.Buffer) error {
 	if r.ContentLength > max(a.MaxEvent, a.MaxBody) {
 		return bodyProblem(&http.MaxBytesError{Limit: a.MaxEvent})
@@ -74,6 +74,26 @@ func (a *api) readBody(x *exchange, r *http.Request, buf *bytes.Buffer) error {
 	}
 	if _, err := buf.ReadFrom(&x.body); err != nil {
 		return bodyProblem(err)
+	}
+	return nil
+}
+
+// maxUnwanted bounds what is read of a body after its refusal. It needs no memory.
+const maxUnwanted = 32 << 20
+
+// refuseBody answers a body that was not taken, and then reads what still comes of it: a
+// sender that listens only after its last byte would else see a connection that was
+// reset, and not why. HTTP/2 ends the stream and keeps the answer; who waits for 100
+// Continue sends nothing more.
+func (a *api) refuseBody(x *exchange, r *http.Request, err error) error {
+	rc := http.NewResponseController(x)
+	if r.ProtoMajor != 1 || r.Header.Get("Expect") != "" || rc.EnableFullDuplex() != nil {
+		return err
+	}
+	x.early = true
+	a.refuse(x, r, err)
+	if rc.Flush() == nil {
+		_, _ = io.CopyN(io.Discard, x.body.ReadCloser, maxUnwanted)
 	}
 	return nil
 }

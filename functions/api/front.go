@@ -17,6 +17,7 @@ type exchange struct {
 
 	routed  bool // an endpoint has it; before that only ServeMux's own answers can come
 	offers  bool // one event, which a problem refuses
+	early   bool // answered before the body has come
 	status  int  // answered, 0 for not yet
 	problem *problem
 
@@ -70,7 +71,7 @@ func (x *exchange) answer(status int, contentType []string, body []byte) {
 	h["Content-Type"] = contentType
 	h["Cache-Control"] = noStore
 	h["X-Content-Type-Options"] = noSniff
-	if len(body) > 2048 { // below, net/http counts by itself
+	if len(body) > 2048 || x.early { // below, net/http counts by itself, at the end
 		h["Content-Length"] = []string{strconv.Itoa(len(body))}
 	}
 	x.WriteHeader(status)

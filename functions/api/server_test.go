@@ -210,3 +210,43 @@ func TestErrorLog(t *testing.T) {
 		errorLog(nil).Print("nothing happens")
 	}
 }
+
+// A sender that listens only after its last byte hears why its body was refused, one
+// that listens first hears it before, and both may go on. What comes is more than the
+// kernel's buffers hold.
+func TestRefusedBodyIsReadAway(t *testing.T) {
+	addr := serve(t, Server(newAPI(t, Options{Store: &fakeStore{}}), nil, nil), 0)
+	body := strings.Repeat("x", 16<<20)
+	length := func(n int) string { return fmt.Sprintf("Content-Length: %d\r\n\r\n", n) }
+	for _, tt := range []struct{ name, before, after string }{
+		{"its length is known", length(len(body)) + body, ""},
+		{"in chunks", fmt.Sprintf("Transfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n", len(body), body), ""},
+		{"not sent yet", length(len(body)), body},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			c := dial(t, addr)
+			r := bufio.NewReader(c)
+			ask := func(sent string) string {
+				if _, err := io.WriteString(c, sent); err != nil {
+					t.Fatal(err)
+				}
+				w, err := http.ReadResponse(r, nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if _, err := io.Copy(io.Discard, w.Body); err != nil {
+					t.Fatal(err)
+				}
+				return fmt.Sprint(w.StatusCode, " ", w.Header.Get("Content-Type"))
+			}
+			const head = "POST /v1/events HTTP/1.1\r\nHost: localhost\r\n"
+			if got := ask(head + tt.before); got != "413 application/problem+json" {
+				t.Error(got)
+			}
+			good := small("a", tt.name)
+			if got := ask(tt.after + head + length(len(good)) + good); got != "202 application/json" {
+				t.Error(got)
+			}
+		})
+	}
+}
