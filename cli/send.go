@@ -96,7 +96,10 @@ func (s Send) forHTTP() (Client, error) {
 	if s, ok := strings.CutPrefix(base.Scheme, "ws"); ok {
 		base.Scheme = "http" + s
 	}
-	base.Path = strings.TrimSuffix(strings.TrimSuffix(base.Path, "/"), "/v1/stream")
+	base.Path = strings.TrimSuffix(base.Path, "/")
+	for _, way := range []string{"/v1/stream", "/v1/events"} { // the server's address is meant
+		base.Path = strings.TrimSuffix(base.Path, way)
+	}
 	c.URL = base.String()
 	_, err = c.HTTP()
 	return c, err
