@@ -172,6 +172,7 @@ func Admin(o Options) http.Handler {
 		routes.HandleFunc("GET /metrics", a.endpoint(a.metrics))
 	}
 	if o.Profiles {
+		routes.HandleFunc("GET /debug/pprof/{$}", a.endpoint(a.profiles))
 		routes.HandleFunc("GET /debug/pprof/{name}", a.endpoint(a.profiles))
 		if o.LogLevel != nil {
 			routes.HandleFunc("GET /loglevel", a.endpoint(a.logLevel))

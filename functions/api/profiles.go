@@ -14,14 +14,23 @@ const (
 )
 
 // profiles gives what `go tool pprof http://ADMIN/debug/pprof/NAME` asks for: profile
-// (of the CPU, over ?seconds=10) or one of runtime/pprof's (heap, goroutine, …).
+// (of the CPU, over ?seconds=10) or one of runtime/pprof's (heap, goroutine, …), and
+// without a NAME their list.
 // net/http/pprof would do more, and adds itself to a global handler.
 func (a *api) profiles(x *exchange, r *http.Request) error {
 	if _, err := a.authorize(x, r, scopeOperate); err != nil {
 		return err
 	}
 	name := r.PathValue("name")
-	if name == "profile" {
+	switch name {
+	case "":
+		list := "profile\n"
+		for _, p := range pprof.Profiles() {
+			list += p.Name() + "\n"
+		}
+		x.answer(http.StatusOK, []string{"text/plain; charset=utf-8"}, []byte(list))
+		return nil
+	case "profile":
 		return a.cpuProfile(x, r)
 	}
 	p := pprof.Lookup(name)

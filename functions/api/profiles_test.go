@@ -1,12 +1,20 @@
 package api
 
-import "testing"
+import (
+	"strings"
+	"testing"
+)
 
 func TestProfiles(t *testing.T) {
 	tokens, err := LoadTokens("", "secret")
 	if err != nil {
 		t.Fatal(err)
 	}
+	w := request(Admin(Options{Store: &fakeStore{}, Profiles: true}), "GET", "/debug/pprof/", "")
+	if w.Code != 200 || !strings.Contains(w.Body.String(), "\ngoroutine\n") {
+		t.Errorf("the list of profiles: %d %s", w.Code, w.Body)
+	}
+	wantProblem(t, request(Admin(Options{Store: &fakeStore{}, Tokens: tokens, Profiles: true}), "GET", "/debug/pprof/", ""), 401, "unauthorized")
 	const path = "/debug/pprof/goroutine?debug=1"
 	guarded := Admin(Options{Store: &fakeStore{}, Tokens: tokens, Profiles: true})
 	wantProblem(t, request(guarded, "GET", path, ""), 401, "unauthorized")
