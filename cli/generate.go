@@ -63,6 +63,10 @@ func (g Generate) write(ctx context.Context, w io.Writer) error {
 	if err := rows.Write([]string{"client_id", "message_id", "type", "payload"}); err != nil {
 		return err
 	}
+	kind := ""
+	if g.Type == "message" {
+		kind = "m"
+	}
 	sent := make([]int32, g.Clients) // messages of each client so far
 	for i := range g.Events {
 		if i%1000 == 0 && ctx.Err() != nil {
@@ -71,8 +75,8 @@ func (g Generate) write(ctx context.Context, w io.Writer) error {
 		client := next()
 		sent[client]++
 		n := int(sent[client])
-		// The seed is in the id, so that files of different seeds are different messages.
-		id := fmt.Sprintf("%d-%d", g.Seed, n)
+		// Files of different seeds or types are different messages, so their ids are.
+		id := fmt.Sprintf("%d-%s%d", g.Seed, kind, n)
 		if err := rows.Write([]string{clientID(client), id, g.Type, g.payload(client, n)}); err != nil {
 			return err
 		}

@@ -43,11 +43,12 @@ func TestGenerate(t *testing.T) {
 				n := map[string]int{}
 				for _, row := range rows {
 					n[row[0]]++
-					want := fmt.Sprintf(`{"ms":1000,"n":%d}`, n[row[0]])
+					id, want := fmt.Sprintf("7-%d", n[row[0]]), fmt.Sprintf(`{"ms":1000,"n":%d}`, n[row[0]])
 					if typ == "message" {
+						id = fmt.Sprintf("7-m%d", n[row[0]])
 						want = fmt.Sprintf(`{"phone":"+7%010d","text":"message %d"}`, number(t, row[0])/2, n[row[0]])
 					}
-					if row[1] != fmt.Sprintf("7-%d", n[row[0]]) || row[2] != typ || row[3] != want || !json.Valid([]byte(row[3])) {
+					if row[1] != id || row[2] != typ || row[3] != want || !json.Valid([]byte(row[3])) {
 						t.Fatalf("row %q, want payload %s", row, want)
 					}
 				}

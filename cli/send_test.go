@@ -236,6 +236,8 @@ func (k *taker) check(want map[string][]string) {
 func sendTo(c Client, file string, stream bool) Send {
 	if stream {
 		c.URL = "wss" + strings.TrimPrefix(c.URL, "https") + "/v1/stream"
+	} else {
+		c.URL += "/v1/events" // the server's address does as well
 	}
 	return Send{Client: c, File: file, Connections: 8, Patience: time.Minute, JSON: true}
 }
@@ -283,11 +285,11 @@ func TestSendRefused(t *testing.T) {
 			t.Run(fmt.Sprintf("stream=%t/continue=%t", stream, goOn), func(t *testing.T) {
 				t.Parallel()
 				server := newTaker(t)
-				server.refuse, server.cut = "7-3", true
+				server.refuse, server.cut = "7-m3", true
 				file, want := generatedFile(t, 200, 20)
 				notSent := 0
 				for client, ids := range want {
-					at := slices.Index(ids, "7-3")
+					at := slices.Index(ids, "7-m3")
 					switch {
 					case at < 0:
 					case goOn:
@@ -308,7 +310,7 @@ func TestSendRefused(t *testing.T) {
 				if (notSent > 0) != strings.Contains(written.String(), fmt.Sprintf("not sent   %d\n", notSent)) {
 					t.Errorf("%d are not to be sent:\n%s", notSent, written)
 				}
-				if !strings.Contains(told.String(), "7-3: refused: 400") || !strings.Contains(told.String(), "because") {
+				if !strings.Contains(told.String(), "7-m3: refused: 400") || !strings.Contains(told.String(), "because") {
 					t.Errorf("told %s", told)
 				}
 			})
