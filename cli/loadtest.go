@@ -58,6 +58,9 @@ func (l LoadTest) shots() int { return int(float64(l.Rate) * l.Duration.Seconds(
 // out of turn, if an answer was wrong, or if a request got none. A refusal for
 // overload is none of these: it is counted.
 func (l LoadTest) Run(ctx context.Context, out IO) error {
+	if err := l.mayVerify(ctx); err != nil {
+		return fmt.Errorf("loadtest: %w", err)
+	}
 	p := newPlan(l, rand.Text()[:10])
 	progress := newMeter(out.Err, len(p.shots))
 	lt, err := l.fire(ctx, p, progress)
@@ -83,4 +86,15 @@ func (l LoadTest) Run(ctx context.Context, out IO) error {
 		return err
 	}
 	return r.err(v.examples)
+}
+
+// mayVerify asks for what will be asked for in the end, so that a wrong address or token
+// is told before anything is offered.
+func (l LoadTest) mayVerify(ctx context.Context) error {
+	a, err := l.asker()
+	if err != nil {
+		return err
+	}
+	defer a.close()
+	return a.get(ctx, "/v1/events?limit=1", new(eventPage))
 }

@@ -260,6 +260,29 @@ func TestLoadTestFinds(t *testing.T) {
 	}
 }
 
+// A wrong address is told before anything is offered.
+func TestLoadTestBeginsWhereItCanVerify(t *testing.T) {
+	server := &chatServer{}
+	plain := testLoad(server.start(t))
+	plain.URL = strings.Replace(plain.URL, "https://", "http://", 1)
+	unknown := testLoad(server.start(t))
+	unknown.CACert = ""
+	gone := testLoad(server.start(t))
+	gone.URL = "https://127.0.0.1:1"
+	for _, c := range []struct {
+		l    LoadTest
+		hint string
+	}{{plain, "https://"}, {unknown, "--cacert"}, {gone, "is the server running"}} {
+		out, written, progress := newIO()
+		if err := c.l.Run(t.Context(), out); !hinted(err, c.hint) {
+			t.Errorf("said %v, want the hint %q", err, c.hint)
+		}
+		if written.Len() > 0 || progress.Len() > 0 {
+			t.Errorf("it has begun: %s%s", progress, written)
+		}
+	}
+}
+
 // What is refused for overload is counted and is no fault, also where a later
 // duplicate is then accepted as new.
 func TestLoadTestOverload(t *testing.T) {
