@@ -305,7 +305,9 @@ func TestLoadTestOpenLoop(t *testing.T) {
 	server := &chatServer{}
 	client := server.start(t)
 	stop := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		once.Do(func() { server.mu.Lock(); time.Sleep(pause); server.mu.Unlock() })
+		if r.Method == http.MethodPost {
+			once.Do(func() { server.mu.Lock(); time.Sleep(pause); server.mu.Unlock() })
+		}
 		server.ServeHTTP(w, r)
 	}))
 	stop.StartTLS()
