@@ -52,6 +52,16 @@ func rawAppend(b *testing.B, group int) {
 		b.Fatal(err)
 	}
 	defer rows.Close()
+	h, err := newHandle(conn)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer h.close()
+	hot, err := h.prepareHot()
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer hot.close()
 	exec := func(text string) {
 		if _, err := conn.ExecContext(ctx, text); err != nil {
 			b.Fatal(err)
@@ -72,9 +82,9 @@ func rawAppend(b *testing.B, group int) {
 		exec("BEGIN IMMEDIATE")
 		for range min(group, len(events)-i) {
 			ev, seq := &events[i], int64(i+1)
-			_, err := rows.InsertOutbox(ctx, q.InsertOutboxParams{Seq: seq, ClientID: ev.ClientID, MessageID: ev.MessageID,
+			_, err := hot.insertOutbox(q.InsertOutboxParams{Seq: seq, ClientID: ev.ClientID, MessageID: ev.MessageID,
 				Type: ev.Type, Payload: string(ev.Payload), ReceivedAt: seq, RequestID: ev.RequestID})
-			err = errors.Join(err, rows.InsertPending(ctx, q.InsertPendingParams{ClientID: ev.ClientID, Turn: seq, Seq: seq, Run: 1}))
+			err = errors.Join(err, hot.insertPending(q.InsertPendingParams{ClientID: ev.ClientID, Turn: seq, Seq: seq, Run: 1}))
 			if err != nil {
 				b.Fatal(err)
 			}

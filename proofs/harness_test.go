@@ -72,7 +72,8 @@ func needTool(t testing.TB, name string) string {
 	return ""
 }
 
-// built is the binary, made once a test process by the first test that wants it.
+// built is the binary, made once a test process by the first test that wants it: as it
+// ships, or with the race detector where the tests have it. A race ends it at once.
 var built struct {
 	once sync.Once
 	dir  string
@@ -87,8 +88,11 @@ func theBinary(t testing.TB) string {
 			return
 		}
 		build := exec.Command("go", "build", "-o", filepath.Join(built.dir, "inturn"), ".")
-		build.Dir = ".."
-		build.Env = append(os.Environ(), "CGO_ENABLED=0")
+		build.Dir, build.Env = "..", append(os.Environ(), "CGO_ENABLED=0")
+		if raced {
+			build.Args = slices.Insert(build.Args, 2, "-race")
+			build.Env = append(build.Env, "CGO_ENABLED=1")
+		}
 		if out, err := build.CombinedOutput(); err != nil {
 			built.err = fmt.Errorf("go build: %w\n%s", err, out)
 		}

@@ -2,4 +2,6 @@
 
 package proofs
 
+const raced = false
+
 const raceSparse = 1
