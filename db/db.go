@@ -61,6 +61,7 @@ type DB struct {
 	filer     *filer // nil until open has succeeded
 	erasures  []Erasure
 	erasing   erasing
+	erasers   sync.Map      // the clients that an Erase of this process is busy with
 	resumed   chan struct{} // closed when resume has ended; nil until open has succeeded
 	pace      pace
 	backlog   []Backlog

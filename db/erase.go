@@ -67,8 +67,8 @@ const Erasing Verb = "erase"
 // next Open goes on with it. Erasing what is not there is no error. Afterwards the
 // client_id is a new one: nothing is a repeat of anything before.
 //
-// Errors: the storage's, as of Settle; what was deleted by then stays deleted, and
-// Erase is to be called again.
+// Errors: ErrErasing, where somebody else erases the client now; the storage's, as of
+// Settle: what was deleted by then stays deleted, and Erase is to be called again.
 func (d *DB) Erase(clientID, who, reason string) (Erased, error) {
 	return d.erase(clientID, who, reason, nil)
 }
@@ -79,6 +79,11 @@ func (d *DB) erase(clientID, who, reason string, between func() error) (Erased, 
 	var stop context.CancelFunc
 	e.ctx, stop = context.WithCancel(background)
 	defer stop()
+	// Of two at once the first to end would let events in, and the other delete them.
+	if _, busy := d.erasers.LoadOrStore(clientID, true); busy {
+		return e.done, fmt.Errorf("erase: %w", ErrErasing)
+	}
+	defer d.erasers.Delete(clientID)
 	go func() {
 		select {
 		case <-d.committer.done:
@@ -448,7 +453,7 @@ func (d *DB) resume(unfinished []string) {
 		switch {
 		case err == nil:
 			d.log.Info("an erasure that was cut short has ended", "client", done.Client, "events", done.Events)
-		case !errors.Is(err, ErrClosed):
+		case !errors.Is(err, ErrClosed) && !errors.Is(err, ErrErasing):
 			d.log.Error("an erasure can't go on; it is tried again at the next start", "error", err.Error())
 		}
 	}

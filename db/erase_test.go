@@ -216,6 +216,35 @@ func TestEraseCutShort(t *testing.T) {
 	}
 }
 
+// Of two operators one is told that the other one does it. Would both, the first to end
+// would let new events in, and the other delete them.
+func TestEraseTwiceAtOnce(t *testing.T) {
+	d := open(t, eraseOptions(t, ":memory:"))
+	correspond(t, d, secret, secret, 20, 10)
+	steps := 0
+	if _, err := d.erase(secret, "one", "", func() error {
+		if steps++; !d.erasing.has(secret) {
+			return nil // that was the last one
+		}
+		if _, err := d.Erase(secret, "two", ""); !errors.Is(err, ErrErasing) {
+			t.Errorf("step %d: a second erasure: %v", steps, err)
+		}
+		if _, err := d.Append(t.Context(), event(secret, "new")); !errors.Is(err, ErrErasing) {
+			t.Errorf("step %d: an append: %v", steps, err)
+		}
+		return nil
+	}); err != nil || steps < 4 {
+		t.Errorf("%d steps, %v", steps, err)
+	}
+	ev := appendEvent(t, d, event(secret, "new"))
+	if _, err := d.Erase(secret, "two", ""); err != nil {
+		t.Error(err)
+	}
+	if _, err := d.Find(t.Context(), secret, ev.MessageID); !errors.Is(err, ErrNotFound) {
+		t.Errorf("after a second erasure: %v", err)
+	}
+}
+
 // An erasure whose declaration can't work is found out at the start.
 func TestErasuresArePrepared(t *testing.T) {
 	for _, bad := range []Erasure{{"nowhere", "SELECT 1"}, {"notes", "SELECT nothing FROM notes"}, {"notes", "DELETE FROM notes"}, {"notes", "SELECT id FROM notes; COMMIT"}} {
