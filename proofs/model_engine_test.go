@@ -43,13 +43,16 @@ func (w *world) open(path string) {
 	if err != nil {
 		panic(err)
 	}
-	e.store, err = db.Open(context.Background(), db.Options{Path: path, Schema: w.schema, Tables: set.Tables(), Check: set.Check})
+	e.store, err = db.Open(context.Background(), db.Options{Path: path, Schema: w.schema, Tables: set.Tables(), Erasures: set.Erasures(), Check: set.Check})
 	if err != nil {
 		panic(err)
 	}
 	r := runner.New(runner.Options{Store: e.store, Functions: set, HotBytes: w.plan.hotBytes, Slice: w.plan.slice, Pollers: w.plan.pollers})
 	e.runner = r
-	e.store.OnChange(r.Changed)
+	e.store.OnChange(func(changes []db.Change) {
+		e.crashAt(inErase)
+		r.Changed(changes)
+	})
 	e.store.OnAppend(func(evs []db.Event) {
 		e.crashAt(beforeAnswer)
 		r.Appended(evs)
@@ -140,7 +143,8 @@ const modelTables = `CREATE TABLE effects (
 func (e *engine) functions() []functions.Function {
 	policy := functions.WithPolicy(functions.Policy{Attempts: 40, First: time.Second, Top: 10 * time.Second, Timeout: time.Minute})
 	return []functions.Function{
-		functions.New("plain", e.work, policy, functions.Tables(1, modelTables)),
+		functions.New("plain", e.work, policy, functions.Tables(1, modelTables),
+			functions.Erase("effects", "SELECT n FROM effects WHERE client_id = :client_id")),
 		functions.New("slots", e.work, policy, functions.AtOnce(2)),
 		functions.New("ahead", e.ahead, policy, functions.Ahead()),
 		functions.New("audit", func(context.Context, functions.Event, struct{}) (functions.Effect, error) { return audit, nil }),

@@ -1,6 +1,7 @@
 package proofs
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -9,6 +10,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -51,8 +53,9 @@ var ways = []way{"error", "retry now", "retry later", "panic", "goexit", "effect
 type step struct {
 	do    string
 	sends []send        // of "send", at the same time for different clients
-	which int           // of "repeat" and "conflict": the event, modulo what was sent; of a crash: after so many
-	pause time.Duration // of "sleep"
+	which int           // of "repeat" and "conflict": the event, modulo what was sent; of "erase" the client; of a crash: after so many
+	pause time.Duration // of "sleep"; of "retain" the age
+	crash bool          // of "erase": in the middle
 	acts  []order       // of "operate", at the same time
 }
 
@@ -72,13 +75,16 @@ const (
 	beforeAnswer = "crash before the answer" // the commit is durable, and nobody knows
 )
 
+// longest is what an attempt takes at most.
+const longest = 2 * time.Second
+
 var clients = []string{"a", "b", "c", "d", "e", "f"}
 
 func drawPlan(t *rapid.T, file bool) plan {
 	scripts := rapid.Custom(func(t *rapid.T) script {
 		s := script{
 			Fate:  rapid.SampledFrom([]fate{done, done, done, done, done, done, dead, dead, parks}).Draw(t, "fate"),
-			Takes: rapid.SampledFrom([]int{0, 0, 0, 1, 2000}).Draw(t, "takes"),
+			Takes: rapid.SampledFrom([]int{0, 0, 0, 1, int(longest / time.Millisecond)}).Draw(t, "takes"),
 			Pad:   rapid.SampledFrom([]string{"", fmt.Sprintf("%03000d", 0)}).Draw(t, "pad"),
 		}
 		if rapid.IntRange(0, 2).Draw(t, "trouble") == 0 {
@@ -96,7 +102,7 @@ func drawPlan(t *rapid.T, file bool) plan {
 			script: scripts.Draw(t, "script"),
 		}
 	})
-	kinds := []string{"send", "send", "send", "send", "repeat", "conflict", "sleep", "sleep", "operate", "operate", "operate", "operate"}
+	kinds := []string{"send", "send", "send", "send", "repeat", "conflict", "sleep", "sleep", "operate", "operate", "operate", "operate", "retain", "retain", "erase"}
 	if file {
 		kinds = append(kinds, "restart", "crash now", inEffect, inEffect, beforeAnswer)
 	}
@@ -109,6 +115,11 @@ func drawPlan(t *rapid.T, file bool) plan {
 			s.acts = rapid.SliceOfN(orders, 2, 8).Draw(t, "acts")
 		case "repeat", "conflict":
 			s.which = rapid.IntRange(0, 1000).Draw(t, "which")
+		case "erase":
+			s.which = rapid.IntRange(0, len(clients)-1).Draw(t, "client")
+			s.crash = file && rapid.Bool().Draw(t, "crash")
+		case "retain":
+			s.pause = rapid.SampledFrom([]time.Duration{time.Millisecond, time.Second, 10 * time.Second}).Draw(t, "age")
 		case inEffect, beforeAnswer:
 			s.which = rapid.IntRange(0, 5).Draw(t, "after")
 		case "sleep":
@@ -161,6 +172,8 @@ type sent struct {
 	payload  []byte
 	seq      int64 // once it was answered
 	answered bool
+	unheard  bool // it was sent, and may be there
+	gone     bool // answered, and not in the file any more
 }
 
 // world runs a plan and knows what must come of it.
@@ -176,11 +189,13 @@ type world struct {
 	sent       []*sent
 	worked     map[string]bool // by client/message: a function was called for it
 	ops        operators
+	gone       gone
 	violations []string
 }
 
 func newWorld(t *testing.T, p plan, file bool) *world {
-	w := &world{plan: p, worked: map[string]bool{}, ops: operators{heard: map[int64]said{}}}
+	w := &world{plan: p, worked: map[string]bool{}, ops: operators{heard: map[int64]said{}},
+		gone: gone{keys: map[string]bool{}, emitted: map[string]bool{}, busy: map[string]time.Time{}}}
 	schema, err := os.ReadFile("../schema.sql")
 	if err != nil {
 		t.Fatal(err)
@@ -236,7 +251,7 @@ func (w *world) do(s step) {
 		w.sendAll(s.sends)
 	case "repeat":
 		if len(w.sent) > 0 {
-			w.append(w.sent[s.which%len(w.sent)])
+			w.again(w.sent[s.which%len(w.sent)])
 		}
 	case "conflict":
 		if len(w.sent) > 0 {
@@ -244,6 +259,10 @@ func (w *world) do(s step) {
 		}
 	case "operate":
 		w.operate(s.acts)
+	case "retain":
+		w.retain(s.pause)
+	case "erase":
+		w.erase(clients[s.which], s.crash)
 	case "sleep":
 		time.Sleep(s.pause)
 		synctest.Wait()
@@ -292,7 +311,8 @@ func (w *world) append(e *sent) bool {
 	g := w.engine
 	r, err := g.store.Append(context.Background(), db.Event{ClientID: e.client, MessageID: e.id, Type: e.typ, Payload: e.payload})
 	if g.isDead() {
-		return false // nobody heard it
+		e.unheard = true
+		return false
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -304,17 +324,20 @@ func (w *world) append(e *sent) bool {
 		bad("refused", "no error")
 	case e.answered && (r.Seq != e.seq || !r.Duplicate):
 		bad("the repeat's answer is another", e.seq)
-	case !e.answered && r.Duplicate && w.crashes == 0:
+	case !e.answered && r.Duplicate && !e.unheard:
 		bad("a new event is called a duplicate", false)
 	case (r.State == db.Done || r.State == db.Dead) != (r.Result != nil):
 		bad("state and result differ", "")
 	}
-	e.seq, e.answered = r.Seq, true
+	e.seq, e.answered, e.unheard = r.Seq, true, false
 	return true
 }
 
 // conflict sends e's identity with another payload.
 func (w *world) conflict(e *sent) {
+	if e.gone {
+		return // it would be a new event
+	}
 	g := w.engine
 	other := e.script
 	other.Pad += "other"
@@ -332,9 +355,7 @@ func (w *world) conflict(e *sent) {
 // not answered, in order.
 func (w *world) recoverIfCrashed() {
 	for w.engine.isDead() {
-		w.crashes++
-		w.engine.close()
-		w.open(w.engine.left)
+		w.reopen()
 		for _, e := range w.sent {
 			if e.answered {
 				continue
@@ -344,6 +365,12 @@ func (w *world) recoverIfCrashed() {
 			}
 		}
 	}
+}
+
+func (w *world) reopen() {
+	w.crashes++
+	w.engine.close()
+	w.open(w.engine.left)
 }
 
 func (w *world) nextPath() string {
@@ -358,7 +385,7 @@ func (w *world) nextPath() string {
 // trouble and takes no time has nothing pending (promises 5 and 7).
 func (w *world) nobodyIsHeldUp() {
 	for _, c := range clients {
-		quick := true
+		quick := !time.Now().Before(w.gone.busy[c]) // or its account waits for that one's end
 		evs := w.events(c)
 		for _, ev := range evs {
 			s := scriptOf(ev)
@@ -411,14 +438,15 @@ func scriptOf(ev db.Stored) (s script) {
 // judge compares the file with the model once everything has come to its end.
 func (w *world) judge() {
 	effects := w.effects()
-	runs := w.ranAll()
+	runs := slices.Concat(w.gone.runs, w.ranAll())
+	slices.SortFunc(runs, func(a, b ran) int { return cmp.Compare(a.settled, b.settled) })
 	w.judgeRuns(runs, effects, w.judgeAudit())
 	settled := map[string]string{} // the state of every run that was settled, by client/message
 	for _, r := range runs {
 		settled[r.key] += r.status + " "
 	}
 	found := map[string]db.Stored{}
-	emitted := map[string]bool{}
+	emitted := w.gone.emitted
 	for _, c := range clients {
 		blocked := false
 		for _, ev := range w.inTurn(c) {
@@ -439,8 +467,8 @@ func (w *world) judge() {
 				w.wrong("%s is %s, want %s", key, ev.State, s.Fate)
 			default:
 				least := len(s.Fails) + 1
-				if n := ev.Result.Attempts; n < least || n > least+w.crashes {
-					w.wrong("%s was settled by attempt %d, want %d (and at most %d for crashes)", key, n, least, w.crashes)
+				if n := ev.Result.Attempts; n < least || n > least+w.crashes+w.gone.resumed {
+					w.wrong("%s was settled by attempt %d, want %d (and at most %d for crashes)", key, n, least, w.crashes+w.gone.resumed)
 				}
 			}
 		}
@@ -449,7 +477,7 @@ func (w *world) judge() {
 		}
 	}
 	for key := range w.worked {
-		if _, ok := found[key]; !ok {
+		if _, ok := found[key]; !ok && !w.gone.keys[key] {
 			w.wrong("a function was called for %s, which is not there", key)
 		}
 	}
@@ -460,6 +488,10 @@ func (w *world) judge() {
 		switch {
 		case !e.answered:
 			w.wrong("%s was never answered", key)
+		case e.gone && ok:
+			w.wrong("%s is there again, and nobody sent it", key)
+		case e.gone:
+			continue
 		case !ok:
 			w.wrong("%s was answered and is lost", key)
 		case ev.Seq != e.seq || string(ev.Payload) != string(e.payload) || ev.Type != e.typ:
@@ -477,6 +509,9 @@ func (w *world) judge() {
 		delete(emitted, key)
 	}
 	for key := range emitted {
+		if w.gone.keys[key] {
+			continue
+		}
 		w.wrong("%s was emitted and is lost", key)
 	}
 }
