@@ -141,7 +141,7 @@ const modelTables = `CREATE TABLE effects (
 ) STRICT;`
 
 func (e *engine) functions() []functions.Function {
-	policy := functions.WithPolicy(functions.Policy{Attempts: 40, First: time.Second, Top: 10 * time.Second, Timeout: time.Minute})
+	policy := functions.WithPolicy(functions.Policy{Attempts: 40, First: time.Second, Top: 10 * time.Second, Timeout: limit})
 	return []functions.Function{
 		functions.New("plain", e.work, policy, functions.Tables(1, modelTables),
 			functions.Erase("effects", "SELECT n FROM effects WHERE client_id = :client_id")),
@@ -165,6 +165,14 @@ func (e *engine) work(ctx context.Context, ev functions.Event, s script) (functi
 		defer e.mu.Unlock()
 		e.inside[ev.ClientID] = false
 	}()
+	switch s.fails(ev.Attempt) {
+	case "hang":
+		<-ctx.Done()
+		return nil, ctx.Err()
+	case "ignore":
+		time.Sleep(ignored)
+		return nil, errPlanned
+	}
 	select {
 	case <-time.After(time.Duration(s.Takes) * time.Millisecond):
 	case <-ctx.Done():
@@ -183,10 +191,7 @@ func (e *engine) ahead(_ context.Context, ev functions.Event, s script) (functio
 			e.w.wrong("%s/%s began although it was paused", ev.ClientID, ev.MessageID)
 		}
 	}
-	fail := way("")
-	if ev.Attempt <= len(s.Fails) {
-		fail = s.Fails[ev.Attempt-1]
-	}
+	fail := s.fails(ev.Attempt)
 	switch fail {
 	case "":
 		switch s.Fate {
@@ -195,7 +200,7 @@ func (e *engine) ahead(_ context.Context, ev functions.Event, s script) (functio
 		case parks:
 			return nil, errPlanned
 		}
-	case "error":
+	case "error", "hang", "ignore": // what works ahead waits for nothing
 		return nil, errPlanned
 	case "retry now":
 		return nil, functions.Retry(0, errPlanned)

@@ -156,7 +156,7 @@ func (w *world) erase(client string, crash bool) {
 		}
 	}
 	w.took(erased, runs)
-	w.gone.busy[client] = time.Now().Add(longest)
+	w.gone.busy[client] = time.Now().Add(ignored)
 	// Its effects went with it, and so did its name in the audit.
 	w.gone.runs = slices.DeleteFunc(w.gone.runs, func(r ran) bool { return r.clientID == client })
 	for id, h := range w.ops.heard {

@@ -47,7 +47,7 @@ type script struct {
 // way is how one attempt fails.
 type way string
 
-var ways = []way{"error", "retry now", "retry later", "panic", "goexit", "effect error", "effect panic", "effect sql", "effect goexit"}
+var ways = []way{"error", "hang", "ignore", "retry now", "retry later", "panic", "goexit", "effect error", "effect panic", "effect sql", "effect goexit"}
 
 // step is one thing that a plan does.
 type step struct {
@@ -75,8 +75,18 @@ const (
 	beforeAnswer = "crash before the answer" // the commit is durable, and nobody knows
 )
 
-// longest is what an attempt takes at most.
-const longest = 2 * time.Second
+const (
+	limit   = time.Minute   // of an attempt
+	ignored = 3 * limit / 2 // what one takes that ignores its limit
+)
+
+// fails is how this attempt fails, "" if it doesn't.
+func (s script) fails(attempt int) way {
+	if attempt <= len(s.Fails) {
+		return s.Fails[attempt-1]
+	}
+	return ""
+}
 
 var clients = []string{"a", "b", "c", "d", "e", "f"}
 
@@ -84,7 +94,7 @@ func drawPlan(t *rapid.T, file bool) plan {
 	scripts := rapid.Custom(func(t *rapid.T) script {
 		s := script{
 			Fate:  rapid.SampledFrom([]fate{done, done, done, done, done, done, dead, dead, parks}).Draw(t, "fate"),
-			Takes: rapid.SampledFrom([]int{0, 0, 0, 1, int(longest / time.Millisecond)}).Draw(t, "takes"),
+			Takes: rapid.SampledFrom([]int{0, 0, 0, 1, 2000}).Draw(t, "takes"),
 			Pad:   rapid.SampledFrom([]string{"", fmt.Sprintf("%03000d", 0)}).Draw(t, "pad"),
 		}
 		if rapid.IntRange(0, 2).Draw(t, "trouble") == 0 {

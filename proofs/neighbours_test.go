@@ -37,10 +37,10 @@ func TestBadNeighbours(t *testing.T) {
 	h.act(db.Act{Verb: db.Pause, Type: "bad"})
 	var with, without []time.Duration
 	var with99, without99 []time.Duration
-	for round := range 6 {
-		// The bad ones fail, wait and hang in every second round.
+	for round := range 10 {
+		// The bad ones fail, wait and hang in half of the rounds.
 		verb := db.Pause
-		if round%2 == 1 {
+		if round%4 == 1 || round%4 == 2 {
 			verb = db.Resume
 		}
 		h.act(db.Act{Verb: verb, Type: "bad"})
