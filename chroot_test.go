@@ -29,6 +29,9 @@ func TestInAnImage(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("a root directory of its own needs root")
 	}
+	if raced {
+		t.Skip("a program with the race detector in it is not static")
+	}
 	root := t.TempDir()
 	image := dockerStages(readDeployment(t).docker)[1]
 	var uid, gid uint32

@@ -59,7 +59,7 @@ func TestAnswersToEveryForm(t *testing.T) {
 
 		{name: "a stream that is none", path: "/v1/stream", status: 426, problem: "upgrade-required"},
 		{name: "a stream from a page of somebody else's", path: "/v1/stream", args: []string{"--http1.1", "-H", "Connection: Upgrade", "-H", "Upgrade: websocket",
-			"-H", "Sec-WebSocket-Version: 13", "-H", "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==", "-H", "Origin: https://evil.example"}, status: 403, problem: "forbidden"},
+			"-H", "Sec-WebSocket-Version: 13", "-H", "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==", "-H", "Origin: https://evil.example"}, status: 403, problem: "cross-origin"},
 	} {
 		r.run(t, s)
 	}

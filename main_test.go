@@ -53,11 +53,12 @@ func needTool(t *testing.T, name string) {
 	t.Skipf("%s is not installed", name)
 }
 
-// elsewhere skips, by name, what the race detector doesn't see: another process.
+// elsewhere skips, by name, what drives another process: with the race detector in it
+// that takes many times as long. INTURN_LONG=1 wants it.
 func elsewhere(t *testing.T) {
 	t.Helper()
 	if raced && os.Getenv("INTURN_LONG") == "" {
-		t.Skip("it drives another process, which the race detector doesn't see: set INTURN_LONG=1, or run it without -race")
+		t.Skip("it drives another process, whose binary would have to be built with the race detector and is slow then: set INTURN_LONG=1, or run it without -race")
 	}
 }
 
@@ -67,7 +68,8 @@ var builtIn struct {
 	dirs []string
 }
 
-// binary returns the path of the real program, as it ships: built once, with CGO off.
+// binary returns the path of the real program: as it ships, with CGO off, or with the
+// race detector where the tests have it. It is built once.
 var binary = sync.OnceValues(func() (string, error) { return build() })
 
 // build makes the program in a new folder, where it is called inturn.
@@ -80,8 +82,12 @@ func build(flags ...string) (string, error) {
 	builtIn.dirs = append(builtIn.dirs, dir)
 	builtIn.Unlock()
 	file := filepath.Join(dir, "inturn")
+	cgo := "0"
+	if raced {
+		flags, cgo = append(flags, "-race"), "1"
+	}
 	cmd := exec.Command("go", append(append([]string{"build"}, flags...), "-o", file, ".")...)
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED="+cgo)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("go build: %w\n%s", err, out)
 	}
@@ -101,7 +107,7 @@ func program(t *testing.T) string {
 // cleanEnv is the environment without settings of an inturn or a proxy of this
 // machine, and with more settings.
 func cleanEnv(more ...string) []string {
-	var env []string
+	env := []string{"GORACE=halt_on_error=1"} // where the race detector is in it
 	for _, e := range os.Environ() {
 		name, _, _ := strings.Cut(e, "=")
 		if !strings.HasPrefix(name, "INTURN_") && !strings.HasSuffix(strings.ToLower(name), "_proxy") {

@@ -161,7 +161,7 @@ func startWith(t testing.TB, env []string, dir string, flags ...string) *process
 
 // environment is ours without the settings of an inturn of this machine.
 func environment() []string {
-	var env []string
+	env := []string{"GORACE=halt_on_error=1"} // also of one that is killed later
 	for _, e := range os.Environ() {
 		if !strings.HasPrefix(e, "INTURN_") {
 			env = append(env, e)
