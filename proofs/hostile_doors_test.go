@@ -254,10 +254,6 @@ func TestEveryDoorIsGuarded(t *testing.T) {
 		if d.signed {
 			foreign = 401
 		}
-		crossProblem := "cross-origin"
-		if d.websocket {
-			crossProblem = "forbidden"
-		}
 		for _, row := range []struct {
 			name    string
 			visit   visit
@@ -282,7 +278,7 @@ func TestEveryDoorIsGuarded(t *testing.T) {
 			{"a foreign name", bad(func(v *visit) { v.host = "evil.example" }), 421, "unknown-host"},
 			{"a foreign name with a port", bad(func(v *visit) { v.host = "evil.example:8443" }), 421, "unknown-host"},
 			{"a foreign name and no token", bad(func(v *visit) { v.host, v.token, v.secret = "localhost.evil.example", "", "" }), 421, "unknown-host"},
-			{"another site's page", bad(func(v *visit) { v.origin = evil }), abroad, crossProblem},
+			{"another site's page", bad(func(v *visit) { v.origin = evil }), abroad, "cross-origin"},
 			{"its own name", good, atHome, ""},
 		} {
 			status, said, header := d.knock(t, c, url, row.visit)
