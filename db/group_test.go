@@ -116,8 +116,17 @@ func badEffects() []bad {
 			}
 			return nil, tx.Emit(event("bad", "one more"))
 		}},
+		{name: "its own error with a code of its own", is: status(522), effect: func(tx *Tx) (any, error) {
+			return nil, errors.Join(exec(tx, "INSERT INTO notes (text) VALUES ('bad')"), status(522))
+		}},
 	}
 }
+
+// status is an error of another world than SQLite's, where 522 is one of the disk's.
+type status int
+
+func (s status) Error() string { return fmt.Sprintf("the other side answers %d", s) }
+func (s status) Code() int     { return int(s) }
 
 type panics struct{}
 

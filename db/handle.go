@@ -7,6 +7,7 @@ import (
 	"reflect"
 
 	"modernc.org/libc"
+	"modernc.org/sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
 )
 
@@ -69,13 +70,13 @@ func (h *handle) interrupt() {
 }
 
 // code returns the extended result code of SQLite's error, the driver's or ours, 0 if
-// it is none.
+// it is none. (A function's own error may have a Code that means something else.)
 func code(err error) int {
-	if e, ok := errors.AsType[interface {
-		error
-		Code() int
-	}](err); ok {
+	if e, ok := errors.AsType[*sqlite.Error](err); ok {
 		return e.Code()
+	}
+	if e, ok := errors.AsType[*resultError](err); ok {
+		return e.code
 	}
 	return 0
 }

@@ -145,7 +145,6 @@ type resultError struct {
 }
 
 func (e *resultError) Error() string { return e.text }
-func (e *resultError) Code() int     { return e.code }
 
 // failure makes an error of an extended result code, in the driver's words.
 func (h *handle) failure(rc int32) error {
