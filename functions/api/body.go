@@ -85,12 +85,19 @@ const maxUnwanted = 32 << 20
 // sender that listens only after its last byte would else see a connection that was
 // reset, and not why. HTTP/2 ends the stream and keeps the answer; who waits for 100
 // Continue sends nothing more.
-func (a *api) refuseBody(x *exchange, r *http.Request, err error) error {
+//
+// What came of it, in buf, is let go of first. The connection ends: where the body is
+// broken, or too slow or too long, what follows would be taken for the next request.
+func (a *api) refuseBody(x *exchange, r *http.Request, buf *bytes.Buffer, err error) error {
 	rc := http.NewResponseController(x)
-	if r.ProtoMajor != 1 || r.Header.Get("Expect") != "" || rc.EnableFullDuplex() != nil {
+	waits := r.Header.Get("Expect") != "" && x.body.taken == 0
+	if r.ProtoMajor != 1 || waits || rc.EnableFullDuplex() != nil {
 		return err
 	}
+	*buf = bytes.Buffer{}
+	x.body.release()
 	x.early = true
+	x.Header().Set("Connection", "close")
 	a.refuse(x, r, err)
 	if rc.Flush() == nil {
 		_, _ = io.CopyN(io.Discard, x.body.ReadCloser, maxUnwanted)

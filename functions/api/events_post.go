@@ -31,7 +31,7 @@ func (a *api) postEvents(x *exchange, r *http.Request) error {
 	e := newEnvelope()
 	defer e.free()
 	if err := a.readBody(x, r, &e.body); err != nil {
-		return a.refuseBody(x, r, err)
+		return a.refuseBody(x, r, &e.body, err)
 	}
 	switch {
 	case form == cloudBatchForm, form == plainForm && isArray(e.body.Bytes()):

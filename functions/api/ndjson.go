@@ -72,7 +72,7 @@ func (a *api) postLines(x *exchange, r *http.Request, who *token) error {
 		<-read
 	}()
 
-	out := lineWriter{x: x, rc: rc}
+	out := lineWriter{x: x, rc: rc, body: body, old: r.ProtoMajor == 1}
 	n := 0
 	for g := new(group); in.take(g); {
 		// A token that was taken back is good for no further line.
@@ -227,6 +227,13 @@ func (b *patientBody) end() {
 	_ = b.rc.SetReadDeadline(time.Time{})
 }
 
+// whole reports whether the body was read to its end.
+func (b *patientBody) whole() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.ended
+}
+
 // cut ends the Read that waits and all that follow.
 func (b *patientBody) cut() {
 	b.mu.Lock()
@@ -239,10 +246,16 @@ func (b *patientBody) cut() {
 
 // lineWriter writes answers in chunks. The header goes out with the first one: a
 // client that asked whether to continue (Expect) is answered by reading.
+//
+// With HTTP/1 the connection ends with a body that was not read to its end when the
+// first answer goes out: it may break off, and what follows would be taken for the next
+// request.
 type lineWriter struct {
-	x   *exchange
-	rc  *http.ResponseController
-	buf []byte
+	x    *exchange
+	rc   *http.ResponseController
+	body *patientBody
+	old  bool // HTTP/1
+	buf  []byte
 }
 
 var linesType = []string{typeLines}
@@ -253,6 +266,9 @@ func (w *lineWriter) begin() {
 	}
 	h := w.x.Header()
 	h["Content-Type"], h["Cache-Control"], h["X-Content-Type-Options"] = linesType, noStore, noSniff
+	if w.old && !w.body.whole() {
+		h.Set("Connection", "close")
+	}
 	w.x.WriteHeader(http.StatusOK)
 }
 

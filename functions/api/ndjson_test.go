@@ -136,6 +136,40 @@ func (d *deadlines) SetReadDeadline(t time.Time) error {
 	return nil
 }
 
+// A connection goes on behind lines that have ended. Behind those that broke off it ends:
+// what follows is no request.
+func TestLinesThatBreakOffEndTheConnection(t *testing.T) {
+	addr := serve(t, Server(newAPI(t, Options{Streams: NewStreams(0)}), nil, nil), 0)
+	line := small("a", "1") + "\n"
+	chunk := fmt.Sprintf("Transfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n", len(line), line)
+	for _, tt := range []struct {
+		name, sent string
+		last       string
+		goesOn     bool
+	}{
+		{"their length is known", fmt.Sprintf("Content-Length: %d\r\n\r\n%s", len(line), line), `"status":202`, true},
+		{"in chunks", chunk + "0\r\n\r\n", `"status":202`, true},
+		{"a chunk that is none", chunk + "zz\r\n", "invalid-request", false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			c := dial(t, addr)
+			io.WriteString(c, "POST /v1/events HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-ndjson\r\n"+tt.sent)
+			r := bufio.NewReader(c)
+			w, err := http.ReadResponse(r, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if said, err := io.ReadAll(w.Body); err != nil || !strings.Contains(string(said), tt.last) {
+				t.Errorf("%v, %s", err, said)
+			}
+			io.WriteString(c, "GET /v1/events HTTP/1.1\r\nHost: localhost\r\n\r\n") // it may be closed by now
+			if _, err := http.ReadResponse(r, nil); (err == nil) != tt.goesOn {
+				t.Errorf("the next request: %v", err)
+			}
+		})
+	}
+}
+
 // Once a body was read to its end net/http reads the connection, for the requests that
 // follow: a deadline that passes would cancel the context of each of them.
 func TestLinesLeaveNoDeadlineBehind(t *testing.T) {
