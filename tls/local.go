@@ -173,8 +173,6 @@ func (l *Local) addName(name string) error {
 	return nil
 }
 
-// checkHost takes what clients match: RFC 5280, section 4.2.1.6 and RFC 9525,
-// section 6.3, with _ added because host names of containers have it.
 // CheckName says what is wrong with a name for a certificate: a host's, or an address.
 func CheckName(name string) error {
 	if ip, err := netip.ParseAddr(name); err == nil && ip.Zone() == "" {
@@ -186,6 +184,8 @@ func CheckName(name string) error {
 	return nil
 }
 
+// checkHost takes what clients match: RFC 5280, section 4.2.1.6 and RFC 9525,
+// section 6.3, with _ added because host names of containers have it.
 func checkHost(name string) error {
 	const want = "must be a host name in ASCII (xn--… for others) or an IP address, without scheme, port or final dot"
 	if len(name) > 253 {
