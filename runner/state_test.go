@@ -34,6 +34,15 @@ func TestState(t *testing.T) {
 		release <- struct{}{}
 		g.settle()
 		state("paused", Idle)
+		g.commit(event("paused", "1", "waits", 10))
+		g.settle()
+		state("paused", Ready)
+		g.tell(db.Change{ClientID: "paused"})
+		g.settle()
+		state("paused", Running)
+		release <- struct{}{}
+		g.settle()
+		state("paused", Idle)
 		for _, id := range []string{"waits", "ignores", "fails", "ends"} {
 			g.commit(event(id, "0", id, 10))
 		}
