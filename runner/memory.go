@@ -146,7 +146,10 @@ func (r *Runner) look(l *lane) (db.Event, step) {
 	switch {
 	case r.stopping:
 		r.aside(l, left)
-	case l.paused && (len(l.queue) > 0 || !l.hot || l.replaying): // else it is idle
+	case len(l.queue) == 0 && l.hot && !l.replaying: // idle, whatever is paused
+		r.gone(l)
+		r.aside(l, left)
+	case l.paused:
 		r.forget(l)
 		l.waitsFor = ""
 		r.aside(l, paused)
@@ -157,7 +160,7 @@ func (r *Runner) look(l *lane) (db.Event, step) {
 		return db.Event{}, read
 	case l.replaying && (len(l.queue) == 0 || l.queue[0].Turn > 0):
 		return db.Event{}, unroll
-	case len(l.queue) > 0:
+	default:
 		head := l.queue[0]
 		wait, is := r.types[head.Type]
 		if !is {
@@ -168,9 +171,6 @@ func (r *Runner) look(l *lane) (db.Event, step) {
 		r.forget(l)
 		l.waitsFor = head.Type
 		r.aside(l, paused)
-	default:
-		r.gone(l)
-		r.aside(l, left)
 	}
 	return db.Event{}, over
 }

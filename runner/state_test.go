@@ -40,9 +40,11 @@ func TestState(t *testing.T) {
 		g.tell(db.Change{ClientID: "paused"})
 		g.settle()
 		state("paused", Running)
+		g.tell(db.Change{Paused: true}) // everything
 		release <- struct{}{}
 		g.settle()
 		state("paused", Idle)
+		g.tell(db.Change{})
 		for _, id := range []string{"waits", "ignores", "fails", "ends"} {
 			g.commit(event(id, "0", id, 10))
 		}
