@@ -2,7 +2,7 @@
 // run, the sides taking turns, and writes what it found as Markdown, JSON and SVG.
 // NOTES.md says how, and what the figures are good for.
 //
-//	go run ./bench --peers DIR           everything, about 18 minutes
+//	go run ./bench --peers DIR           everything, 13 minutes or more
 //	go run ./bench --peers DIR --goals   the table of goals, about 10 minutes
 //	go run ./bench --brief --only http   what a change does, in a minute
 //	go run ./bench --quick               a smoke run of everything; its figures mean nothing
