@@ -175,11 +175,11 @@ func (d *DB) open(ctx context.Context, o Options) error {
 		d.erasing.add(clientID)
 	}
 	d.backlog = slices.DeleteFunc(d.backlog, func(b Backlog) bool { return d.erasing.has(b.ClientID) })
-	filed, err := w.q.Filed(background)
+	f, err := newFiler(ctx, d, w.nextSeq)
 	if err != nil {
-		return hintCorrupt(fmt.Errorf("read owner: %w", err))
+		return hintCorrupt(err)
 	}
-	d.filer = newFiler(d, filed, w.nextSeq)
+	d.filer, w.filed = f, f.filed
 	go d.filer.run()
 	go d.committer.run()
 	d.resumed = make(chan struct{})
@@ -206,7 +206,7 @@ func (d *DB) connect(dsn string, o Options) (*writer, error) {
 		conn: conn, log: o.Log, check: o.Check, observer: o.Observer,
 		limits:      limits{pending: o.MaxPending, accountPending: o.MaxAccountPending},
 		mirror:      mirror{backlog: map[string]int{}, resting: map[string]rest{}, known: map[string]struct{}{}},
-		effectStmts: map[string]*sql.Stmt{}, rare: map[string]*sql.Stmt{}, erasing: &d.erasing,
+		effectStmts: map[string]*sql.Stmt{}, rare: map[string]*sql.Stmt{}, erasing: &d.erasing, gone: map[int64]struct{}{},
 		effects:     newEffectLoop(),
 		effectTimer: time.NewTimer(time.Hour),
 	}
@@ -327,7 +327,7 @@ func (d *DB) committed(published []Event, settled []int64) {
 		(*fn)(published)
 	}
 	d.stand()
-	d.filer.appended(d.committer.w.nextSeq)
+	d.filer.appended(published, d.committer.w.nextSeq)
 	d.pace.note(time.Now(), d.committer.w.total, len(settled))
 	d.waiters.settled(settled)
 }

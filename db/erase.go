@@ -363,6 +363,7 @@ func (w *writer) deleteEvent(clientID string, seq int64) error {
 	if err := w.exec("DELETE FROM outbox WHERE seq = ? AND client_id = ?", seq, clientID); err != nil {
 		return fmt.Errorf("delete from outbox: %w", err)
 	}
+	w.deleted(seq)
 	return nil
 }
 

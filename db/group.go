@@ -74,6 +74,8 @@ type writer struct {
 	effectStmts map[string]*sql.Stmt
 	rare        map[string]*sql.Stmt // of housekeeping, by their text
 	erasing     *erasing
+	filed       int64              // history has every event up to this seq
+	gone        map[int64]struct{} // events beyond it that were or may have been deleted
 	effects     *effectLoop
 	effectTimer *time.Timer
 

@@ -1,6 +1,7 @@
 package db
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -66,8 +67,8 @@ func TestHistory(t *testing.T) {
 			}
 			waitFiled(t, d)
 			check()
-			if d.filer.filed.Load() < 100 {
-				t.Errorf("filed up to %d", d.filer.filed.Load())
+			if d.filer.filedUpTo() < 100 {
+				t.Errorf("filed up to %d", d.filer.filedUpTo())
 			}
 			got := rows(t, d, "SELECT group_concat(seq) FROM (SELECT seq FROM account_events WHERE client_id = 'client1' ORDER BY seq)")
 			if want := seqs["client1"]; len(got) != 1 || got[0] != join(want) {
@@ -76,11 +77,11 @@ func TestHistory(t *testing.T) {
 			if path == ":memory:" {
 				return
 			}
-			filed := d.filer.filed.Load()
+			filed := d.filer.filedUpTo()
 			d.Close()
 			wantSound(t, path)
 			d = smallBatches(t, path)
-			if now := d.filer.filed.Load(); now != filed {
+			if now := d.filer.filedUpTo(); now != filed {
 				t.Errorf("filed up to %d, %d after a restart", filed, now)
 			}
 			check()
@@ -98,26 +99,53 @@ func join(seqs []int64) (s string) {
 	return s
 }
 
-// Events that are deleted while they wait to be filed leave nothing behind.
+// Events that are deleted while they wait to be filed leave nothing behind, and one
+// whose deletion was undone is filed.
 func TestHistoryOfDeletedEvents(t *testing.T) {
 	d := open(t, options(t, ":memory:"))
 	var last Event
 	for i := range 9 {
 		last = appendEvent(t, d, event("c", fmt.Sprint(i)))
 	}
-	rows1, err := d.filer.unfiled()
-	if err != nil || len(rows1) != 9 {
-		t.Fatalf("%v, %v", rows1, err)
+	waiting := slices.Clone(d.filer.unfiled)
+	for _, broken := range []error{errors.New("too bad"), nil} {
+		op := &eraseOp{caller: newCaller(), fn: func(w *writer) error {
+			for _, seq := range []int64{2, 5, 6} {
+				if broken != nil && seq != 2 {
+					return broken
+				}
+				if broken == nil && seq == 2 {
+					continue
+				}
+				if err := w.exec("DELETE FROM pending WHERE client_id = 'c' AND turn = ?", seq); err != nil {
+					return err
+				}
+				if err := w.deleteEvent("c", seq); err != nil {
+					return err
+				}
+			}
+			return nil
+		}}
+		if err := d.committer.submit(op); err != nil {
+			t.Fatal(err)
+		}
+		if <-op.done; !errors.Is(op.err, broken) {
+			t.Fatalf("%v, want %v", op.err, broken)
+		}
 	}
-	d.guard.Lock()
-	run(t, d.committer.w.conn, "DELETE FROM outbox WHERE seq > 4")
-	d.guard.Unlock()
-	op := &fileOp{rows: rows1, upTo: last.Seq, caller: newCaller()}
-	if err := d.committer.submit(op); err != nil {
-		t.Fatal(err)
+	if len(waiting) != 9 || len(d.committer.w.gone) != 3 {
+		t.Fatalf("%v wait, %v may be gone", waiting, d.committer.w.gone)
 	}
-	<-op.done
-	wantRows(t, d, "SELECT group_concat(seq) FROM history", "1,2,3,4")
+	for _, op := range []*fileOp{{rows: waiting, caller: newCaller()}, {filer: d.filer, upTo: last.Seq, caller: newCaller()}} {
+		if err := d.filer.submit(op); err != nil {
+			t.Fatal(err)
+		}
+	}
+	wantRows(t, d, "SELECT group_concat(seq) FROM history", "1,2,3,4,7,8,9")
+	wantRows(t, d, "SELECT filed FROM owner", "9")
+	if n := len(d.committer.w.gone) + len(d.filer.unfiled); n != 0 {
+		t.Errorf("%d are remembered", n)
+	}
 }
 
 // Filing goes on beside appends from many, and ends with the database.

@@ -75,9 +75,10 @@ func TestQueries(t *testing.T) {
 	}
 	unfiled, err := x.Unfiled(ctx, q.UnfiledParams{Filed: 20, Page: 1})
 	same(unfiled, err, []q.UnfiledRow{{Seq: 21, ClientID: "c"}})
-	ok(x.FileEvent(ctx, 21))
-	ok(x.FileEvent(ctx, 21))
-	ok(x.FileEvent(ctx, 22)) // is not there
+	ok(x.FileEvent(ctx, q.FileEventParams{ClientID: "c", Seq: 21}))
+	ok(x.FileEvent(ctx, q.FileEventParams{ClientID: "c", Seq: 21}))
+	ok(x.FileEventIfKept(ctx, 21))
+	ok(x.FileEventIfKept(ctx, 22)) // is not there
 	want("SELECT * FROM history", "[c 21]")
 	identity, err := x.Identity(ctx, q.IdentityParams{ClientID: "c", MessageID: "m"})
 	same(identity, err, q.IdentityRow{Seq: 21, Type: "t", Payload: "p"})
@@ -166,4 +167,4 @@ func TestQueries(t *testing.T) {
 	}
 }
 
-const queriesTested = 46
+const queriesTested = 47

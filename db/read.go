@@ -85,7 +85,7 @@ func (d *DB) Events(ctx context.Context, f Filter) ([]Stored, error) {
 		return d.list(ctx, "outbox o", "", f)
 	}
 	// What is filed never changes, so the two need not be one snapshot.
-	filed := d.filer.filed.Load()
+	filed := d.filer.filedUpTo()
 	var list []Stored
 	if f.After < filed {
 		var err error

@@ -203,7 +203,7 @@ func (s *hot) insertResult(p q.InsertResultParams) error {
 	return err
 }
 
-func (s *hot) fileEvent(seq int64) error {
-	_, err := s.history.exec(intValue(seq))
+func (s *hot) fileEvent(p q.FileEventParams) error {
+	_, err := s.history.exec(textValue(p.ClientID), intValue(p.Seq))
 	return err
 }

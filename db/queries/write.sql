@@ -34,7 +34,10 @@ VALUES (sqlc.arg(client_id), sqlc.arg(turn), sqlc.arg(seq), sqlc.arg(run));
 INSERT INTO accounts (client_id) VALUES (sqlc.arg(client_id)) ON CONFLICT (client_id) DO NOTHING;
 
 -- name: FileEvent :exec
--- From outbox, because the event may have been deleted since it was read.
+INSERT INTO history (client_id, seq) VALUES (sqlc.arg(client_id), sqlc.arg(seq)) ON CONFLICT (client_id, seq) DO NOTHING;
+
+-- name: FileEventIfKept :exec
+-- For an event that may have been deleted since it was appended.
 INSERT INTO history (client_id, seq)
 SELECT o.client_id, o.seq FROM outbox o WHERE o.seq = sqlc.arg(seq)
 ON CONFLICT (client_id, seq) DO NOTHING;

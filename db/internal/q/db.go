@@ -60,6 +60,9 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.fileEventStmt, err = db.PrepareContext(ctx, FileEvent); err != nil {
 		return nil, fmt.Errorf("error preparing query FileEvent: %w", err)
 	}
+	if q.fileEventIfKeptStmt, err = db.PrepareContext(ctx, FileEventIfKept); err != nil {
+		return nil, fmt.Errorf("error preparing query FileEventIfKept: %w", err)
+	}
 	if q.filedStmt, err = db.PrepareContext(ctx, Filed); err != nil {
 		return nil, fmt.Errorf("error preparing query Filed: %w", err)
 	}
@@ -225,6 +228,11 @@ func (q *Queries) Close() error {
 	if q.fileEventStmt != nil {
 		if cerr := q.fileEventStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing fileEventStmt: %w", cerr)
+		}
+	}
+	if q.fileEventIfKeptStmt != nil {
+		if cerr := q.fileEventIfKeptStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing fileEventIfKeptStmt: %w", cerr)
 		}
 	}
 	if q.filedStmt != nil {
@@ -448,6 +456,7 @@ type Queries struct {
 	epochStmt            *sql.Stmt
 	eventOfStmt          *sql.Stmt
 	fileEventStmt        *sql.Stmt
+	fileEventIfKeptStmt  *sql.Stmt
 	filedStmt            *sql.Stmt
 	findStmt             *sql.Stmt
 	headStmt             *sql.Stmt
@@ -500,6 +509,7 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		epochStmt:            q.epochStmt,
 		eventOfStmt:          q.eventOfStmt,
 		fileEventStmt:        q.fileEventStmt,
+		fileEventIfKeptStmt:  q.fileEventIfKeptStmt,
 		filedStmt:            q.filedStmt,
 		findStmt:             q.findStmt,
 		headStmt:             q.headStmt,

@@ -63,14 +63,28 @@ func (q *Queries) Epoch(ctx context.Context) (int64, error) {
 }
 
 const FileEvent = `-- name: FileEvent :exec
+INSERT INTO history (client_id, seq) VALUES (?1, ?2) ON CONFLICT (client_id, seq) DO NOTHING
+`
+
+type FileEventParams struct {
+	ClientID string
+	Seq      int64
+}
+
+func (q *Queries) FileEvent(ctx context.Context, arg FileEventParams) error {
+	_, err := q.exec(ctx, q.fileEventStmt, FileEvent, arg.ClientID, arg.Seq)
+	return err
+}
+
+const FileEventIfKept = `-- name: FileEventIfKept :exec
 INSERT INTO history (client_id, seq)
 SELECT o.client_id, o.seq FROM outbox o WHERE o.seq = ?1
 ON CONFLICT (client_id, seq) DO NOTHING
 `
 
-// From outbox, because the event may have been deleted since it was read.
-func (q *Queries) FileEvent(ctx context.Context, seq int64) error {
-	_, err := q.exec(ctx, q.fileEventStmt, FileEvent, seq)
+// For an event that may have been deleted since it was appended.
+func (q *Queries) FileEventIfKept(ctx context.Context, seq int64) error {
+	_, err := q.exec(ctx, q.fileEventIfKeptStmt, FileEventIfKept, seq)
 	return err
 }
 
