@@ -214,6 +214,11 @@ func (d *DB) connect(dsn string, o Options) (*writer, error) {
 	if w.handle, err = newHandle(conn); err != nil {
 		return nil, errors.Join(err, w.close())
 	}
+	if d.path != "" { // in memory readers are on the same connection
+		if err := w.handle.alone(); err != nil {
+			return nil, errors.Join(err, w.close())
+		}
+	}
 	if w.seal, err = newSeal(conn); err != nil {
 		return nil, errors.Join(err, w.close())
 	}

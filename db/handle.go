@@ -21,7 +21,8 @@ type handle struct {
 	db  uintptr // *sqlite3
 	tls *libc.TLS
 
-	texts   []byte // C's memory, at textsAt: the texts of the statement that runs
+	mutex   uintptr // SQLite's for the connection, while alone has taken it out
+	texts   []byte  // C's memory, at textsAt: the texts of the statement that runs
 	textsAt uintptr
 }
 
@@ -47,7 +48,23 @@ func newHandle(conn *sql.Conn) (*handle, error) {
 	return h, nil
 }
 
+// alone takes out the mutex with which SQLite guards each call on the connection, a
+// dozen for a small row, as SQLITE_OPEN_NOMUTEX would, for which the driver has no
+// option. It is for a connection that never has two users at once; interrupt needs no
+// mutex. https://www.sqlite.org/threadsafe.html (multi-thread mode)
+func (h *handle) alone() error {
+	at := &(*sqlite3.Tsqlite3)(pointer(h.db)).Fmutex
+	if *at == 0 || *at != sqlite3.Xsqlite3_db_mutex(h.tls, h.db) {
+		return errors.New("the connection's mutex is not where it was expected")
+	}
+	h.mutex, *at = *at, 0
+	return nil
+}
+
 func (h *handle) close() {
+	if h.mutex != 0 { // so that it is freed with the connection
+		(*sqlite3.Tsqlite3)(pointer(h.db)).Fmutex = h.mutex
+	}
 	h.forgetTexts()
 	h.tls.Close()
 }

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	sqlite3 "modernc.org/sqlite/lib"
 	"pgregory.net/rapid"
 
 	"inturn/db/internal/q"
@@ -152,4 +153,33 @@ func TestStmtValues(t *testing.T) {
 			t.Fatalf("%d bytes are kept", len(h.texts))
 		}
 	})
+}
+
+// The writer of a file does without SQLite's mutex, and one in memory, which readers
+// share, doesn't.
+func TestAlone(t *testing.T) {
+	mutex := func(h *handle) uintptr { return sqlite3.Xsqlite3_db_mutex(h.tls, h.db) }
+	if h := open(t, options(t, tempFile(t))).committer.w.handle; mutex(h) != 0 {
+		t.Error("the writer of a file locks for each call")
+	}
+	if h := open(t, options(t, ":memory:")).committer.w.handle; mutex(h) == 0 {
+		t.Error("the connection in memory, which readers share, has no mutex")
+	}
+	conn, h := bare(t)
+	was := mutex(h)
+	alone, err := newHandle(conn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := alone.alone(); err != nil || mutex(h) != 0 {
+		t.Errorf("%v, mutex %#x", err, mutex(h))
+	}
+	if err := h.alone(); err == nil {
+		t.Error("what has no mutex gave one")
+	}
+	run(t, conn, "CREATE TABLE alone (x)")
+	alone.close()
+	if now := mutex(h); now != was {
+		t.Errorf("after close the mutex is %#x, was %#x", now, was)
+	}
 }
