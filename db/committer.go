@@ -6,6 +6,8 @@ import (
 	"log/slog"
 	"sync"
 	"time"
+
+	"inturn/db/internal/q"
 )
 
 // committer is the one goroutine that writes. Operations wait in two queues,
@@ -16,7 +18,7 @@ type committer struct {
 	log    *slog.Logger
 	space  *space
 	guard  sync.Locker // held while the connection is used
-	notify func(published []Event, settled []int64)
+	notify func(published []Event, settled []q.Result)
 
 	mu        sync.Mutex
 	first     []operation // settles and verbs
@@ -43,7 +45,7 @@ const (
 	maxExclusions  = 4096 // from one operation; more than it has parts, so that nothing is tried for ever
 )
 
-func newCommitter(log *slog.Logger, sp *space, notify func([]Event, []int64)) *committer {
+func newCommitter(log *slog.Logger, sp *space, notify func([]Event, []q.Result)) *committer {
 	return &committer{
 		log: log, space: sp, guard: noLock{}, notify: notify,
 		wake: make(chan struct{}, 1), failed: make(chan struct{}), done: make(chan struct{}),

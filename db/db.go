@@ -180,6 +180,7 @@ func (d *DB) open(ctx context.Context, o Options) error {
 		return hintCorrupt(err)
 	}
 	d.filer, w.filed = f, f.filed
+	d.waiters.last.Store(w.nextSeq - 1)
 	go d.filer.run()
 	go d.committer.run()
 	d.resumed = make(chan struct{})
@@ -324,7 +325,7 @@ func (d *DB) Epoch() int64 { return d.committer.w.epoch }
 func (d *DB) OnAppend(fn func([]Event)) { d.onAppend.Store(&fn) }
 
 // committed runs after each commit, before the callers are answered.
-func (d *DB) committed(published []Event, settled []int64) {
+func (d *DB) committed(published []Event, settled []q.Result) {
 	if fn, changes := d.onChange.Load(), d.committer.w.changes; fn != nil && len(changes) > 0 {
 		(*fn)(changes)
 	}

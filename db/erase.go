@@ -11,6 +11,8 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+
+	"inturn/db/internal/q"
 )
 
 // ErrErasing: not executed, because the account is being erased; in a moment it may be
@@ -187,7 +189,7 @@ func (e *eraser) pending() error {
 				if err := w.deleteEvent(e.clientID, p[1]); err != nil {
 					return err
 				}
-				w.settled = append(w.settled, p[1]) // who waits for it need not any more
+				w.settled = append(w.settled, q.Result{Seq: p[1]}) // who waits for it need not any more
 			}
 			w.pend(e.clientID, -len(list))
 			return nil

@@ -1,5 +1,7 @@
 package db
 
+import "inturn/db/internal/q"
+
 // mirror is what the committer remembers of the file so as not to ask it: the
 // counters, each account's backlog, and which accounts have a row. It follows
 // the transaction: what is changed after mark is undone by restore.
@@ -13,10 +15,10 @@ type mirror struct {
 	backlog     map[string]int // pending events of an account
 	resting     map[string]rest
 	known       map[string]struct{}
-	published   []Event  // new events of this transaction, in order
-	settled     []int64  // seqs settled by this transaction
-	dead        []string // types of those of them that were set aside
-	changes     []Change // of this transaction, in order
+	published   []Event    // new events of this transaction, in order
+	settled     []q.Result // written by this transaction; of an erased event only the seq
+	dead        []string   // types of those of them that were set aside
+	changes     []Change   // of this transaction, in order
 	undo        []undo
 }
 
@@ -70,7 +72,8 @@ func (m *mirror) restore(k mark) {
 
 // begin forgets the last transaction's lists.
 func (m *mirror) begin() {
-	clear(m.published) // so that payloads are not kept alive
+	clear(m.published) // so that payloads and outputs are not kept alive
+	clear(m.settled)
 	m.published, m.settled, m.undo = m.published[:0], m.settled[:0], m.undo[:0]
 	m.dead, m.changes = m.dead[:0], m.changes[:0]
 	if len(m.known) > maxKnown {

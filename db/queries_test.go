@@ -137,8 +137,8 @@ func TestQueries(t *testing.T) {
 
 	ok(x.InsertResult(ctx, q.InsertResultParams{Seq: 21, Run: 51, Turn: 52, Settled: 53, Status: "dead", Attempts: 54, StartedAt: 55, FinishedAt: 56, Output: text("o"), Error: text("e")}))
 	want("SELECT * FROM results", "[21 51 52 53 dead 54 55 56 o e]")
-	settled, err := x.Settled(ctx, 21)
-	same(settled, err, int64(1))
+	result, err := x.ResultOf(ctx, 21)
+	same(result, err, q.Result{Seq: 21, Run: 51, Turn: 52, Settled: 53, Status: "dead", Attempts: 54, StartedAt: 55, FinishedAt: 56, Output: text("o"), Error: text("e")})
 	found, err := x.Find(ctx, q.FindParams{ClientID: "c", MessageID: "m"})
 	same(found, err, q.FindRow{Seq: 21, ClientID: "c", MessageID: "m", Type: "t", Payload: "p", ReceivedAt: 22, RequestID: "r", Attrs: text("a"),
 		Status: text("dead"), Run: number(51), Attempts: number(54), StartedAt: number(55), FinishedAt: number(56), Output: text("o"), Error: text("e")})

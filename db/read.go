@@ -161,12 +161,19 @@ func stored(r q.FindRow) Stored {
 	}}
 	if r.Status.Valid {
 		s.State = State(r.Status.String)
-		s.Result = &Result{
-			Status: s.State, Run: r.Run.Int64, Attempts: int(r.Attempts.Int64), StartedAt: unixMicro(r.StartedAt.Int64),
-			FinishedAt: unixMicro(r.FinishedAt.Int64), Output: rawJSON(r.Output), Error: r.Error.String,
-		}
+		s.Result = result(q.Result{
+			Status: r.Status.String, Run: r.Run.Int64, Attempts: r.Attempts.Int64,
+			StartedAt: r.StartedAt.Int64, FinishedAt: r.FinishedAt.Int64, Output: r.Output, Error: r.Error,
+		})
 	}
 	return s
+}
+
+func result(r q.Result) *Result {
+	return &Result{
+		Status: State(r.Status), Run: r.Run, Attempts: int(r.Attempts), StartedAt: unixMicro(r.StartedAt),
+		FinishedAt: unixMicro(r.FinishedAt), Output: rawJSON(r.Output), Error: r.Error.String,
+	}
 }
 
 func rawJSON(s sql.NullString) json.RawMessage {

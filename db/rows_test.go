@@ -363,8 +363,10 @@ func TestClosed(t *testing.T) {
 		if op.err != nil || op.seq != 2 {
 			t.Errorf("what was taken before: seq %d, %v", op.seq, op.err)
 		}
-		wait(t, "the waiter's end", ch)
-		if err := d.Wait(context.Background(), c1.Seq); !errors.Is(err, ErrClosed) {
+		if r, ok := <-ch; ok {
+			t.Errorf("the waiter got %v at the end", r)
+		}
+		if _, err := d.Wait(context.Background(), c1.Seq, nil); !errors.Is(err, ErrClosed) {
 			t.Errorf("wait after the end: %v", err)
 		}
 		if err := d.Hold(Hold{Event: c1}); !errors.Is(err, ErrClosed) {
@@ -372,30 +374,6 @@ func TestClosed(t *testing.T) {
 		}
 		if _, err := d.Settle([]Settlement{done(c1, nil)}); !errors.Is(err, ErrClosed) {
 			t.Errorf("settle after the end: %v", err)
-		}
-	})
-}
-
-func TestWait(t *testing.T) {
-	forEach(t, func(t *testing.T, d *DB) {
-		c1 := appendEvent(t, d, event("c", "m1"))
-		ch, leave, err := d.waiters.join(c1.Seq)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer leave()
-		ctx, cancel := context.WithCancel(t.Context())
-		cancel()
-		if err := d.Wait(ctx, c1.Seq); !errors.Is(err, context.Canceled) {
-			t.Errorf("wait with an ended context: %v", err)
-		}
-		settle(t, d, done(c1, nil))
-		wait(t, "the waiter's wake-up", ch)
-		if err := d.Wait(t.Context(), c1.Seq); err != nil {
-			t.Errorf("wait for what is settled: %v", err)
-		}
-		if n := d.waiters.n.Load(); n != 0 {
-			t.Errorf("%d waiters are left", n)
 		}
 	})
 }

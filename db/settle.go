@@ -95,15 +95,15 @@ func (w *writer) settle(s *Settlement) error {
 			return err
 		}
 	}
-	err = w.hot.insertResult(q.InsertResultParams{
+	result := q.Result{
 		Seq: ev.Seq, Run: ev.Run, Turn: ev.Turn, Settled: w.nextSettled, Status: string(s.Status), Attempts: int64(ev.Attempt),
 		StartedAt: s.StartedAt.UnixMicro(), FinishedAt: time.Now().UnixMicro(), Output: output, Error: reason,
-	})
-	if err != nil {
+	}
+	if err := w.hot.insertResult(q.InsertResultParams(result)); err != nil {
 		return fmt.Errorf("insert result: %w", err)
 	}
 	w.nextSettled++
-	w.settled = append(w.settled, ev.Seq)
+	w.settled = append(w.settled, result)
 	if s.Status == Dead {
 		w.dead = append(w.dead, ev.Type)
 	}

@@ -210,18 +210,18 @@ func (w *writer) skip(a Act, acted *Acted) error {
 	if a.Reason != "" {
 		reason += ": " + a.Reason
 	}
-	p := q.InsertResultParams{
+	result := q.Result{
 		Seq: head.Seq, Run: head.Run, Turn: head.Turn, Settled: w.nextSettled, Status: string(Dead),
 		StartedAt: w.now, FinishedAt: time.Now().UnixMicro(), Error: text(bounded(reason)),
 	}
 	if s.HeadSeq.Int64 == head.Seq {
-		p.Attempts = s.Attempts
+		result.Attempts = s.Attempts
 	}
-	if err := w.hot.insertResult(p); err != nil {
+	if err := w.hot.insertResult(q.InsertResultParams(result)); err != nil {
 		return fmt.Errorf("insert result: %w", err)
 	}
 	w.nextSettled++
-	w.settled, w.dead = append(w.settled, head.Seq), append(w.dead, ev.Type)
+	w.settled, w.dead = append(w.settled, result), append(w.dead, ev.Type)
 	w.pend(a.ClientID, -1)
 	if err := w.release(a.ClientID); err != nil {
 		return err

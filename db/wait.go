@@ -2,66 +2,76 @@ package db
 
 import (
 	"context"
+	"database/sql"
+	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
+
+	"inturn/db/internal/q"
 )
 
 // waiters are those who wait for an event to be settled.
 type waiters struct {
 	n      atomic.Int64 // spares the committer the lock while nobody waits
+	last   atomic.Int64 // no event with a greater seq is settled
 	mu     sync.Mutex
-	bySeq  map[int64][]chan struct{}
+	bySeq  map[int64][]chan q.Result // of cap 1; closed without a result by close
 	closed bool
 }
 
-// Wait returns nil once the event with this seq is settled; ctx's error if that
-// ends first, or ErrClosed.
-func (d *DB) Wait(ctx context.Context, seq int64) error {
+// Wait returns how the event with this seq ended, once it is settled; ErrNotFound if
+// it was erased instead, ctx's error if that ends first, or ErrClosed, also where stop
+// is closed first (nil: it never is).
+func (d *DB) Wait(ctx context.Context, seq int64, stop <-chan struct{}) (*Result, error) {
 	ch, leave, err := d.waiters.join(seq)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer leave()
-	// It may have been settled before we joined.
-	d.guard.Lock()
-	n, err := d.reads.Settled(ctx, seq)
-	d.guard.Unlock()
-	if err != nil {
-		return fmt.Errorf("look for result: %w", err)
-	}
-	if n > 0 {
-		return nil
+	if seq <= d.waiters.last.Load() { // it may have been settled before we joined
+		d.guard.Lock()
+		r, err := d.reads.ResultOf(ctx, seq)
+		d.guard.Unlock()
+		if err == nil {
+			return result(r), nil
+		}
+		if !errors.Is(err, sql.ErrNoRows) {
+			return nil, fmt.Errorf("look for result: %w", err)
+		}
 	}
 	select {
 	case <-ctx.Done():
-		return ctx.Err()
-	case <-ch:
-		d.waiters.mu.Lock()
-		defer d.waiters.mu.Unlock()
-		if d.waiters.closed {
-			return ErrClosed
+		return nil, ctx.Err()
+	case <-stop:
+		return nil, ErrClosed
+	case r, ok := <-ch:
+		switch {
+		case !ok:
+			return nil, ErrClosed
+		case r.Status == "":
+			return nil, ErrNotFound
 		}
-		return nil
+		return result(r), nil
 	}
 }
 
-func (w *waiters) join(seq int64) (ch chan struct{}, leave func(), err error) {
-	ch = make(chan struct{})
+func (w *waiters) join(seq int64) (ch chan q.Result, leave func(), err error) {
+	ch = make(chan q.Result, 1)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.closed {
 		return nil, nil, ErrClosed
 	}
 	if w.bySeq == nil {
-		w.bySeq = map[int64][]chan struct{}{}
+		w.bySeq = map[int64][]chan q.Result{}
 	}
 	w.bySeq[seq] = append(w.bySeq[seq], ch)
 	w.n.Add(1)
 	return ch, func() { w.leave(seq, ch) }, nil
 }
 
-func (w *waiters) leave(seq int64, ch chan struct{}) {
+func (w *waiters) leave(seq int64, ch chan q.Result) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	list := w.bySeq[seq]
@@ -78,15 +88,25 @@ func (w *waiters) leave(seq int64, ch chan struct{}) {
 	}
 }
 
-// settled wakes who waits for one of seqs.
-func (w *waiters) settled(seqs []int64) {
+// settled hands each of results to who waits for it. Only the committer calls it.
+func (w *waiters) settled(results []q.Result) {
+	last := w.last.Load()
+	for i := range results {
+		last = max(last, results[i].Seq)
+	}
+	w.last.Store(last) // before n is read: who joins later sees it
 	if w.n.Load() == 0 {
 		return
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for _, seq := range seqs {
-		w.wake(seq)
+	for i := range results {
+		seq := results[i].Seq
+		for _, ch := range w.bySeq[seq] {
+			ch <- results[i]
+			w.n.Add(-1)
+		}
+		delete(w.bySeq, seq)
 	}
 }
 
@@ -94,16 +114,11 @@ func (w *waiters) close() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.closed = true
-	for seq := range w.bySeq {
-		w.wake(seq)
+	for _, list := range w.bySeq {
+		for _, ch := range list {
+			close(ch)
+			w.n.Add(-1)
+		}
 	}
-}
-
-// wake is called with mu held.
-func (w *waiters) wake(seq int64) {
-	for _, ch := range w.bySeq[seq] {
-		close(ch)
-		w.n.Add(-1)
-	}
-	delete(w.bySeq, seq)
+	clear(w.bySeq)
 }

@@ -535,7 +535,7 @@ func (w *world) effects() (keys []string) {
 		w.wrong("audit: %v", err)
 		return nil
 	}
-	if err := w.engine.store.Wait(context.Background(), r.Seq); err != nil {
+	if _, err := w.engine.store.Wait(context.Background(), r.Seq, nil); err != nil {
 		w.wrong("audit: %v", err)
 		return nil
 	}

@@ -196,7 +196,7 @@ func (h *house) append(evs []db.Event) {
 
 func (h *house) wait(evs []db.Event) {
 	for _, ev := range evs {
-		if err := h.store.Wait(context.Background(), h.last[ev.ClientID]); err != nil {
+		if _, err := h.store.Wait(context.Background(), h.last[ev.ClientID], nil); err != nil {
 			h.t.Fatal(err)
 		}
 	}
@@ -220,7 +220,7 @@ func (h *house) run(evs []db.Event) (took, p99 time.Duration) {
 			sent := time.Now()
 			r, err := h.store.Append(context.Background(), ev)
 			if err == nil {
-				err = h.store.Wait(context.Background(), r.Seq)
+				_, err = h.store.Wait(context.Background(), r.Seq, nil)
 			}
 			if err != nil {
 				h.t.Error(err)

@@ -66,7 +66,7 @@ func drain(b *testing.B, accounts int) {
 	r.Start(store.Backlog())
 	stop := running(b, r)
 	for _, seq := range last {
-		if err := store.Wait(context.Background(), seq); err != nil {
+		if _, err := store.Wait(context.Background(), seq, nil); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -12,8 +12,8 @@ SELECT received_at FROM outbox WHERE seq >= sqlc.arg(seq) ORDER BY seq LIMIT 1;
 -- name: Unfiled :many
 SELECT seq, client_id FROM outbox WHERE seq > sqlc.arg(filed) ORDER BY seq LIMIT sqlc.arg(page);
 
--- name: Settled :one
-SELECT count(*) FROM results WHERE seq = sqlc.arg(seq);
+-- name: ResultOf :one
+SELECT * FROM results WHERE seq = sqlc.arg(seq);
 
 -- name: Held :many
 SELECT client_id, head_seq, attempts, next_at, parked, paused, replay_next FROM accounts

@@ -39,7 +39,7 @@ type store interface {
 	AppendBatch(ctx context.Context, b db.Batch) ([]db.Appended, error)
 	Find(ctx context.Context, clientID, messageID string) (db.Stored, error)
 	Events(ctx context.Context, f db.Filter) ([]db.Stored, error)
-	Wait(ctx context.Context, seq int64) error
+	Wait(ctx context.Context, seq int64, stop <-chan struct{}) (*db.Result, error)
 	Account(ctx context.Context, clientID string) (db.Account, error)
 	Accounts(ctx context.Context, f db.AccountFilter) ([]db.Account, error)
 	Act(ctx context.Context, a db.Act) (db.Acted, error)

@@ -146,7 +146,7 @@ func (s *fakeStore) Events(ctx context.Context, f db.Filter) (found []db.Stored,
 	return found, s.err
 }
 
-func (s *fakeStore) Wait(ctx context.Context, seq int64) error {
+func (s *fakeStore) Wait(ctx context.Context, seq int64, stop <-chan struct{}) (*db.Result, error) {
 	if s.waiting != nil {
 		s.waiting <- seq
 	}
@@ -155,9 +155,13 @@ func (s *fakeStore) Wait(ctx context.Context, seq int64) error {
 	s.mu.Unlock()
 	select {
 	case <-settled:
-		return nil
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return s.events[seq-1].Result, nil
 	case <-ctx.Done():
-		return ctx.Err()
+		return nil, ctx.Err()
+	case <-stop:
+		return nil, db.ErrClosed
 	}
 }
 

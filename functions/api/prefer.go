@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"strconv"
 	"strings"
@@ -27,23 +28,15 @@ func (a *api) waitFor(x *exchange, r *http.Request, receipt *db.Receipt, seconds
 
 	ctx, cancel := context.WithTimeout(r.Context(), limit)
 	defer cancel()
-	go func() {
-		select {
-		case <-a.Stopping:
-			cancel()
-		case <-ctx.Done():
-		}
-	}()
-	if a.Store.Wait(ctx, receipt.Seq) != nil {
-		return
-	}
-	stored, err := a.Store.Find(r.Context(), receipt.ClientID, receipt.MessageID)
+	result, err := a.Store.Wait(ctx, receipt.Seq, a.Stopping)
 	if err != nil {
-		a.Log.WarnContext(r.Context(), "read the result of an event that was waited for", "request_id", x.requestID,
-			"client_id", receipt.ClientID, "message_id", receipt.MessageID, "seq", receipt.Seq, "error", err)
+		if ctx.Err() == nil && !errors.Is(err, db.ErrClosed) {
+			a.Log.WarnContext(ctx, "wait for the result of an event", "request_id", x.requestID,
+				"client_id", receipt.ClientID, "message_id", receipt.MessageID, "seq", receipt.Seq, "error", err)
+		}
 		return
 	}
-	receipt.State, receipt.Result = stored.State, stored.Result
+	receipt.State, receipt.Result = result.Status, result
 }
 
 // preferredWait returns the seconds of `Prefer: wait=n` (RFC 7240, sections 2 and

@@ -207,7 +207,7 @@ func (e *Engine) Wait(r db.Receipt) {
 	e.t.Helper()
 	ctx, cancel := context.WithTimeout(e.t.Context(), patience)
 	defer cancel()
-	if err := e.db.Wait(ctx, r.Seq); err != nil {
+	if _, err := e.db.Wait(ctx, r.Seq, nil); err != nil {
 		e.t.Fatalf("functionstest: wait for %s %s to be settled: %v; its account's attempts and last error: %v",
 			r.ClientID, r.MessageID, err, e.Query(`SELECT attempts, last_error FROM accounts WHERE client_id = ?`, r.ClientID))
 	}

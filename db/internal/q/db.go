@@ -129,6 +129,9 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.replayRangeStmt, err = db.PrepareContext(ctx, ReplayRange); err != nil {
 		return nil, fmt.Errorf("error preparing query ReplayRange: %w", err)
 	}
+	if q.resultOfStmt, err = db.PrepareContext(ctx, ResultOf); err != nil {
+		return nil, fmt.Errorf("error preparing query ResultOf: %w", err)
+	}
 	if q.resumeTypeStmt, err = db.PrepareContext(ctx, ResumeType); err != nil {
 		return nil, fmt.Errorf("error preparing query ResumeType: %w", err)
 	}
@@ -146,9 +149,6 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	}
 	if q.setReplayStmt, err = db.PrepareContext(ctx, SetReplay); err != nil {
 		return nil, fmt.Errorf("error preparing query SetReplay: %w", err)
-	}
-	if q.settledStmt, err = db.PrepareContext(ctx, Settled); err != nil {
-		return nil, fmt.Errorf("error preparing query Settled: %w", err)
 	}
 	if q.standingStmt, err = db.PrepareContext(ctx, Standing); err != nil {
 		return nil, fmt.Errorf("error preparing query Standing: %w", err)
@@ -345,6 +345,11 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing replayRangeStmt: %w", cerr)
 		}
 	}
+	if q.resultOfStmt != nil {
+		if cerr := q.resultOfStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing resultOfStmt: %w", cerr)
+		}
+	}
 	if q.resumeTypeStmt != nil {
 		if cerr := q.resumeTypeStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing resumeTypeStmt: %w", cerr)
@@ -373,11 +378,6 @@ func (q *Queries) Close() error {
 	if q.setReplayStmt != nil {
 		if cerr := q.setReplayStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing setReplayStmt: %w", cerr)
-		}
-	}
-	if q.settledStmt != nil {
-		if cerr := q.settledStmt.Close(); cerr != nil {
-			err = fmt.Errorf("error closing settledStmt: %w", cerr)
 		}
 	}
 	if q.standingStmt != nil {
@@ -479,13 +479,13 @@ type Queries struct {
 	readOwnerStmt        *sql.Stmt
 	releaseAccountStmt   *sql.Stmt
 	replayRangeStmt      *sql.Stmt
+	resultOfStmt         *sql.Stmt
 	resumeTypeStmt       *sql.Stmt
 	runsStmt             *sql.Stmt
 	saveCountersStmt     *sql.Stmt
 	saveFiledStmt        *sql.Stmt
 	saveTableVersionStmt *sql.Stmt
 	setReplayStmt        *sql.Stmt
-	settledStmt          *sql.Stmt
 	standingStmt         *sql.Stmt
 	tableVersionStmt     *sql.Stmt
 	takeOwnershipStmt    *sql.Stmt
@@ -532,13 +532,13 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		readOwnerStmt:        q.readOwnerStmt,
 		releaseAccountStmt:   q.releaseAccountStmt,
 		replayRangeStmt:      q.replayRangeStmt,
+		resultOfStmt:         q.resultOfStmt,
 		resumeTypeStmt:       q.resumeTypeStmt,
 		runsStmt:             q.runsStmt,
 		saveCountersStmt:     q.saveCountersStmt,
 		saveFiledStmt:        q.saveFiledStmt,
 		saveTableVersionStmt: q.saveTableVersionStmt,
 		setReplayStmt:        q.setReplayStmt,
-		settledStmt:          q.settledStmt,
 		standingStmt:         q.standingStmt,
 		tableVersionStmt:     q.tableVersionStmt,
 		takeOwnershipStmt:    q.takeOwnershipStmt,

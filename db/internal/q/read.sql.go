@@ -204,6 +204,28 @@ func (q *Queries) ReplayRange(ctx context.Context, clientID string) (ReplayRange
 	return i, err
 }
 
+const ResultOf = `-- name: ResultOf :one
+SELECT seq, run, turn, settled, status, attempts, started_at, finished_at, output, error FROM results WHERE seq = ?1
+`
+
+func (q *Queries) ResultOf(ctx context.Context, seq int64) (Result, error) {
+	row := q.queryRow(ctx, q.resultOfStmt, ResultOf, seq)
+	var i Result
+	err := row.Scan(
+		&i.Seq,
+		&i.Run,
+		&i.Turn,
+		&i.Settled,
+		&i.Status,
+		&i.Attempts,
+		&i.StartedAt,
+		&i.FinishedAt,
+		&i.Output,
+		&i.Error,
+	)
+	return i, err
+}
+
 const Runs = `-- name: Runs :many
 SELECT run, status, attempts, started_at, finished_at, output, error FROM runs WHERE seq = ?1 ORDER BY run
 `
@@ -247,17 +269,6 @@ func (q *Queries) Runs(ctx context.Context, seq int64) ([]RunsRow, error) {
 		return nil, err
 	}
 	return items, nil
-}
-
-const Settled = `-- name: Settled :one
-SELECT count(*) FROM results WHERE seq = ?1
-`
-
-func (q *Queries) Settled(ctx context.Context, seq int64) (int64, error) {
-	row := q.queryRow(ctx, q.settledStmt, Settled, seq)
-	var count int64
-	err := row.Scan(&count)
-	return count, err
 }
 
 const Unfiled = `-- name: Unfiled :many
