@@ -101,3 +101,32 @@ func BenchmarkVerify(b *testing.B) {
 		}
 	}
 }
+
+// BenchmarkTx is the statements of an effect alone, one read and one insert as
+// the message function's, 128 effects in a transaction.
+func BenchmarkTx(b *testing.B) {
+	o := options(b, benchFile(b))
+	o.Tables = []Tables{{"chats", 1, `
+CREATE TABLE clients (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE) STRICT;
+CREATE TABLE messages (id INTEGER PRIMARY KEY, client INTEGER NOT NULL, message_id TEXT NOT NULL UNIQUE, text TEXT NOT NULL) STRICT;`}}
+	onWriter(b, open(b, o), func(w *writer) error {
+		err := w.sql("INSERT INTO clients (name) WITH RECURSIVE n (i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n) SELECT 'client-' || i FROM n LIMIT 1000")
+		n := 0
+		for b.Loop() && err == nil {
+			tx := &Tx{w: w}
+			var client int64
+			err = tx.QueryRowContext(tx.Context(), "SELECT id FROM clients WHERE name = ?1 AND name <> ?2", fmt.Sprint("client-", n*7919%1000), "").Scan(&client)
+			if err == nil {
+				_, err = tx.ExecContext(tx.Context(), "INSERT INTO messages (client, message_id, text) VALUES (?1, ?2, ?3)", client, fmt.Sprintf("m-%012d", n), "hello")
+			}
+			err = errors.Join(err, tx.close())
+			if n++; n%128 == 0 {
+				err = errors.Join(err, w.commit(), w.begin())
+			}
+		}
+		if err != nil {
+			b.Error(err)
+		}
+		return nil
+	})
+}

@@ -207,7 +207,7 @@ func (d *DB) connect(dsn string, o Options) (*writer, error) {
 		conn: conn, log: o.Log, check: o.Check, observer: o.Observer,
 		limits:      limits{pending: o.MaxPending, accountPending: o.MaxAccountPending},
 		mirror:      mirror{backlog: map[string]int{}, resting: map[string]rest{}, known: map[string]struct{}{}},
-		effectStmts: map[string]*sql.Stmt{}, rare: map[string]*sql.Stmt{}, erasing: &d.erasing, gone: map[int64]struct{}{},
+		effectStmts: map[string]*stmt{}, rare: map[string]*sql.Stmt{}, erasing: &d.erasing, gone: map[int64]struct{}{},
 		effects:     newEffectLoop(),
 		effectTimer: time.NewTimer(time.Hour),
 	}
@@ -219,6 +219,9 @@ func (d *DB) connect(dsn string, o Options) (*writer, error) {
 		if err := w.handle.alone(); err != nil {
 			return nil, errors.Join(err, w.close())
 		}
+	}
+	if w.wrap, err = newWrapper(); err != nil {
+		return nil, errors.Join(err, w.close())
 	}
 	if w.seal, err = newSeal(conn); err != nil {
 		return nil, errors.Join(err, w.close())
@@ -424,7 +427,7 @@ func (d *DB) abandon() error {
 func (w *writer) close() error {
 	close(w.effects.calls)
 	for _, s := range w.effectStmts {
-		s.Close()
+		s.close()
 	}
 	for _, s := range w.rare {
 		s.Close()
@@ -433,6 +436,9 @@ func (w *writer) close() error {
 	var err error
 	if w.q != nil {
 		err = w.q.Close()
+	}
+	if w.wrap != nil {
+		err = errors.Join(err, w.wrap.close())
 	}
 	if w.seal != nil {
 		err = errors.Join(err, w.seal.close(w.conn))

@@ -71,7 +71,8 @@ type writer struct {
 	check    Check
 
 	mirror
-	effectStmts map[string]*sql.Stmt
+	effectStmts map[string]*stmt
+	wrap        *wrapper
 	rare        map[string]*sql.Stmt // of housekeeping, by their text
 	erasing     *erasing
 	filed       int64              // history has every event up to this seq

@@ -88,6 +88,7 @@ func badEffects() []bad {
 		}},
 		{name: "Goexit", is: errGoexit, effect: func(tx *Tx) (any, error) {
 			exec(tx, "INSERT INTO notes (text) VALUES ('bad')")
+			tx.QueryContext(tx.Context(), "SELECT 1 UNION SELECT 2") // its rows would hold the connection
 			runtime.Goexit()
 			return nil, nil
 		}},

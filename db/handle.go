@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"sync"
 
 	"modernc.org/libc"
 	"modernc.org/sqlite"
@@ -20,6 +21,8 @@ import (
 type handle struct {
 	db  uintptr // *sqlite3
 	tls *libc.TLS
+
+	use sync.Mutex // held while an effect uses the connection: it may have goroutines
 
 	mutex   uintptr // SQLite's for the connection, while alone has taken it out
 	texts   []byte  // C's memory, at textsAt: the texts of the statement that runs
@@ -42,6 +45,9 @@ func newHandle(conn *sql.Conn) (*handle, error) {
 		return nil
 	})
 	if err != nil {
+		return nil, err
+	}
+	if _, err := driverError(0, ""); err != nil {
 		return nil, err
 	}
 	h.tls = libc.NewTLS()
@@ -77,6 +83,9 @@ func (h *handle) inTransaction() bool {
 // systemErrno: https://www.sqlite.org/c3ref/system_errno.html
 func (h *handle) systemErrno() int { return int(sqlite3.Xsqlite3_system_errno(h.tls, h.db)) }
 
+// lastInsert: https://www.sqlite.org/c3ref/last_insert_rowid.html
+func (h *handle) lastInsert() int64 { return sqlite3.Xsqlite3_last_insert_rowid(h.tls, h.db) }
+
 // interrupt ends the statement that runs now, if any. It is the one function here
 // that may be called from another goroutine than the connection's.
 // https://www.sqlite.org/c3ref/interrupt.html
@@ -86,14 +95,11 @@ func (h *handle) interrupt() {
 	sqlite3.Xsqlite3_interrupt(tls, h.db)
 }
 
-// code returns the extended result code of SQLite's error, the driver's or ours, 0 if
-// it is none. (A function's own error may have a Code that means something else.)
+// code returns the extended result code of SQLite's error, 0 if it is none. (A
+// function's own error may have a Code that means something else.)
 func code(err error) int {
 	if e, ok := errors.AsType[*sqlite.Error](err); ok {
 		return e.Code()
-	}
-	if e, ok := errors.AsType[*resultError](err); ok {
-		return e.code
 	}
 	return 0
 }

@@ -4,36 +4,49 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"math"
+	"reflect"
 	"unsafe"
 
 	"modernc.org/libc"
+	"modernc.org/sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
 
 	"inturn/db/internal/q"
 )
 
-// stmt is a statement of the write connection that runs for every event. The
-// driver's looks up each parameter's name and copies each text into memory of its
-// own, and database/sql boxes each argument: for a small row as much again as
-// SQLite's own work.
+// stmt is a statement of the write connection that runs for every event: the
+// engine's own (hot) and those of effects. The driver's looks up each parameter's
+// name and copies each text into memory of its own, and database/sql boxes each
+// argument: for a small row as much again as SQLite's own work.
 type stmt struct {
 	h *handle
 	p uintptr // *sqlite3_stmt
+
+	// Of effects' statements, see prepareFor.
+	params  int
+	names   []string // of the parameters; nil where all go by their number
+	columns []string
+	types   []string // as declared, in capitals
+	version int32    // of columns and types
+	open    bool     // a cursor reads from it
+	once    bool     // not kept: it ends with its run
 }
 
-// value is a parameter of a stmt: an integer, a text or NULL.
+// value is a parameter of a stmt.
 type value struct {
-	kind int32 // SQLITE_INTEGER, SQLITE_TEXT or SQLITE_NULL
-	n    int64
-	s    string
+	kind int32  // SQLITE_INTEGER, SQLITE_FLOAT, SQLITE_TEXT, SQLITE_BLOB or SQLITE_NULL
+	n    int64  // also a float's bits
+	s    string // also a blob
 }
 
 func intValue(n int64) value   { return value{kind: sqlite3.SQLITE_INTEGER, n: n} }
 func textValue(s string) value { return value{kind: sqlite3.SQLITE_TEXT, s: s} }
+func nullValue() value         { return value{kind: sqlite3.SQLITE_NULL} }
 
 func nullable(s sql.NullString) value {
 	if !s.Valid {
-		return value{kind: sqlite3.SQLITE_NULL}
+		return nullValue()
 	}
 	return textValue(s.String)
 }
@@ -50,17 +63,20 @@ func (h *handle) prepare(text string) (*stmt, error) {
 	if rc := sqlite3.Xsqlite3_prepare_v3(h.tls, h.db, t, -1, sqlite3.SQLITE_PREPARE_PERSISTENT, at, 0); rc != sqlite3.SQLITE_OK {
 		return nil, h.failure(rc)
 	}
-	return &stmt{h, *(*uintptr)(pointer(at))}, nil
+	return &stmt{h: h, p: *(*uintptr)(pointer(at))}, nil
 }
 
-// exec runs s, which returns no rows, and returns how many rows it changed. values
+// exec runs s, lets go of the rows it returns, and returns how many it changed. values
 // are those of ?1, ?2 and so on.
 func (s *stmt) exec(values ...value) (int64, error) {
 	h := s.h
-	if err := s.bind(values); err != nil {
+	if err := s.bind(values, stays); err != nil {
 		return 0, err
 	}
 	rc := sqlite3.Xsqlite3_step(h.tls, s.p)
+	for rc == sqlite3.SQLITE_ROW {
+		rc = sqlite3.Xsqlite3_step(h.tls, s.p)
+	}
 	if rc != sqlite3.SQLITE_DONE {
 		err := h.failure(rc)
 		sqlite3.Xsqlite3_reset(h.tls, s.p) // says the same again
@@ -73,9 +89,17 @@ func (s *stmt) exec(values ...value) (int64, error) {
 	return n, nil
 }
 
-// bind gives s its values. Texts lie in the handle's memory until the next statement:
-// SQLite copies none that it is told will stay. https://www.sqlite.org/c3ref/bind_blob.html
-func (s *stmt) bind(values []value) error {
+// What SQLite is told about the memory of a text: that it stays until the next
+// statement, so that nothing is copied, or that it doesn't.
+// https://www.sqlite.org/c3ref/c_static.html
+const (
+	stays  uintptr = 0
+	passes         = ^uintptr(0)
+)
+
+// bind gives s its values. Texts lie in the handle's memory until the next statement.
+// https://www.sqlite.org/c3ref/bind_blob.html
+func (s *stmt) bind(values []value, memory uintptr) error {
 	h, size := s.h, 0
 	for i := range values {
 		size += len(values[i].s)
@@ -89,9 +113,15 @@ func (s *stmt) bind(values []value) error {
 		switch v.kind {
 		case sqlite3.SQLITE_INTEGER:
 			rc = sqlite3.Xsqlite3_bind_int64(h.tls, s.p, param, v.n)
+		case sqlite3.SQLITE_FLOAT:
+			rc = sqlite3.Xsqlite3_bind_double(h.tls, s.p, param, math.Float64frombits(uint64(v.n)))
 		case sqlite3.SQLITE_TEXT:
 			n := copy(h.texts[at:], v.s)
-			rc = sqlite3.Xsqlite3_bind_text(h.tls, s.p, param, h.textsAt+uintptr(at), int32(n), 0)
+			rc = sqlite3.Xsqlite3_bind_text(h.tls, s.p, param, h.textsAt+uintptr(at), int32(n), memory)
+			at += n
+		case sqlite3.SQLITE_BLOB:
+			n := copy(h.texts[at:], v.s)
+			rc = sqlite3.Xsqlite3_bind_blob(h.tls, s.p, param, h.textsAt+uintptr(at), int32(n), memory)
 			at += n
 		default:
 			rc = sqlite3.Xsqlite3_bind_null(h.tls, s.p, param)
@@ -138,21 +168,35 @@ func (h *handle) forgetTexts() {
 // pointer is for memory that is C's: Go's collector neither moves nor frees it.
 func pointer(at uintptr) unsafe.Pointer { return *(*unsafe.Pointer)(unsafe.Pointer(&at)) }
 
-// resultError is an error of SQLite that didn't come through the driver.
-type resultError struct {
-	code int
-	text string
-}
-
-func (e *resultError) Error() string { return e.text }
-
-// failure makes an error of an extended result code, in the driver's words.
+// failure makes the driver's error of an extended result code.
 func (h *handle) failure(rc int32) error {
 	text := libc.GoString(sqlite3.Xsqlite3_errstr(h.tls, rc))
 	if more := libc.GoString(sqlite3.Xsqlite3_errmsg(h.tls, h.db)); more != text {
 		text += ": " + more
 	}
-	return &resultError{int(rc), fmt.Sprintf("%s (%d)", text, rc)}
+	text = fmt.Sprintf("%s (%d)", text, rc)
+	if rc == sqlite3.SQLITE_BUSY {
+		text += " (SQLITE_BUSY)"
+	}
+	e, err := driverError(int(rc), text)
+	if err != nil {
+		return err // newHandle has tried it
+	}
+	return e
+}
+
+// driverError fills the driver's error, which it makes for itself only: effects may
+// look for it.
+func driverError(code int, text string) (*sqlite.Error, error) {
+	e := &sqlite.Error{}
+	v := reflect.ValueOf(e).Elem()
+	t, c := v.FieldByName("msg"), v.FieldByName("code")
+	if t.Kind() != reflect.String || c.Kind() != reflect.Int {
+		return nil, fmt.Errorf("unexpected driver error %T: %s", e, text)
+	}
+	*(*string)(t.Addr().UnsafePointer()) = text
+	*(*int)(c.Addr().UnsafePointer()) = code
+	return e, nil
 }
 
 // hot are the statements that run for every event. Each has the parameters of the

@@ -24,7 +24,7 @@ func (o *inside) exec(w *writer) error { return o.fn(w) }
 func (o *inside) patient() bool        { return true }
 func (o *inside) size() int            { return 0 }
 
-func onWriter(t *testing.T, d *DB, fn func(*writer) error) {
+func onWriter(t testing.TB, d *DB, fn func(*writer) error) {
 	t.Helper()
 	op := &inside{newCaller(), fn}
 	if err := d.committer.submit(op); err != nil {

@@ -22,11 +22,16 @@ type Tx struct {
 	event Event // the one that is settled
 
 	mu      sync.Mutex
-	broken  error           // why nothing runs any more
-	fatal   bool            // broken is the group's trouble, not only the effect's
-	rows    []any           // *sql.Rows and *sql.Row to close at the end
-	reading map[string]bool // texts whose kept statement may still be read from
+	broken  error   // why nothing runs any more
+	fatal   bool    // broken is the group's trouble, not only the effect's
+	rows    []given // to be closed at the end
 	emitted int
+}
+
+// given are rows that the effect got.
+type given struct {
+	cursor *cursor
+	rows   any // *sql.Rows or *sql.Row
 }
 
 var errTxOver = errors.New("the effect has ended; its transaction can't be used any more")
@@ -40,61 +45,101 @@ func (tx *Tx) PrepareContext(context.Context, string) (*sql.Stmt, error) {
 	return nil, errors.New("an effect need not prepare statements: Exec and Query keep them prepared")
 }
 
-// ExecContext runs a statement that returns no rows.
+// ExecContext runs a statement. What it returns of rows is let go.
 func (tx *Tx) ExecContext(_ context.Context, query string, args ...any) (sql.Result, error) {
+	var room [8]value
+	values, names, ok := convert(room[:0], args) // may call the effect's code, which may take its time
 	tx.mu.Lock()
 	defer tx.mu.Unlock()
-	stmt, err := tx.prepare(query, false)
+	h := tx.w.handle
+	h.use.Lock()
+	defer h.use.Unlock()
+	s, err := tx.prepare(query)
 	if err != nil {
 		return nil, err
 	}
-	var res sql.Result
-	if stmt != nil {
-		res, err = stmt.ExecContext(context.Background(), args...)
-	} else {
-		res, err = tx.w.conn.ExecContext(context.Background(), query, args...)
+	defer s.release()
+	if ok {
+		values, ok = s.arrange(values, names)
 	}
-	return res, tx.judge(err)
+	if !ok {
+		return nil, tx.odd(query, args)
+	}
+	n, err := s.exec(values...)
+	if err != nil {
+		return nil, tx.judge(err)
+	}
+	return result{h.lastInsert(), n}, nil
 }
 
 // QueryContext runs a statement that returns rows. They end with the effect.
 func (tx *Tx) QueryContext(_ context.Context, query string, args ...any) (*sql.Rows, error) {
+	var room [8]value
+	values, names, ok := convert(room[:0], args)
 	tx.mu.Lock()
 	defer tx.mu.Unlock()
-	stmt, err := tx.prepare(query, true)
+	c, err := tx.query(query, args, values, names, ok)
 	if err != nil {
 		return nil, err
 	}
-	var rows *sql.Rows
-	if stmt != nil {
-		rows, err = stmt.QueryContext(context.Background(), args...)
-	} else {
-		rows, err = tx.w.conn.QueryContext(context.Background(), query, args...)
-	}
-	if rows != nil {
-		tx.rows = append(tx.rows, rows)
-	}
-	return rows, tx.judge(err)
+	rows, err := tx.w.wrap.rows(c)
+	tx.rows = append(tx.rows, given{c, rows})
+	return rows, err
 }
 
 // QueryRowContext runs a statement that returns one row. Its error comes from Scan.
 func (tx *Tx) QueryRowContext(_ context.Context, query string, args ...any) *sql.Row {
+	var room [8]value
+	values, names, ok := convert(room[:0], args)
 	tx.mu.Lock()
 	defer tx.mu.Unlock()
-	stmt, err := tx.prepare(query, true)
+	c, err := tx.query(query, args, values, names, ok)
 	if err != nil {
 		return failedRow(err)
 	}
-	var row *sql.Row
-	if stmt != nil {
-		row = stmt.QueryRowContext(context.Background(), args...)
-	} else {
-		row = tx.w.conn.QueryRowContext(context.Background(), query, args...)
-	}
-	tx.rows = append(tx.rows, row)
-	_ = tx.judge(row.Err())
+	row := tx.w.wrap.row(c)
+	tx.rows = append(tx.rows, given{c, row})
 	return row
 }
+
+// query runs a statement up to its first row. ok says whether values are those of
+// args. tx.mu is held.
+func (tx *Tx) query(query string, args []any, values []value, names []string, ok bool) (*cursor, error) {
+	h := tx.w.handle
+	h.use.Lock()
+	defer h.use.Unlock()
+	s, err := tx.prepare(query)
+	if err != nil {
+		return nil, err
+	}
+	if ok {
+		values, ok = s.arrange(values, names)
+	}
+	if !ok {
+		s.release()
+		return nil, tx.odd(query, args)
+	}
+	c, err := s.query(values)
+	if err != nil {
+		s.release()
+		return nil, tx.judge(err)
+	}
+	return c, nil
+}
+
+// odd returns what database/sql and the driver say of arguments that can't be had as
+// values, or are too few: they look at them before they run anything.
+func (tx *Tx) odd(query string, args []any) error {
+	if _, err := tx.w.conn.ExecContext(background, query, args...); err != nil {
+		return tx.judge(err)
+	}
+	return errors.New("these arguments can't be given to a statement")
+}
+
+type result struct{ id, changed int64 }
+
+func (r result) LastInsertId() (int64, error) { return r.id, nil }
+func (r result) RowsAffected() (int64, error) { return r.changed, nil }
 
 // Emit appends a follow-up event in the same transaction: it is accepted if and
 // only if this event is settled. An emitted identity that was accepted before is
@@ -103,6 +148,8 @@ func (tx *Tx) QueryRowContext(_ context.Context, query string, args ...any) *sql
 func (tx *Tx) Emit(ev Event) error {
 	tx.mu.Lock()
 	defer tx.mu.Unlock()
+	tx.w.handle.use.Lock()
+	defer tx.w.handle.use.Unlock()
 	if tx.broken != nil {
 		return tx.broken
 	}
@@ -133,45 +180,40 @@ func (tx *Tx) Emit(ev Event) error {
 	return err
 }
 
-// prepare returns the kept statement of a text, or nil where there is none to use:
-// while rows of a kept statement may be open, running it again would end them.
-// tx.mu is held.
-func (tx *Tx) prepare(query string, reads bool) (*sql.Stmt, error) {
+// prepare returns the kept statement of a text, or another one while rows of that
+// are open: running it again would end them. tx.mu and the handle are held.
+func (tx *Tx) prepare(query string) (*stmt, error) {
 	if tx.broken != nil {
 		return nil, tx.broken
 	}
 	if err := tx.standing(); err != nil {
 		return nil, err
 	}
-	if tx.reading[query] {
-		return nil, nil
+	kept, ok := tx.w.effectStmts[query]
+	if ok && !kept.open {
+		return kept, nil
 	}
-	stmt, ok := tx.w.effectStmts[query]
-	if !ok {
-		if err := checkStatement(query); err != nil {
-			return nil, err
-		}
-		var err error
-		if stmt, err = tx.w.conn.PrepareContext(context.Background(), query); err != nil {
-			return nil, tx.judge(err)
-		}
-		if len(tx.w.effectStmts) >= maxEffectStmts { // texts made of values: keep the memory bounded
-			for text, old := range tx.w.effectStmts {
-				if !tx.reading[text] {
-					old.Close()
-					delete(tx.w.effectStmts, text)
-				}
+	if err := checkStatement(query); err != nil {
+		return nil, err
+	}
+	s, err := tx.w.handle.prepareFor(query)
+	if err != nil {
+		return nil, tx.judge(err)
+	}
+	if ok {
+		s.once = true
+		return s, nil
+	}
+	if len(tx.w.effectStmts) >= maxEffectStmts { // texts made of values: keep the memory bounded
+		for text, old := range tx.w.effectStmts {
+			if !old.open {
+				old.close()
+				delete(tx.w.effectStmts, text)
 			}
 		}
-		tx.w.effectStmts[query] = stmt
 	}
-	if reads {
-		if tx.reading == nil {
-			tx.reading = map[string]bool{}
-		}
-		tx.reading[query] = true
-	}
-	return stmt, nil
+	tx.w.effectStmts[query] = s
+	return s, nil
 }
 
 const maxEffectStmts = 512
@@ -218,8 +260,12 @@ func (tx *Tx) stop(err error) {
 func (tx *Tx) close() error {
 	tx.mu.Lock()
 	defer tx.mu.Unlock()
-	for _, r := range tx.rows {
-		switch r := r.(type) {
+	for _, g := range tx.rows {
+		if closed, err := g.cursor.end(); closed {
+			_ = tx.judge(err)
+			continue
+		}
+		switch r := g.rows.(type) {
 		case *sql.Rows:
 			if err := errors.Join(r.Err(), r.Close()); err != nil {
 				_ = tx.judge(err)
