@@ -208,10 +208,10 @@ func (d *DB) connect(dsn string, o Options) (*writer, error) {
 		limits:      limits{pending: o.MaxPending, accountPending: o.MaxAccountPending},
 		mirror:      mirror{backlog: map[string]int{}, resting: map[string]rest{}, known: map[string]struct{}{}},
 		effectStmts: map[string]*stmt{}, rare: map[string]*sql.Stmt{}, erasing: &d.erasing, gone: map[int64]struct{}{},
-		effects:     newEffectLoop(),
-		effectTimer: time.NewTimer(time.Hour),
+		handTimer: time.NewTimer(time.Hour),
 	}
-	w.effectTimer.Stop()
+	w.handTimer.Stop()
+	w.hand = newHand(w)
 	if w.handle, err = newHandle(conn); err != nil {
 		return nil, errors.Join(err, w.close())
 	}
@@ -425,7 +425,7 @@ func (d *DB) abandon() error {
 
 // close frees the connection and what hangs from it.
 func (w *writer) close() error {
-	close(w.effects.calls)
+	close(w.hand.groups)
 	for _, s := range w.effectStmts {
 		s.close()
 	}

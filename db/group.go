@@ -54,8 +54,8 @@ func (c *caller) finish(err error) {
 	close(c.done)
 }
 
-// writer is the only write connection and what belongs to it. Only the
-// committer's goroutine uses it; effects do through Tx while that goroutine waits.
+// writer is the only write connection and what belongs to it. Only the committer's
+// goroutine uses it, and its hand while that goroutine waits.
 type writer struct {
 	conn     *sql.Conn
 	handle   *handle
@@ -77,8 +77,8 @@ type writer struct {
 	erasing     *erasing
 	filed       int64              // history has every event up to this seq
 	gone        map[int64]struct{} // events beyond it that were or may have been deleted
-	effects     *effectLoop
-	effectTimer *time.Timer
+	hand        *hand
+	handTimer   *time.Timer
 
 	careful bool  // savepoints stand around what may fail
 	now     int64 // Unix microseconds, of this group
@@ -136,15 +136,8 @@ func (w *writer) transaction(ops []operation, careful bool) (done, at int, err e
 	if err := w.place.check(); err != nil {
 		return 0, -1, &groupError{classFenced, err}
 	}
-	began := time.Now()
-	w.now = began.UnixMicro()
-	for done < len(ops) {
-		if err := ops[done].exec(w); err != nil {
-			return 0, done, err
-		}
-		if done++; time.Since(began) > maxGroupTime {
-			break
-		}
+	if done, err = w.execute(ops); err != nil {
+		return 0, done, err
 	}
 	if w.nextSeq != start.nextSeq || w.nextSettled != start.nextSettled {
 		err := w.q.SaveCounters(background, q.SaveCountersParams{NextSeq: w.nextSeq, NextSettled: w.nextSettled})
