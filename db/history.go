@@ -81,20 +81,6 @@ func (f *filer) behind() bool {
 	return len(f.unfiled) >= f.batch
 }
 
-// unfiledOf returns the seqs of an account's events that were committed and are not
-// in history, greater than after and in order; some may have been deleted. All others
-// of its events are those in history up to filed.
-func (f *filer) unfiledOf(clientID string, after int64) (seqs []int64, filed int64) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	for i := range f.unfiled {
-		if r := &f.unfiled[i]; r.ClientID == clientID && r.Seq > after {
-			seqs = append(seqs, r.Seq)
-		}
-	}
-	return seqs, f.filed
-}
-
 // filedUpTo is the seq up to which history has every event.
 func (f *filer) filedUpTo() int64 {
 	f.mu.Lock()

@@ -161,7 +161,7 @@ func stored(r q.FindRow) Stored {
 	}}
 	if r.Status.Valid {
 		s.State = State(r.Status.String)
-		s.Result = result(q.Result{
+		s.Result = resultOf(q.Result{
 			Status: r.Status.String, Run: r.Run.Int64, Attempts: r.Attempts.Int64,
 			StartedAt: r.StartedAt.Int64, FinishedAt: r.FinishedAt.Int64, Output: r.Output, Error: r.Error,
 		})
@@ -169,7 +169,7 @@ func stored(r q.FindRow) Stored {
 	return s
 }
 
-func result(r q.Result) *Result {
+func resultOf(r q.Result) *Result {
 	return &Result{
 		Status: State(r.Status), Run: r.Run, Attempts: int(r.Attempts), StartedAt: unixMicro(r.StartedAt),
 		FinishedAt: unixMicro(r.FinishedAt), Output: rawJSON(r.Output), Error: r.Error.String,

@@ -34,7 +34,7 @@ func (d *DB) Wait(ctx context.Context, seq int64, stop <-chan struct{}) (*Result
 		r, err := d.reads.ResultOf(ctx, seq)
 		d.guard.Unlock()
 		if err == nil {
-			return result(r), nil
+			return resultOf(r), nil
 		}
 		if !errors.Is(err, sql.ErrNoRows) {
 			return nil, fmt.Errorf("look for result: %w", err)
@@ -52,7 +52,7 @@ func (d *DB) Wait(ctx context.Context, seq int64, stop <-chan struct{}) (*Result
 		case r.Status == "":
 			return nil, ErrNotFound
 		}
-		return result(r), nil
+		return resultOf(r), nil
 	}
 }
 
