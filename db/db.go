@@ -223,7 +223,7 @@ func (d *DB) connect(dsn string, o Options) (*writer, error) {
 	if w.wrap, err = newWrapper(); err != nil {
 		return nil, errors.Join(err, w.close())
 	}
-	if w.seal, err = newSeal(conn); err != nil {
+	if w.seal, err = newSeal(conn, w.handle); err != nil {
 		return nil, errors.Join(err, w.close())
 	}
 	w.wal = newWALHook(w.handle, w.observer)

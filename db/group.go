@@ -126,7 +126,7 @@ func (w *writer) transaction(ops []operation, careful bool) (done, at int, err e
 	if err := w.begin(); err != nil {
 		return 0, -1, w.groupErr("begin", err)
 	}
-	epoch, err := w.q.Epoch(background)
+	epoch, err := w.hot.readEpoch()
 	if err != nil {
 		return 0, -1, w.groupErr("read owner", err)
 	}
@@ -140,7 +140,7 @@ func (w *writer) transaction(ops []operation, careful bool) (done, at int, err e
 		return 0, done, err
 	}
 	if w.nextSeq != start.nextSeq || w.nextSettled != start.nextSettled {
-		err := w.q.SaveCounters(background, q.SaveCountersParams{NextSeq: w.nextSeq, NextSettled: w.nextSettled})
+		err := w.hot.saveCounters(q.SaveCountersParams{NextSeq: w.nextSeq, NextSettled: w.nextSettled})
 		if err != nil {
 			return 0, -1, w.groupErr("save counters", err)
 		}

@@ -2,6 +2,7 @@ package db
 
 import (
 	"database/sql"
+	"errors"
 	"fmt"
 
 	"modernc.org/sqlite"
@@ -12,11 +13,19 @@ import (
 // the transaction after that has ended, are rolled back instead.
 // https://www.sqlite.org/c3ref/commit_hook.html
 type seal struct {
-	on bool // whoever runs statements on the connection has it
+	on            bool // whoever runs statements on the connection has it
+	begin, commit *stmt
 }
 
-func newSeal(conn *sql.Conn) (*seal, error) {
+func newSeal(conn *sql.Conn, h *handle) (*seal, error) {
 	s := &seal{}
+	var err error
+	if s.begin, err = h.prepare("BEGIN IMMEDIATE"); err != nil {
+		return nil, err
+	}
+	if s.commit, err = h.prepare("COMMIT"); err != nil {
+		return nil, errors.Join(err, s.close(conn))
+	}
 	return s, s.register(conn, func() int32 {
 		if s.on {
 			return 1
@@ -25,7 +34,11 @@ func newSeal(conn *sql.Conn) (*seal, error) {
 	})
 }
 
-func (s *seal) close(conn *sql.Conn) error { return s.register(conn, nil) }
+func (s *seal) close(conn *sql.Conn) error {
+	s.begin.close()
+	s.commit.close()
+	return s.register(conn, nil)
+}
 
 func (s *seal) register(conn *sql.Conn, hook sqlite.CommitHookFn) error {
 	return conn.Raw(func(dc any) error {
@@ -41,12 +54,13 @@ func (s *seal) register(conn *sql.Conn, hook sqlite.CommitHookFn) error {
 // commit ends the transaction that begin has begun.
 func (w *writer) commit() error {
 	w.seal.on = false
-	return w.sql("COMMIT")
+	_, err := w.seal.commit.exec()
+	return err
 }
 
 // begin takes the write lock and seals the connection.
 func (w *writer) begin() error {
-	err := w.sql("BEGIN IMMEDIATE")
+	_, err := w.seal.begin.exec()
 	w.seal.on = err == nil
 	return err
 }

@@ -89,6 +89,24 @@ func (s *stmt) exec(values ...value) (int64, error) {
 	return n, nil
 }
 
+// number runs s, which has no parameters, and returns its first row's first column.
+func (s *stmt) number() (int64, error) {
+	h := s.h
+	rc := sqlite3.Xsqlite3_step(h.tls, s.p)
+	if rc == sqlite3.SQLITE_DONE {
+		sqlite3.Xsqlite3_reset(h.tls, s.p)
+		return 0, sql.ErrNoRows
+	}
+	if rc != sqlite3.SQLITE_ROW {
+		err := h.failure(rc)
+		sqlite3.Xsqlite3_reset(h.tls, s.p) // says the same again
+		return 0, err
+	}
+	n := sqlite3.Xsqlite3_column_int64(h.tls, s.p, 0)
+	sqlite3.Xsqlite3_reset(h.tls, s.p)
+	return n, nil
+}
+
 // What SQLite is told about the memory of a text: that it stays until the next
 // statement, so that nothing is copied, or that it doesn't.
 // https://www.sqlite.org/c3ref/c_static.html
@@ -199,9 +217,10 @@ func driverError(code int, text string) (*sqlite.Error, error) {
 	return e, nil
 }
 
-// hot are the statements that run for every event. Each has the parameters of the
-// generated one of the same name, in the order of its text.
+// hot are the statements that run for every event and every group. Each has the
+// parameters of the generated one of the same name, in the order of its text.
 type hot struct {
+	epoch, counters                          *stmt
 	outbox, pending, unpend, result, history *stmt
 }
 
@@ -210,7 +229,7 @@ func (h *handle) prepareHot() (s hot, err error) {
 		to   **stmt
 		text string
 	}{
-		{&s.outbox, q.InsertOutbox}, {&s.pending, q.InsertPending}, {&s.unpend, q.DeletePending},
+		{&s.epoch, q.Epoch}, {&s.counters, q.SaveCounters}, {&s.outbox, q.InsertOutbox}, {&s.pending, q.InsertPending}, {&s.unpend, q.DeletePending},
 		{&s.result, q.InsertResult}, {&s.history, q.FileEvent},
 	} {
 		if *one.to, err = h.prepare(one.text); err != nil {
@@ -222,9 +241,16 @@ func (h *handle) prepareHot() (s hot, err error) {
 }
 
 func (s *hot) close() {
-	for _, one := range []*stmt{s.outbox, s.pending, s.unpend, s.result, s.history} {
+	for _, one := range []*stmt{s.epoch, s.counters, s.outbox, s.pending, s.unpend, s.result, s.history} {
 		one.close()
 	}
+}
+
+func (s *hot) readEpoch() (int64, error) { return s.epoch.number() }
+
+func (s *hot) saveCounters(p q.SaveCountersParams) error {
+	_, err := s.counters.exec(intValue(p.NextSeq), intValue(p.NextSettled))
+	return err
 }
 
 func (s *hot) insertOutbox(p q.InsertOutboxParams) (int64, error) {

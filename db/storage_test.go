@@ -8,10 +8,14 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
+
+	"inturn/internal/faultvfs"
 )
 
 // inside runs fn on the committer's goroutine, in a transaction of its own.
@@ -357,16 +361,16 @@ func TestStorageErrors(t *testing.T) {
 
 // TestOutcomeUnknown: an I/O error of the COMMIT itself.
 func TestOutcomeUnknown(t *testing.T) {
-	d := open(t, options(t, tempFile(t)))
-	// Closing the connection under the committer's transaction makes COMMIT fail in a
-	// way that nobody knows.
-	breaks := &inside{newCaller(), func(w *writer) error { return w.conn.Close() }}
-	if err := d.committer.submit(breaks); err != nil {
+	path := tempFile(t)
+	v, stop, err := faultvfs.Watch(filepath.Dir(path))
+	if err != nil {
 		t.Fatal(err)
 	}
-	wait(t, "the committer's answer", breaks.done)
-	if !errors.Is(breaks.err, ErrOutcomeUnknown) || !errors.Is(d.Ready(), ErrUnavailable) {
-		t.Errorf("told %v, ready %v", breaks.err, d.Ready())
+	t.Cleanup(stop)
+	d := open(t, options(t, path))
+	v.Inject(faultvfs.Fault{Op: faultvfs.Sync, Kind: faultvfs.WAL, Errno: syscall.EIO})
+	if _, err := d.Append(t.Context(), event("c", "m")); !errors.Is(err, ErrOutcomeUnknown) || !errors.Is(d.Ready(), ErrUnavailable) {
+		t.Errorf("told %v, ready %v", err, d.Ready())
 	}
 	wait(t, "Failed", d.Failed())
 	d.Close()
