@@ -2,7 +2,6 @@ package db
 
 import (
 	"time"
-	"unsafe"
 
 	"modernc.org/libc"
 	sqlite3 "modernc.org/sqlite/lib"
@@ -27,12 +26,7 @@ type walHook struct {
 func newWALHook(h *handle, observer Observer) *walHook {
 	w := &walHook{observer: observer}
 	w.call = w.committed
-	// A C pointer to a Go function is the function value itself, as modernc.org/libc
-	// lays them out.
-	fn := *(*uintptr)(unsafe.Pointer(&struct {
-		f func(tls *libc.TLS, arg, db, name uintptr, frames int32) int32
-	}{w.call}))
-	sqlite3.Xsqlite3_wal_hook(h.tls, h.db, fn, 0)
+	sqlite3.Xsqlite3_wal_hook(h.tls, h.db, address(w.call), 0)
 	return w
 }
 

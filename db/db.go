@@ -153,6 +153,9 @@ func (d *DB) open(ctx context.Context, o Options) error {
 		if err := w.sql("PRAGMA wal_checkpoint(TRUNCATE)"); err != nil {
 			return hintCorrupt(fmt.Errorf("checkpoint: %w", err))
 		}
+		if w.coalescer, err = newCoalescer(w.handle); err != nil {
+			return fmt.Errorf("coalesce the WAL's writes: %w", err)
+		}
 		if err := d.openReaders(); err != nil {
 			return fmt.Errorf("open readers: %w", err)
 		}
@@ -445,6 +448,9 @@ func (w *writer) close() error {
 	}
 	if w.wal != nil {
 		w.wal.close(w.handle)
+	}
+	if w.coalescer != nil {
+		w.coalescer.close(w.handle)
 	}
 	if w.handle != nil {
 		w.handle.close()

@@ -57,18 +57,19 @@ func (c *caller) finish(err error) {
 // writer is the only write connection and what belongs to it. Only the committer's
 // goroutine uses it, and its hand while that goroutine waits.
 type writer struct {
-	conn     *sql.Conn
-	handle   *handle
-	q        *q.Queries
-	hot      hot
-	seal     *seal
-	wal      *walHook
-	observer Observer
-	place    place
-	epoch    int64
-	log      *slog.Logger
-	limits   limits
-	check    Check
+	conn      *sql.Conn
+	handle    *handle
+	q         *q.Queries
+	hot       hot
+	seal      *seal
+	wal       *walHook
+	coalescer *coalescer // nil in memory
+	observer  Observer
+	place     place
+	epoch     int64
+	log       *slog.Logger
+	limits    limits
+	check     Check
 
 	mirror
 	effectStmts map[string]*stmt
