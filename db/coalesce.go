@@ -28,6 +28,7 @@ type coalescer struct {
 	n      int    // how much of it
 	off    int64  // its place in the file
 	failed int32  // the result of a write that failed: all others fail until the rollback
+	size   int64  // of the file, as far as it is ours
 }
 
 // walMethods are those methods of the WAL's file that SQLite calls in a transaction.
@@ -36,9 +37,14 @@ type walMethods struct {
 	sync        func(tls *libc.TLS, file uintptr, flags int32) int32
 }
 
-// maxHeld is how much is held back at most, in bytes: 31 pages. SQLite's VFS for Unix
-// can't write more at once.
+// maxHeld is how much is held back at most, in bytes: 31 pages of ours, and more than
+// any page has. SQLite's VFS for Unix can't write more at once.
 const maxHeld = 1<<17 - 1
+
+// growBy is by how much the file grows at least, in bytes. A sync of a file that has
+// grown also waits for its new length, which costs as much again: so not each of the
+// first commits pays for it, until the WAL is as long as it gets.
+const growBy = 512 << 10
 
 // newCoalescer takes its place before the WAL, which must be open.
 func newCoalescer(h *handle) (*coalescer, error) {
@@ -96,9 +102,6 @@ func (c *coalescer) write(tls *libc.TLS, file, buf uintptr, n int32, off int64) 
 		if rc := c.flush(tls, file); rc != sqlite3.SQLITE_OK {
 			return rc
 		}
-		if int(n) > len(c.held) {
-			return c.vfs.write(tls, file, buf, n, off)
-		}
 		c.off = off
 	}
 	c.n += copy(c.held[c.n:], unsafe.Slice((*byte)(pointer(buf)), n))
@@ -109,9 +112,25 @@ func (c *coalescer) write(tls *libc.TLS, file, buf uintptr, n int32, off int64) 
 func (c *coalescer) flush(tls *libc.TLS, file uintptr) int32 {
 	if c.n > 0 && c.failed == sqlite3.SQLITE_OK {
 		c.failed = c.vfs.write(tls, file, uintptr(unsafe.Pointer(&c.held[0])), int32(c.n), c.off)
+		if end := c.off + int64(c.n); end > c.size && c.failed == sqlite3.SQLITE_OK {
+			c.grow(tls, file, end)
+		}
 		c.n = 0
 	}
 	return c.failed
+}
+
+// grow fills the file with zeros behind end, where nothing stands that is valid: who
+// writes there holds the write lock. No frame begins with a zero, so they end the WAL
+// for who reads it after a crash. Where there is no room for them it does without.
+// https://www.sqlite.org/fileformat2.html#walformat
+func (c *coalescer) grow(tls *libc.TLS, file uintptr, end int64) {
+	clear(c.held)
+	for c.size = end; c.size < end+growBy; c.size += int64(len(c.held)) {
+		if c.vfs.write(tls, file, uintptr(unsafe.Pointer(&c.held[0])), int32(len(c.held)), c.size) != sqlite3.SQLITE_OK {
+			return
+		}
+	}
 }
 
 func (c *coalescer) read(tls *libc.TLS, file, buf uintptr, n int32, off int64) int32 {

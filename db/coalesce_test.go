@@ -3,6 +3,7 @@ package db
 import (
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -71,6 +72,41 @@ func TestCoalescedCommit(t *testing.T) {
 	if n := v.Count(faultvfs.Sync, faultvfs.WAL) - syncs; n != 1 {
 		t.Errorf("a commit takes %d syncs", n)
 	}
+}
+
+// The WAL grows by more than a commit needs, so that the next ones find it long
+// enough; where there is no room for that the commit doesn't mind.
+func TestCoalescedGrowth(t *testing.T) {
+	d, v := watched(t)
+	size := func() int64 {
+		info, err := os.Stat(d.path + "-wal")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return info.Size()
+	}
+	was := size()
+	for i := range 20 {
+		appendEvent(t, d, event("c", fmt.Sprint(i)))
+	}
+	if size() != was || was < growBy {
+		t.Errorf("%d bytes, then %d", was, size())
+	}
+	if err := d.committer.w.shrinkWAL(); err != nil {
+		t.Fatal(err)
+	}
+	d.committer.w.coalescer.size = 0
+	// The first write is the WAL's header.
+	v.Inject(faultvfs.Fault{Op: faultvfs.Write, Kind: faultvfs.WAL, Errno: syscall.ENOSPC, After: 1, Times: 1})
+	appendEvent(t, d, event("c", "full"))
+	if n := v.Clear(); n != 1 {
+		t.Errorf("%d faults", n)
+	}
+	path := d.path
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
+	}
+	wantSound(t, path)
 }
 
 // A transaction that doesn't fit in memory reads what it has written, also after a
