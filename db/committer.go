@@ -99,8 +99,11 @@ func (c *committer) refusal() error {
 // been answered, or when the storage fails.
 func (c *committer) run() {
 	defer close(c.done)
+	var y yielding
 	for {
+		y.yield()
 		ops, wait, more := c.take()
+		y.took(len(ops))
 		switch {
 		case len(ops) > 0:
 			c.guard.Lock()
