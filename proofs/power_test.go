@@ -260,7 +260,7 @@ func restart(t testing.TB, k kill, c *cuts, reader bool, lieUntilOpen func(fault
 // with checkpoints among them.
 func TestPowerUnderLoad(t *testing.T) {
 	t.Parallel()
-	clients, events, every := 16, 60, int32(700)
+	clients, events, every := 16, 60, int32(250)
 	if long() {
 		clients, events, every = 64, 500, 2000
 	}
