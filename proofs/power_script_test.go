@@ -241,7 +241,7 @@ func goOn(ctx context.Context, d *db.DB, known *book, all []appended) (wrong []s
 	for client, events := range accounts {
 		wg.Go(func() {
 			for _, ev := range events {
-				r, err := d.Append(ctx, ev.Event)
+				r, err := appendPatiently(ctx, d, ev.Event)
 				seq, before := known.seqs[ev.id]
 				switch {
 				case err != nil:
@@ -265,6 +265,16 @@ func goOn(ctx context.Context, d *db.DB, known *book, all []appended) (wrong []s
 	}
 	wg.Wait()
 	return wrong
+}
+
+// appendPatiently sends again what was refused because too much waited: nothing of it
+// was written.
+func appendPatiently(ctx context.Context, d *db.DB, ev db.Event) (db.Receipt, error) {
+	for {
+		if r, err := d.Append(ctx, ev); !errors.Is(err, db.ErrOverloaded) {
+			return r, err
+		}
+	}
 }
 
 // judgeEffects: each result has its one effect, and each effect its result.

@@ -319,7 +319,7 @@ func appendAndSettle(ctx context.Context, d *db.DB, path string, events []append
 				return err
 			}
 		}
-		r, err := d.Append(ctx, ev.Event)
+		r, err := appendPatiently(ctx, d, ev.Event)
 		if err != nil {
 			return err
 		}
