@@ -108,6 +108,9 @@ func (c *committer) run() {
 		case len(ops) > 0:
 			c.guard.Lock()
 			c.commit(ops, false)
+			if c.failedWith() == nil { // who waited has been answered
+				c.w.wal.checkpoint(c.w.handle)
+			}
 			c.tidy()
 			c.guard.Unlock()
 		case !more:

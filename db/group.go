@@ -157,8 +157,7 @@ func (w *writer) transaction(ops []operation, careful bool) (done, at int, err e
 		}
 		return 0, -1, ge
 	}
-	synced, checkpoints := w.wal.clear()
-	w.observer.Committed(done, synced, time.Since(begun)-checkpoints)
+	w.observer.Committed(done, w.wal.clear(), time.Since(begun))
 	for _, typ := range w.dead {
 		w.observer.Dead(typ)
 	}

@@ -110,8 +110,11 @@ func TestCheckpoints(t *testing.T) {
 		}
 	}
 	fill("short", 100) // 50 MB
-	if s := d.Stats(); h.checkpoints < 2 || s.WALBytes > bound+1<<20 {
-		t.Errorf("%d checkpoints, the WAL has %d bytes", h.checkpoints, s.WALBytes)
+	h.mu.Lock()
+	checkpoints := h.checkpoints
+	h.mu.Unlock()
+	if s := d.Stats(); checkpoints < 2 || s.WALBytes > bound+1<<20 {
+		t.Errorf("%d checkpoints, the WAL has %d bytes", checkpoints, s.WALBytes)
 	}
 	reader, err := OpenReadOnly(t.Context(), d.path)
 	if err != nil {
@@ -128,6 +131,37 @@ func TestCheckpoints(t *testing.T) {
 	if s := d.Stats(); s.WALBytes < bound+4<<20 {
 		t.Errorf("the WAL has %d bytes although a reader holds it", s.WALBytes)
 	}
+}
+
+// slowDisk is an Observer under which no checkpoint ends before it may.
+type slowDisk struct {
+	nobody
+	reached, leave chan struct{}
+}
+
+func (s *slowDisk) Checkpointed(time.Duration) {
+	close(s.reached)
+	<-s.leave
+}
+
+// Who waits for a commit doesn't wait for the checkpoint after it.
+func TestCheckpointAfterAnswer(t *testing.T) {
+	s := &slowDisk{reached: make(chan struct{}), leave: make(chan struct{})}
+	o := options(t, tempFile(t))
+	o.Observer = s
+	d := open(t, o)
+	t.Cleanup(func() { close(s.leave) }) // before the database is closed
+	ev := event("a", "m")
+	ev.Payload = []byte(`"` + strings.Repeat("x", checkpointFrames*4096) + `"`)
+	answered := make(chan struct{})
+	go func() {
+		defer close(answered)
+		if _, err := d.Append(context.Background(), ev); err != nil {
+			t.Error(err)
+		}
+	}()
+	wait(t, "the answer", answered)
+	wait(t, "the checkpoint", s.reached)
 }
 
 // steps is how many instructions of SQLite's machine a statement takes.
