@@ -266,8 +266,8 @@ func (f *faulty) wait(done <-chan error) error {
 	}
 }
 
-// checkpoint appends large events, which make the WAL long enough for a checkpoint
-// to follow a commit.
+// checkpoint appends large events, which make the WAL long enough for a checkpoint to
+// follow a commit, and one of them again, which is answered after that.
 func (f *faulty) checkpoint(fault faultvfs.Fault) error {
 	fault.Kind = faultvfs.Main
 	f.watched.Inject(fault)
@@ -280,7 +280,8 @@ func (f *faulty) checkpoint(fault faultvfs.Fault) error {
 		}
 		f.known.answered(f.all[i].id, r.Seq)
 	}
-	return nil
+	_, err := f.store.Append(f.Context(), f.all[len(f.all)-1].Event)
+	return err
 }
 
 // backup copies the file of the open database, onto a disk that fails in its middle.
