@@ -51,18 +51,44 @@ SELECT client_id, seq FROM history WHERE seq <= (SELECT filed FROM owner)
 UNION ALL
 SELECT client_id, seq FROM outbox WHERE seq > (SELECT filed FROM owner);
 
--- What of the outbox is still to run: small and hot. An account's order is turn.
--- turn is the event's seq until a person asks for another run of it: then it is a
--- new number of the same counter, and in a replay that number minus 2^62. Replayed
--- events so come before everything else of their account, in an order of their own.
--- The key is the order in which lanes are read: a lane is one range of this table.
-CREATE TABLE pending (
+-- What of the outbox is still to run: in lanes where it has been filed, else unfiled.
+-- An event that is settled soon is never written here: its row of outbox says that it
+-- is pending until it has one in results.
+--
+-- An account's order is turn. turn is the event's seq until a person asks for another
+-- run of it: then it is a new number of the same counter, and in a replay that number
+-- minus 2^62. Replayed events so come before everything else of their account, in an
+-- order of their own. The key is the order in which lanes are read: a lane is one
+-- range of this table. It is written with history, and at once by what runs again.
+CREATE TABLE lanes (
   client_id TEXT    NOT NULL,
   turn      INTEGER NOT NULL,
   seq       INTEGER NOT NULL,
   run       INTEGER NOT NULL,      -- 1 for the first run of an event
   PRIMARY KEY (client_id, turn)
 ) STRICT, WITHOUT ROWID;
+
+CREATE VIEW unfiled AS
+SELECT o.client_id, o.seq AS turn, o.seq, 1 AS run FROM outbox o
+WHERE o.seq > (SELECT filed FROM owner)
+  AND NOT EXISTS (SELECT 1 FROM results r WHERE r.seq = o.seq)
+  AND NOT EXISTS (SELECT 1 FROM runs k WHERE k.seq = o.seq)
+  AND NOT EXISTS (SELECT 1 FROM lanes l WHERE l.client_id = o.client_id AND l.turn = o.seq);
+
+CREATE VIEW pending AS
+SELECT client_id, turn, seq, run FROM lanes UNION ALL SELECT client_id, turn, seq, run FROM unfiled;
+
+-- For who mends a file by hand. What is unfiled can't be taken out: it is pending as
+-- long as it is in outbox. A server that ends in order files everything.
+CREATE TRIGGER pending_insert INSTEAD OF INSERT ON pending BEGIN
+  INSERT INTO lanes (client_id, turn, seq, run) VALUES (new.client_id, new.turn, new.seq, new.run);
+END;
+CREATE TRIGGER pending_update INSTEAD OF UPDATE ON pending BEGIN
+  UPDATE lanes SET client_id = new.client_id, turn = new.turn, seq = new.seq, run = new.run WHERE client_id = old.client_id AND turn = old.turn;
+END;
+CREATE TRIGGER pending_delete INSTEAD OF DELETE ON pending BEGIN
+  DELETE FROM lanes WHERE client_id = old.client_id AND turn = old.turn;
+END;
 
 -- Every account that ever sent an event, and what holds it now. parked to last_error
 -- speak of one event, the account's head (head_seq), and are empty when nothing is
@@ -91,8 +117,8 @@ CREATE INDEX accounts_held ON accounts (client_id)
 CREATE INDEX accounts_parked ON accounts (client_id) WHERE parked = 1;
 CREATE INDEX accounts_paused ON accounts (client_id) WHERE paused = 1;
 
--- How an event ended. Written in the transaction that removes it from pending and
--- runs its effect. settled is the place in the order of all settles: within an
+-- How an event ended. Written in the transaction that runs its effect: with it the
+-- event is not pending any more. settled is the place in the order of all settles: within an
 -- account it grows with turn, which is how `inturn check` proves promise 3.
 CREATE TABLE results (
   seq         INTEGER NOT NULL PRIMARY KEY,

@@ -59,7 +59,7 @@ func (d *DB) repeat(ctx context.Context, ev Event) (Receipt, error) {
 	return Receipt{ClientID: s.ClientID, MessageID: s.MessageID, Seq: s.Seq, Duplicate: true, State: s.State, Result: s.Result}, nil
 }
 
-// appendOp appends one event: outbox, pending, and the account if it is new.
+// appendOp appends one event: outbox, and the account if it is new.
 type appendOp struct {
 	caller
 	event  Event
@@ -115,9 +115,7 @@ func (w *writer) add(ev Event) (int64, error) {
 		return 0, nil
 	}
 	w.nextSeq++
-	if err := w.hot.insertPending(q.InsertPendingParams{ClientID: ev.ClientID, Turn: seq, Seq: seq, Run: 1}); err != nil {
-		return 0, fmt.Errorf("insert pending: %w", err)
-	}
+	w.accept(seq, ev.ClientID)
 	if _, ok := w.known[ev.ClientID]; !ok {
 		if err := w.q.InsertAccount(background, ev.ClientID); err != nil {
 			return 0, fmt.Errorf("insert account: %w", err)

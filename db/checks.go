@@ -43,10 +43,10 @@ var checks = []Invariant{
 		FROM pragma_application_id WHERE application_id <> %[1]d`, applicationID)},
 	{kindSchema, fmt.Sprintf(`SELECT format('user_version is %%d, not %d', user_version)
 		FROM pragma_user_version WHERE user_version <> %[1]d`, schemaVersion)},
-	{kindSchema, `WITH wanted (name) AS (VALUES ('owner'), ('outbox'), ('history'), ('pending'), ('accounts'), ('results'), ('function_tables'),
+	{kindSchema, `WITH wanted (name) AS (VALUES ('owner'), ('outbox'), ('history'), ('lanes'), ('pending'), ('accounts'), ('results'), ('function_tables'),
 			('runs'), ('pauses'), ('audit'), ('erasing'))
 		SELECT format('table %s is missing', name) FROM wanted
-		WHERE name NOT IN (SELECT name FROM sqlite_schema WHERE type = 'table')`},
+		WHERE name NOT IN (SELECT name FROM sqlite_schema WHERE type IN ('table', 'view'))`},
 	{kindSchema, `SELECT 'outbox has no unique key (message_id, client_id)' WHERE NOT EXISTS (
 		SELECT 1 FROM pragma_index_list('outbox') i WHERE i."unique" AND NOT i.partial AND
 		(SELECT group_concat(name, ',') FROM (SELECT name FROM pragma_index_info(i.name) ORDER BY seqno)) = 'message_id,client_id')`},
@@ -115,9 +115,11 @@ var checks = []Invariant{
 		FROM history h LEFT JOIN outbox o ON o.seq = h.seq WHERE o.client_id IS NOT h.client_id`},
 	{"account", `SELECT DISTINCT format('account %s has events and no row', client_id)
 		FROM outbox o NOT INDEXED WHERE NOT EXISTS (SELECT 1 FROM accounts a WHERE a.client_id = o.client_id)`},
-	{"account", `SELECT format('account %s is held by seq %d, which is not its first pending event', client_id, head_seq)
-		FROM accounts a WHERE head_seq IS NOT NULL AND head_seq IS NOT (
-			SELECT seq FROM pending p WHERE p.client_id = a.client_id ORDER BY turn LIMIT 1)`},
+	// SQLite takes seq from the row with the least turn.
+	{"account", `WITH head AS MATERIALIZED (SELECT client_id, seq, min(turn) FROM pending
+			WHERE client_id IN (SELECT client_id FROM accounts WHERE head_seq IS NOT NULL) GROUP BY client_id)
+		SELECT format('account %s is held by seq %d, which is not its first pending event', a.client_id, a.head_seq)
+		FROM accounts a LEFT JOIN head ON head.client_id = a.client_id WHERE a.head_seq IS NOT NULL AND a.head_seq IS NOT head.seq`},
 	{"account", `SELECT format('account %s is %s, and no event is named that holds it', client_id,
 			CASE WHEN parked THEN 'parked' ELSE 'retried' END)
 		FROM accounts WHERE head_seq IS NULL AND (parked OR attempts <> 0 OR next_at IS NOT NULL)`},

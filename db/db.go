@@ -3,9 +3,10 @@
 //
 // The life of an event in the file:
 //
-//	Append   outbox  + pending            accepted: the answer leaves after the fsync
-//	Hold     accounts                     an attempt failed: the event keeps its place
-//	Settle   pending - , effect, results  done or dead, in one transaction
+//	Append   outbox              accepted, and pending: the answer leaves after the fsync
+//	         history, lanes      it is filed, many together: what is not settled by then
+//	Hold     accounts            an attempt failed: the event keeps its place
+//	Settle   effect, results     done or dead, in one transaction; its row of lanes goes
 //	Act      what an operator does, and its row in audit
 //
 // One goroutine, the committer, owns the only write connection. Every write is an
@@ -21,6 +22,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -54,11 +56,12 @@ type DB struct {
 	readers   *sql.DB // pool in memory
 	reads     *q.Queries
 	lane      *sql.Stmt   // laneQuery
+	laneTail  *sql.Stmt   // with what is unfiled
 	guard     sync.Locker // around reads, where they share the write connection
 	committer *committer
 	waiters   waiters
 	standing  standing
-	filer     *filer // nil until open has succeeded
+	filer     *filer
 	erasures  []Erasure
 	erasing   erasing
 	erasers   sync.Map      // the clients that an Erase of this process is busy with
@@ -160,13 +163,20 @@ func (d *DB) open(ctx context.Context, o Options) error {
 			return fmt.Errorf("open readers: %w", err)
 		}
 	}
-	if d.lane, err = d.queryer().PrepareContext(ctx, laneQuery); err != nil {
+	if d.lane, err = d.queryer().PrepareContext(ctx, laneQuery+laneOrder); err != nil {
+		return hintCorrupt(fmt.Errorf("prepare: %w", err))
+	}
+	if d.laneTail, err = d.queryer().PrepareContext(ctx, laneQuery+unfiledQuery+laneOrder); err != nil {
 		return hintCorrupt(fmt.Errorf("prepare: %w", err))
 	}
 	if err := w.prepareErasures(o.Erasures); err != nil {
 		return hintCorrupt(err)
 	}
 	d.erasures = o.Erasures
+	if d.filer, err = newFiler(ctx, d, w); err != nil {
+		return hintCorrupt(err)
+	}
+	w.filer = d.filer
 	if err := d.recover(ctx, w); err != nil {
 		return hintCorrupt(fmt.Errorf("recover: %w", err))
 	}
@@ -178,11 +188,6 @@ func (d *DB) open(ctx context.Context, o Options) error {
 		d.erasing.add(clientID)
 	}
 	d.backlog = slices.DeleteFunc(d.backlog, func(b Backlog) bool { return d.erasing.has(b.ClientID) })
-	f, err := newFiler(ctx, d, w.nextSeq)
-	if err != nil {
-		return hintCorrupt(err)
-	}
-	d.filer, w.filed = f, f.filed
 	d.waiters.last.Store(w.nextSeq - 1)
 	go d.filer.run()
 	go d.committer.run()
@@ -210,7 +215,7 @@ func (d *DB) connect(dsn string, o Options) (*writer, error) {
 		conn: conn, log: o.Log, check: o.Check, observer: o.Observer,
 		limits:      limits{pending: o.MaxPending, accountPending: o.MaxAccountPending},
 		mirror:      mirror{backlog: map[string]int{}, resting: map[string]rest{}, known: map[string]struct{}{}},
-		effectStmts: map[string]*stmt{}, rare: map[string]*sql.Stmt{}, erasing: &d.erasing, gone: map[int64]struct{}{},
+		effectStmts: map[string]*stmt{}, rare: map[string]*sql.Stmt{}, erasing: &d.erasing,
 		handTimer: time.NewTimer(time.Hour),
 	}
 	w.handTimer.Stop()
@@ -249,7 +254,7 @@ func (d *DB) own(ctx context.Context, w *writer, schema, name string) (version i
 	}
 }
 
-// recover finds what is to run. It is the one pass over pending.
+// recover finds what is to run. It is the one pass over lanes.
 func (d *DB) recover(ctx context.Context, w *writer) error {
 	held := map[string]q.HeldRow{}
 	rows, err := d.reads.Held(ctx)
@@ -263,9 +268,18 @@ func (d *DB) recover(ctx context.Context, w *writer) error {
 	if err != nil {
 		return err
 	}
+	rest := w.tail.backlogs()
 	for _, b := range backlogs {
+		if r, ok := rest[b.ClientID]; ok {
+			b.Events, b.HeadTurn = b.Events+r.Events, min(b.HeadTurn, r.HeadTurn)
+			delete(rest, b.ClientID)
+		}
 		d.found(w, held[b.ClientID], b)
 		delete(held, b.ClientID)
+	}
+	for _, clientID := range slices.Sorted(maps.Keys(rest)) {
+		d.found(w, held[clientID], rest[clientID])
+		delete(held, clientID)
 	}
 	for clientID, h := range held {
 		if h.Paused == 1 || h.ReplayNext.Valid {
@@ -332,6 +346,7 @@ func (d *DB) OnAppend(fn func([]Event)) { d.onAppend.Store(&fn) }
 
 // committed runs after each commit, before the callers are answered.
 func (d *DB) committed(published []Event, settled []q.Result) {
+	d.filer.committed(published, settled, d.committer.w.nextSeq)
 	if fn, changes := d.onChange.Load(), d.committer.w.changes; fn != nil && len(changes) > 0 {
 		(*fn)(changes)
 	}
@@ -339,7 +354,6 @@ func (d *DB) committed(published []Event, settled []q.Result) {
 		(*fn)(published)
 	}
 	d.stand()
-	d.filer.appended(published, d.committer.w.nextSeq)
 	d.pace.note(time.Now(), d.committer.w.total, len(settled))
 	d.waiters.settled(settled)
 }
@@ -383,6 +397,7 @@ func (d *DB) Close() error {
 		d.waiters.close()
 		if w := d.committer.w; err == nil {
 			d.guard.Lock()
+			d.fileRest()
 			err = w.fenced(func() error { return w.q0().LeaveOwnership(background) })
 			if err == nil && d.path != "" {
 				err = w.sql("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -397,19 +412,32 @@ func (d *DB) Close() error {
 	return d.closeErr
 }
 
+// fileRest files what is left, so that lanes shows all that is pending to who looks
+// into a file that nobody has open. Where it can't, the next owner does it.
+func (d *DB) fileRest() {
+	err := d.committer.space.low()
+	if err == nil {
+		w := d.committer.w
+		err = w.fenced(func() error { return w.sql(fileRest) })
+	}
+	if err != nil {
+		d.log.Debug("events are not filed into their accounts' lanes", "error", err.Error())
+	}
+}
+
 // abandon frees everything, whatever the state.
 func (d *DB) abandon() error {
 	var err error
-	if d.filer != nil {
-		<-d.filer.done
-	}
 	if d.resumed != nil {
+		<-d.filer.done
 		<-d.resumed
 	}
 	d.guard.Lock() // in memory a reader may be on the connection
 	defer d.guard.Unlock()
-	if d.lane != nil {
-		err = d.lane.Close()
+	for _, s := range []*sql.Stmt{d.lane, d.laneTail} {
+		if s != nil {
+			err = errors.Join(err, s.Close())
+		}
 	}
 	if d.readers != nil && d.readers != d.pool {
 		err = errors.Join(err, d.readers.Close())

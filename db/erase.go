@@ -183,7 +183,7 @@ func (e *eraser) pending() error {
 		}
 		err = e.delete(func(w *writer) error {
 			for _, p := range list {
-				if err := w.exec("DELETE FROM pending WHERE client_id = ? AND turn = ?", e.clientID, p[0]); err != nil {
+				if err := w.exec("DELETE FROM lanes WHERE client_id = ? AND turn = ?", e.clientID, p[0]); err != nil {
 					return err
 				}
 				if err := w.deleteEvent(e.clientID, p[1]); err != nil {
@@ -365,7 +365,7 @@ func (w *writer) deleteEvent(clientID string, seq int64) error {
 	if err := w.exec("DELETE FROM outbox WHERE seq = ? AND client_id = ?", seq, clientID); err != nil {
 		return fmt.Errorf("delete from outbox: %w", err)
 	}
-	w.deleted(seq)
+	w.move(seq, stageDeleted)
 	return nil
 }
 

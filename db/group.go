@@ -76,8 +76,7 @@ type writer struct {
 	wrap        *wrapper
 	rare        map[string]*sql.Stmt // of housekeeping, by their text
 	erasing     *erasing
-	filed       int64              // history has every event up to this seq
-	gone        map[int64]struct{} // events beyond it that were or may have been deleted
+	filer       *filer
 	hand        *hand
 	handTimer   *time.Timer
 

@@ -4,10 +4,8 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"maps"
 	"slices"
 	"sync"
-	"sync/atomic"
 
 	"inturn/db/internal/q"
 )
@@ -19,59 +17,155 @@ const (
 	fileChunk = 256   // of them in one operation: about a millisecond of the committer
 )
 
-// filer writes what was appended into history, behind the appends.
+// filer writes what was appended into history, and what of it is still pending into
+// lanes, behind the appends: most events are settled by then. Until then readers
+// find out from it what is pending, as of the last commit.
 type filer struct {
 	db    *DB
 	batch int
-	next  atomic.Int64 // the next event's seq
 	wake  chan struct{}
 	done  chan struct{} // closed when run has ended
 
 	mu      sync.Mutex
-	filed   int64          // history has every event up to this seq
-	unfiled []q.UnfiledRow // those beyond it that were committed, in order; also deleted ones
+	next    int64              // the next event's seq
+	filed   int64              // everything up to this seq is filed
+	unfiled []appended         // those beyond it that were committed, in order; also deleted ones
+	waiting map[string][]int64 // of them, by account, those whose first run is pending
 }
 
-// newFiler reads what was not filed when the file was opened.
-func newFiler(ctx context.Context, d *DB, next int64) (*filer, error) {
-	f := &filer{db: d, batch: fileBatch, wake: make(chan struct{}, 1), done: make(chan struct{})}
-	f.next.Store(next)
-	filed, err := d.reads.Filed(ctx)
+type appended struct {
+	seq      int64
+	clientID string
+}
+
+// newFiler reads what was not filed when the file was opened, for itself and for the
+// committer.
+func newFiler(ctx context.Context, d *DB, w *writer) (*filer, error) {
+	f := &filer{
+		db: d, batch: fileBatch, next: w.nextSeq, waiting: map[string][]int64{},
+		wake: make(chan struct{}, 1), done: make(chan struct{}),
+	}
+	after, err := d.reads.Filed(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("read owner: %w", err)
 	}
-	f.filed = filed
+	f.filed = after
 	for {
-		rows, err := d.reads.Unfiled(ctx, q.UnfiledParams{Filed: filed, Page: fileBatch})
+		rows, err := d.reads.ReadUnfiled(ctx, q.ReadUnfiledParams{Filed: after, Page: fileBatch})
 		if err != nil {
 			return nil, fmt.Errorf("read events: %w", err)
 		}
-		f.unfiled = append(f.unfiled, rows...)
+		for _, r := range rows {
+			e := unfiled{r.Seq, r.ClientID, stageWaiting}
+			switch {
+			case r.Settled == 1:
+				e.stage = stageSettled
+			case r.InLane == 1:
+				e.stage = stageInLane
+			}
+			w.tail.events = append(w.tail.events, e)
+			f.unfiled = append(f.unfiled, appended{r.Seq, r.ClientID})
+			if e.stage != stageSettled {
+				f.waiting[r.ClientID] = append(f.waiting[r.ClientID], r.Seq)
+			}
+		}
 		if len(rows) < fileBatch {
 			if f.behind() {
 				f.wake <- struct{}{}
 			}
 			return f, nil
 		}
-		filed = rows[len(rows)-1].Seq
+		after = rows[len(rows)-1].Seq
 	}
 }
 
-// appended tells what was committed, and that seqs below nextSeq are. It does not block.
-func (f *filer) appended(events []Event, nextSeq int64) {
-	f.next.Store(nextSeq)
+// committed tells what was appended and what was settled, and that seqs below nextSeq
+// are given out. It does not block, and comes before anybody hears of the events: who
+// does finds them here.
+func (f *filer) committed(events []Event, results []q.Result, nextSeq int64) {
 	f.mu.Lock()
+	f.next = nextSeq
 	for i := range events {
-		f.unfiled = append(f.unfiled, q.UnfiledRow{Seq: events[i].Seq, ClientID: events[i].ClientID})
+		ev := &events[i]
+		f.unfiled = append(f.unfiled, appended{ev.Seq, ev.ClientID})
+		f.waiting[ev.ClientID] = append(f.waiting[ev.ClientID], ev.Seq)
 	}
+	for i := range results {
+		f.ended(results[i].Seq)
+	}
+	behind := len(f.unfiled) >= f.batch
 	f.mu.Unlock()
-	if !f.behind() {
+	if !behind {
 		return
 	}
 	select {
 	case f.wake <- struct{}{}:
 	default:
 	}
+}
+
+// ended notes that an event's first run isn't pending. f.mu is held.
+func (f *filer) ended(seq int64) {
+	if seq <= f.filed || len(f.unfiled) == 0 {
+		return
+	}
+	end := int(min(seq-f.unfiled[0].seq, int64(len(f.unfiled)-1)))
+	if end < 0 {
+		return
+	}
+	if f.unfiled[end].seq != seq {
+		var found bool
+		if end, found = slices.BinarySearchFunc(f.unfiled[:end], seq, func(a appended, seq int64) int { return cmp.Compare(a.seq, seq) }); !found {
+			return
+		}
+	}
+	f.drop(f.unfiled[end].clientID, seq)
+}
+
+// drop takes an event out of those that wait; mostly it is its account's first. f.mu is
+// held.
+func (f *filer) drop(clientID string, seq int64) {
+	list := f.waiting[clientID]
+	switch {
+	case len(list) == 0:
+	case len(list) == 1 && list[0] == seq:
+		delete(f.waiting, clientID)
+	case list[0] == seq:
+		f.waiting[clientID] = list[1:]
+	default:
+		if i, found := slices.BinarySearch(list, seq); found { // a copy, as readers have the list
+			f.waiting[clientID] = slices.Concat(list[:i], list[i+1:])
+		}
+	}
+}
+
+// waitingOf returns the account's unfiled events whose first run is pending, in order.
+// The caller must not change the list.
+func (f *filer) waitingOf(clientID string) []int64 {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.waiting[clientID]
+}
+
+// waitingAfter returns the first of them after a turn, up to limit. Together with
+// lanes, as it is afterwards, they are what is pending of the turns below end; more
+// says that others wait beyond.
+func (f *filer) waitingAfter(clientID string, after int64, limit int) (seqs []int64, end int64, more bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	list := f.waiting[clientID]
+	i, _ := slices.BinarySearch(list, after+1)
+	if list = list[i:]; len(list) > limit {
+		return list[:limit], list[limit], true
+	}
+	return list, f.next, false
+}
+
+// given is the next seq.
+func (f *filer) given() int64 {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.next
 }
 
 // behind reports whether there is a whole batch to file.
@@ -81,7 +175,7 @@ func (f *filer) behind() bool {
 	return len(f.unfiled) >= f.batch
 }
 
-// filedUpTo is the seq up to which history has every event.
+// filedUpTo is the seq up to which everything is filed.
 func (f *filer) filedUpTo() int64 {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -112,7 +206,7 @@ func (f *filer) file() bool {
 	return err == nil
 }
 
-// write writes a batch in the order of history's key.
+// write writes a batch in the order of the tables' keys.
 func (f *filer) write() error {
 	if err := f.db.committer.space.low(); err != nil {
 		return err // the room is kept for settles
@@ -120,9 +214,9 @@ func (f *filer) write() error {
 	f.mu.Lock()
 	rows := slices.Clone(f.unfiled[:f.batch])
 	f.mu.Unlock()
-	upTo := rows[len(rows)-1].Seq
-	slices.SortFunc(rows, func(a, b q.UnfiledRow) int {
-		return cmp.Or(cmp.Compare(a.ClientID, b.ClientID), cmp.Compare(a.Seq, b.Seq))
+	upTo := rows[len(rows)-1].seq
+	slices.SortFunc(rows, func(a, b appended) int {
+		return cmp.Or(cmp.Compare(a.clientID, b.clientID), cmp.Compare(a.seq, b.seq))
 	})
 	for chunk := range slices.Chunk(rows, fileChunk) {
 		if err := f.submit(&fileOp{rows: chunk, caller: newCaller()}); err != nil {
@@ -140,13 +234,13 @@ func (f *filer) submit(op *fileOp) error {
 	return op.err
 }
 
-// filedTo forgets what stands in history now.
+// filedTo forgets what is filed now.
 func (f *filer) filedTo(seq int64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	n := 0
-	for n < len(f.unfiled) && f.unfiled[n].Seq <= seq {
-		n++
+	for ; n < len(f.unfiled) && f.unfiled[n].seq <= seq; n++ {
+		f.drop(f.unfiled[n].clientID, f.unfiled[n].seq)
 	}
 	f.filed, f.unfiled = seq, slices.Clone(f.unfiled[n:]) // a clone, to let go of the names
 }
@@ -155,9 +249,9 @@ func (f *filer) filedTo(seq int64) {
 // that are there already stay as they are.
 type fileOp struct {
 	caller
-	rows  []q.UnfiledRow
+	rows  []appended
 	filer *filer // of the op that ends a batch
-	upTo  int64  // then: history is complete up to here
+	upTo  int64  // then: everything is filed up to here
 	w     *writer
 }
 
@@ -183,7 +277,7 @@ func (o *fileOp) exec(w *writer) error {
 
 func (o *fileOp) finish(err error) {
 	if err == nil && o.err == nil && o.filer != nil {
-		o.w.filedTo(o.upTo)
+		o.w.tail.filedTo(o.upTo)
 		o.filer.filedTo(o.upTo)
 	}
 	o.caller.finish(err)
@@ -192,23 +286,26 @@ func (o *fileOp) finish(err error) {
 func (o *fileOp) patient() bool { return true }
 func (o *fileOp) size() int     { return 64 * (len(o.rows) + 1) }
 
-// file writes one row of history. What memory says was appended may have been deleted.
-func (w *writer) file(r q.UnfiledRow) error {
-	if _, maybe := w.gone[r.Seq]; maybe {
-		return w.q.FileEventIfKept(background, r.Seq)
+// file writes an event into history, and into lanes if its first run is pending.
+func (w *writer) file(a appended) error {
+	stage := w.tail.stage(a.seq)
+	switch stage {
+	case stageDeleted:
+		return nil
+	case stageFiled:
+		return refusal{fmt.Errorf("seq %d is filed already", a.seq)}
 	}
-	return w.hot.fileEvent(q.FileEventParams{ClientID: r.ClientID, Seq: r.Seq})
+	if err := w.hot.fileEvent(q.FileEventParams{ClientID: a.clientID, Seq: a.seq}); err != nil || stage != stageWaiting {
+		return err
+	}
+	w.move(a.seq, stageInLane)
+	return w.hot.insertPending(q.InsertPendingParams{ClientID: a.clientID, Turn: a.seq, Seq: a.seq, Run: 1})
 }
 
-// deleted notes that an event was, or, where its transaction is undone, may have been.
-func (w *writer) deleted(seq int64) {
-	if seq > w.filed {
-		w.gone[seq] = struct{}{}
-	}
-}
-
-// filedTo is called after the commit.
-func (w *writer) filedTo(seq int64) {
-	w.filed = seq
-	maps.DeleteFunc(w.gone, func(s int64, _ struct{}) bool { return s <= seq })
-}
+// The same in SQL, for all that is not filed. What was filed of a batch that was broken
+// off stays as it is.
+const fileRest = `
+	INSERT INTO history (client_id, seq) SELECT client_id, seq FROM outbox WHERE seq > (SELECT filed FROM owner)
+		ORDER BY client_id, seq ON CONFLICT (client_id, seq) DO NOTHING;
+	INSERT INTO lanes (client_id, turn, seq, run) SELECT client_id, turn, seq, run FROM unfiled ORDER BY client_id, turn;
+	UPDATE owner SET filed = next_seq - 1;`

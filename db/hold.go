@@ -40,11 +40,11 @@ func (w *writer) hold(h Hold) error {
 	if w.erasing.has(ev.ClientID) {
 		return refusal{ErrSuperseded}
 	}
-	n, err := w.q.IsPending(background, q.IsPendingParams{ClientID: ev.ClientID, Turn: ev.Turn, Seq: ev.Seq})
+	pending, err := w.isPending(runOf(ev))
 	if err != nil {
-		return fmt.Errorf("look for pending: %w", err)
+		return err
 	}
-	if n != 1 {
+	if !pending {
 		return refusal{ErrSuperseded}
 	}
 	w.rest(ev.ClientID, restParked, h.Park)

@@ -104,6 +104,33 @@ CREATE INDEX audit_account ON audit (client_id, id) WHERE client_id IS NOT NULL;
 	  who       TEXT    NOT NULL,
 	  reason    TEXT    NOT NULL
 	) STRICT, WITHOUT ROWID;`,
+	// pending becomes lanes and what is not filed yet.
+	`CREATE TABLE lanes (
+  client_id TEXT    NOT NULL,
+  turn      INTEGER NOT NULL,
+  seq       INTEGER NOT NULL,
+  run       INTEGER NOT NULL,
+  PRIMARY KEY (client_id, turn)
+) STRICT, WITHOUT ROWID;
+INSERT INTO lanes (client_id, turn, seq, run) SELECT client_id, turn, seq, run FROM pending ORDER BY client_id, turn;
+DROP TABLE pending;
+CREATE VIEW unfiled AS
+SELECT o.client_id, o.seq AS turn, o.seq, 1 AS run FROM outbox o
+WHERE o.seq > (SELECT filed FROM owner)
+  AND NOT EXISTS (SELECT 1 FROM results r WHERE r.seq = o.seq)
+  AND NOT EXISTS (SELECT 1 FROM runs k WHERE k.seq = o.seq)
+  AND NOT EXISTS (SELECT 1 FROM lanes l WHERE l.client_id = o.client_id AND l.turn = o.seq);
+CREATE VIEW pending AS
+SELECT client_id, turn, seq, run FROM lanes UNION ALL SELECT client_id, turn, seq, run FROM unfiled;
+CREATE TRIGGER pending_insert INSTEAD OF INSERT ON pending BEGIN
+  INSERT INTO lanes (client_id, turn, seq, run) VALUES (new.client_id, new.turn, new.seq, new.run);
+END;
+CREATE TRIGGER pending_update INSTEAD OF UPDATE ON pending BEGIN
+  UPDATE lanes SET client_id = new.client_id, turn = new.turn, seq = new.seq, run = new.run WHERE client_id = old.client_id AND turn = old.turn;
+END;
+CREATE TRIGGER pending_delete INSTEAD OF DELETE ON pending BEGIN
+  DELETE FROM lanes WHERE client_id = old.client_id AND turn = old.turn;
+END;`,
 }
 
 // migrate brings an older file to schemaVersion in one transaction, after a copy

@@ -3,8 +3,8 @@ package db
 import "inturn/db/internal/q"
 
 // mirror is what the committer remembers of the file so as not to ask it: the
-// counters, each account's backlog, and which accounts have a row. It follows
-// the transaction: what is changed after mark is undone by restore.
+// counters, each account's backlog, which accounts have a row, and what is not filed
+// yet. It follows the transaction: what is changed after mark is undone by restore.
 //
 // Only the committer's goroutine touches it.
 type mirror struct {
@@ -19,6 +19,7 @@ type mirror struct {
 	settled     []q.Result // written by this transaction; of an erased event only the seq
 	dead        []string   // types of those of them that were set aside
 	changes     []Change   // of this transaction, in order
+	tail        tail
 	undo        []undo
 }
 
@@ -37,6 +38,8 @@ type undo struct {
 	known    bool // to be forgotten
 	rested   bool // rested as was says
 	was      rest
+	moved    int64 // seq of an event of the tail, to be put back to from
+	from     stage
 }
 
 // maxKnown bounds the memory of accounts that have a row; forgetting costs only a
@@ -46,16 +49,19 @@ const maxKnown = 1 << 17
 type mark struct {
 	nextSeq, nextSettled     int64
 	published, settled, undo int
-	dead, changes            int
+	dead, changes, tail      int
 }
 
 func (m *mirror) mark() mark {
-	return mark{m.nextSeq, m.nextSettled, len(m.published), len(m.settled), len(m.undo), len(m.dead), len(m.changes)}
+	return mark{m.nextSeq, m.nextSettled, len(m.published), len(m.settled), len(m.undo), len(m.dead), len(m.changes), len(m.tail.events)}
 }
 
 func (m *mirror) restore(k mark) {
 	for i := len(m.undo) - 1; i >= k.undo; i-- {
 		u := m.undo[i]
+		if u.moved != 0 {
+			m.tail.find(u.moved).stage = u.from
+		}
 		if u.known {
 			delete(m.known, u.clientID)
 		}
@@ -67,6 +73,7 @@ func (m *mirror) restore(k mark) {
 	m.undo = m.undo[:k.undo]
 	m.published = m.published[:k.published]
 	m.settled, m.dead, m.changes = m.settled[:k.settled], m.dead[:k.dead], m.changes[:k.changes]
+	m.tail.events = m.tail.events[:k.tail]
 	m.nextSeq, m.nextSettled = k.nextSeq, k.nextSettled
 }
 

@@ -10,7 +10,7 @@ import (
 )
 
 // schemaVersion is PRAGMA user_version of schema.sql.
-const schemaVersion = 4
+const schemaVersion = 5
 
 // applicationID marks the file as inturn's ("intu"), so that no other program's
 // database is taken for ours. https://www.sqlite.org/pragma.html#pragma_application_id

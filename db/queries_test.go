@@ -73,12 +73,10 @@ func TestQueries(t *testing.T) {
 	if n, err := x.InsertOutbox(ctx, q.InsertOutboxParams{Seq: 99, ClientID: "c", MessageID: "m"}); n != 0 || err != nil {
 		t.Errorf("a repeat: %d, %v", n, err)
 	}
-	unfiled, err := x.Unfiled(ctx, q.UnfiledParams{Filed: 20, Page: 1})
-	same(unfiled, err, []q.UnfiledRow{{Seq: 21, ClientID: "c"}})
+	unfiled, err := x.ReadUnfiled(ctx, q.ReadUnfiledParams{Filed: 20, Page: 1})
+	same(unfiled, err, []q.ReadUnfiledRow{{Seq: 21, ClientID: "c"}})
 	ok(x.FileEvent(ctx, q.FileEventParams{ClientID: "c", Seq: 21}))
 	ok(x.FileEvent(ctx, q.FileEventParams{ClientID: "c", Seq: 21}))
-	ok(x.FileEventIfKept(ctx, 21))
-	ok(x.FileEventIfKept(ctx, 22)) // is not there
 	want("SELECT * FROM history", "[c 21]")
 	identity, err := x.Identity(ctx, q.IdentityParams{ClientID: "c", MessageID: "m"})
 	same(identity, err, q.IdentityRow{Seq: 21, Type: "t", Payload: "p"})
@@ -86,7 +84,9 @@ func TestQueries(t *testing.T) {
 	at, err := x.AcceptedAt(ctx, 20)
 	same(at, err, int64(22))
 	ok(x.InsertPending(ctx, q.InsertPendingParams{ClientID: "c", Turn: 31, Seq: 32, Run: 33}))
-	want("SELECT * FROM pending", "[c 31 32 33]")
+	want("SELECT * FROM lanes", "[c 31 32 33]")
+	want("SELECT * FROM unfiled", "[c 21 21 1]")
+	want("SELECT * FROM pending ORDER BY turn", "[c 21 21 1 c 31 32 33]")
 	pending, err := x.IsPending(ctx, q.IsPendingParams{ClientID: "c", Turn: 31, Seq: 32})
 	same(pending, err, int64(1))
 	backlogs, err := x.Backlogs(ctx)
@@ -97,7 +97,7 @@ func TestQueries(t *testing.T) {
 	hold, err := x.HoldAccount(ctx, q.HoldAccountParams{HeadSeq: number(41), Attempts: 42, NextAt: number(43), Parked: 1, LastError: text("e"), ClientID: "c"})
 	same(hold, err, q.HoldAccountRow{Paused: 1, ReplayNext: number(44)})
 	row := q.ReadAccountRow{ClientID: "c", Parked: 1, HeadSeq: number(41), Attempts: 42, NextAt: number(43), LastError: text("e"),
-		Paused: 1, ReplayNext: number(44), ReplayTo: number(45), Pending: 1, FirstSeq: 32}
+		Paused: 1, ReplayNext: number(44), ReplayTo: number(45), Pending: 2, FirstSeq: 21}
 	account, err := x.ReadAccount(ctx, "c")
 	same(account, err, row)
 	standing, err := x.Standing(ctx, "c")
@@ -137,6 +137,10 @@ func TestQueries(t *testing.T) {
 
 	ok(x.InsertResult(ctx, q.InsertResultParams{Seq: 21, Run: 51, Turn: 52, Settled: 53, Status: "dead", Attempts: 54, StartedAt: 55, FinishedAt: 56, Output: text("o"), Error: text("e")}))
 	want("SELECT * FROM results", "[21 51 52 53 dead 54 55 56 o e]")
+	want("SELECT * FROM unfiled", "[]")
+	ok(x.InsertPending(ctx, q.InsertPendingParams{ClientID: "c", Turn: 21, Seq: 21, Run: 1}))
+	unfiled, err = x.ReadUnfiled(ctx, q.ReadUnfiledParams{Filed: 20, Page: 1})
+	same(unfiled, err, []q.ReadUnfiledRow{{Seq: 21, ClientID: "c", Settled: 1, InLane: 1}})
 	result, err := x.ResultOf(ctx, 21)
 	same(result, err, q.Result{Seq: 21, Run: 51, Turn: 52, Settled: 53, Status: "dead", Attempts: 54, StartedAt: 55, FinishedAt: 56, Output: text("o"), Error: text("e")})
 	found, err := x.Find(ctx, q.FindParams{ClientID: "c", MessageID: "m"})
@@ -167,4 +171,4 @@ func TestQueries(t *testing.T) {
 	}
 }
 
-const queriesTested = 47
+const queriesTested = 46

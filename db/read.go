@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -18,24 +19,42 @@ const readTime = 10 * time.Second
 // longReadTime is readTime for an operator's act on an account with a long history.
 const longReadTime = time.Minute
 
-// laneQuery is one range of pending's key. It is read row by row, so that it can
-// end where enough bytes are there.
-const laneQuery = `SELECT p.turn, p.run, o.seq, o.message_id, o.type, o.payload, o.received_at, o.request_id, o.attrs
-	FROM pending p JOIN outbox o ON o.seq = p.seq
-	WHERE p.client_id = ? AND p.turn > ? ORDER BY p.turn LIMIT ?`
+// laneQuery is one range of lanes' key, and unfiledQuery adds those of the events ?5
+// that are pending and in no lane. They are read row by row, so that reading can end
+// where enough bytes are there.
+const laneQuery = `SELECT l.turn AS turn, l.run, o.seq, o.message_id, o.type, o.payload, o.received_at, o.request_id, o.attrs
+	FROM lanes l JOIN outbox o ON o.seq = l.seq
+	WHERE l.client_id = ?1 AND l.turn > ?2 AND l.turn < ?3`
+
+const unfiledQuery = ` UNION ALL SELECT o.seq, 1, o.seq, o.message_id, o.type, o.payload, o.received_at, o.request_id, o.attrs
+	FROM json_each(?5) j CROSS JOIN outbox o ON o.seq = j.value
+	WHERE NOT EXISTS (SELECT 1 FROM results r WHERE r.seq = o.seq)
+	  AND NOT EXISTS (SELECT 1 FROM runs k WHERE k.seq = o.seq)
+	  AND NOT EXISTS (SELECT 1 FROM lanes l WHERE l.client_id = o.client_id AND l.turn = o.seq)`
+
+const laneOrder = ` ORDER BY turn LIMIT ?4`
 
 // PendingAfter reads an account's pending events with a turn greater than after, in
 // turn, from one snapshot: up to limit events, and not more than maxBytes of
-// payload (but one event at least). more says that there may be further ones.
+// payload (but one event at least). more says that there may be further ones. It
+// returns nothing that was appended, or is to run again, since it was called.
 func (d *DB) PendingAfter(ctx context.Context, clientID string, after int64, limit, maxBytes int) (events []Event, more bool, err error) {
 	if d.erasing.has(clientID) {
 		return nil, false, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, readTime)
 	defer cancel()
+	// This comes before the snapshot: what is filed between the two is then in lanes. And
+	// nothing beyond end is read: of what came between only a part would be seen.
+	seqs, end, more := d.filer.waitingAfter(clientID, after, limit)
 	d.guard.Lock()
 	defer d.guard.Unlock()
-	rows, err := d.lane.QueryContext(ctx, clientID, after, limit)
+	var rows *sql.Rows
+	if len(seqs) == 0 {
+		rows, err = d.lane.QueryContext(ctx, clientID, after, end, limit)
+	} else {
+		rows, err = d.laneTail.QueryContext(ctx, clientID, after, end, limit, jsonNumbers(seqs))
+	}
 	if err != nil {
 		return nil, false, fmt.Errorf("read pending: %w", err)
 	}
@@ -57,7 +76,19 @@ func (d *DB) PendingAfter(ctx context.Context, clientID string, after int64, lim
 	if err := rows.Err(); err != nil {
 		return nil, false, fmt.Errorf("read pending: %w", err)
 	}
-	return events, len(events) == limit, nil
+	return events, more || len(events) == limit, nil
+}
+
+// jsonNumbers is a JSON array of them.
+func jsonNumbers(list []int64) string {
+	b := []byte{'['}
+	for i, n := range list {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = strconv.AppendInt(b, n, 10)
+	}
+	return string(append(b, ']'))
 }
 
 // Find returns the event with this identity, or ErrNotFound.

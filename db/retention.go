@@ -94,7 +94,7 @@ func (d *DB) retain(ctx context.Context, cutoff time.Time) (deleted int, err err
 func (d *DB) acceptedBefore(ctx context.Context, cutoff time.Time) (int64, error) {
 	ctx, cancel := context.WithTimeout(ctx, readTime)
 	defer cancel()
-	low, high := int64(0), d.filer.next.Load() // everything below low was, nothing from high on
+	low, high := int64(0), d.filer.given() // everything below low was, nothing from high on
 	for low < high {
 		middle := low + (high-low)/2
 		d.guard.Lock()

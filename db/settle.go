@@ -9,8 +9,8 @@ import (
 	"inturn/db/internal/q"
 )
 
-// Settle ends runs in one transaction, in order: for each the pending row goes, the
-// effect runs, the result is written, or none of it. It returns how many were
+// Settle ends runs in one transaction, in order: for each the run is not pending any
+// more, the effect runs, the result is written, or none of it. It returns how many were
 // settled and, where that is not all, why the next one was not; what follows it
 // has left no trace.
 //
@@ -71,22 +71,20 @@ func (o *settleOp) finish(err error) {
 	o.caller.finish(err)
 }
 
-// settle is one run's end. The pending row is the fence of the event: where it is
-// gone, somebody else has ended the run and nothing is written.
+// settle is one run's end.
 func (w *writer) settle(s *Settlement) error {
 	ev := &s.Event
 	if w.erasing.has(ev.ClientID) {
 		return refusal{ErrSuperseded}
 	}
-	n, err := w.hot.deletePending(q.DeletePendingParams{ClientID: ev.ClientID, Turn: ev.Turn, Seq: ev.Seq, Run: ev.Run})
+	pending, err := w.end(runOf(ev))
 	if err != nil {
-		return fmt.Errorf("delete pending: %w", err)
+		return err
 	}
-	if n != 1 {
+	if !pending {
 		return refusal{ErrSuperseded}
 	}
 	w.rest(ev.ClientID, restParked, false)
-	w.pend(ev.ClientID, -1)
 	var output, reason sql.NullString
 	if s.Status == Dead {
 		reason = sql.NullString{String: bounded(s.Error), Valid: true}

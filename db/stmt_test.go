@@ -64,7 +64,7 @@ func TestHotStatements(t *testing.T) {
 	changed(1)(s.insertOutbox(q.InsertOutboxParams{Seq: 23, ClientID: "c", MessageID: "n"}))
 	want("SELECT *, attrs IS NULL FROM outbox ORDER BY seq", "[21 c m t p 22 r a 0 23 c n   0  <nil> 1]")
 	changed(0)(0, s.insertPending(q.InsertPendingParams{ClientID: "c", Turn: 31, Seq: 32, Run: 33}))
-	want("SELECT * FROM pending", "[c 31 32 33]")
+	want("SELECT * FROM lanes", "[c 31 32 33]")
 	for _, p := range []q.DeletePendingParams{{ClientID: "d", Turn: 31, Seq: 32, Run: 33}, {ClientID: "c", Seq: 32, Run: 33}, {ClientID: "c", Turn: 31, Run: 33}, {ClientID: "c", Turn: 31, Seq: 32}} {
 		changed(0)(s.deletePending(p))
 	}
@@ -87,7 +87,7 @@ func TestStmtErrors(t *testing.T) {
 		values []value
 		args   []any
 	}{
-		{"INSERT INTO pending VALUES (?, ?, 1, 1)", []value{textValue("a"), intValue(1)}, []any{"a", 1}},
+		{"INSERT INTO lanes VALUES (?, ?, 1, 1)", []value{textValue("a"), intValue(1)}, []any{"a", 1}},
 		{"INSERT INTO results (seq, status) VALUES (?, ?)", []value{intValue(1), textValue("odd")}, []any{1, "odd"}},
 		{"INSERT INTO outbox (seq, client_id) VALUES (?, ?)", []value{textValue("no number"), {kind: 5}}, []any{"no number", nil}},
 		{"COMMIT", nil, nil},
@@ -96,7 +96,7 @@ func TestStmtErrors(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		s.exec(c.values...) // of pending the first is good
+		s.exec(c.values...) // of lanes the first is good
 		for range 2 {
 			_, err = s.exec(c.values...)
 			_, driver := conn.ExecContext(background, c.text, c.args...)
@@ -104,7 +104,7 @@ func TestStmtErrors(t *testing.T) {
 				t.Errorf("%s: %v (%d), the driver says %v (%d)", c.text, err, code(err), driver, code(driver))
 			}
 		}
-		if c.text[0] == 'I' && strings.Contains(c.text, "pending") {
+		if c.text[0] == 'I' && strings.Contains(c.text, "lanes") {
 			if n, err := s.exec(textValue("b"), intValue(1)); n != 1 || err != nil {
 				t.Errorf("after an error: %d, %v", n, err)
 			}

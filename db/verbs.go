@@ -199,9 +199,9 @@ func (w *writer) skip(a Act, acted *Acted) error {
 	if err != nil {
 		return fmt.Errorf("look for event: %w", err)
 	}
-	n, err := w.hot.deletePending(q.DeletePendingParams{ClientID: a.ClientID, Turn: head.Turn, Seq: head.Seq, Run: head.Run})
-	if err != nil || n != 1 {
-		return fmt.Errorf("delete pending: %d rows, %w", n, err)
+	pending, err := w.end(runID{a.ClientID, head.Turn, head.Seq, head.Run})
+	if err != nil || !pending {
+		return fmt.Errorf("end run: pending %t, %w", pending, err)
 	}
 	reason := "skipped"
 	if a.Who != "" {
@@ -222,7 +222,6 @@ func (w *writer) skip(a Act, acted *Acted) error {
 	}
 	w.nextSettled++
 	w.settled, w.dead = append(w.settled, result), append(w.dead, ev.Type)
-	w.pend(a.ClientID, -1)
 	if err := w.release(a.ClientID); err != nil {
 		return err
 	}
@@ -309,11 +308,8 @@ func (w *writer) standing(clientID string) (s q.StandingRow, head q.HeadRow, err
 	if err != nil {
 		return s, head, fmt.Errorf("read account: %w", err)
 	}
-	head, err = w.q.Head(background, clientID)
-	if err != nil && !errors.Is(err, sql.ErrNoRows) {
-		return s, head, fmt.Errorf("read head: %w", err)
-	}
-	return s, head, nil
+	head, err = w.head(clientID)
+	return s, head, err
 }
 
 // moved judges an act on a head that is another now: if this was done already, all

@@ -2,7 +2,9 @@
 -- listing (db/accounts.go) reads the same.
 
 -- name: ReadAccount :one
+-- SQLite takes seq from the row that has the least turn.
+-- https://www.sqlite.org/lang_select.html#bareagg
 SELECT a.client_id, a.parked, a.head_seq, a.attempts, a.next_at, a.last_error, a.paused, a.replay_next, a.replay_to,
-  (SELECT count(*) FROM pending p WHERE p.client_id = a.client_id) AS pending,
-  CAST(coalesce((SELECT p.seq FROM pending p WHERE p.client_id = a.client_id ORDER BY p.turn LIMIT 1), 0) AS INTEGER) AS first_seq
-FROM accounts a WHERE a.client_id = sqlc.arg(client_id);
+  p.pending, p.first_seq
+FROM accounts a, (SELECT count(*) AS pending, min(p.turn), CAST(coalesce(p.seq, 0) AS INTEGER) AS first_seq FROM pending p WHERE p.client_id = sqlc.arg(client_id)) p
+WHERE a.client_id = sqlc.arg(client_id);

@@ -4,7 +4,7 @@
 SELECT parked, paused, head_seq, attempts, next_at, replay_next FROM accounts WHERE client_id = sqlc.arg(client_id);
 
 -- name: Head :one
-SELECT turn, seq, run FROM pending WHERE client_id = sqlc.arg(client_id) ORDER BY turn LIMIT 1;
+SELECT turn, seq, run FROM lanes WHERE client_id = sqlc.arg(client_id) ORDER BY turn LIMIT 1;
 
 -- name: PauseAccount :exec
 UPDATE accounts SET paused = sqlc.arg(paused) WHERE client_id = sqlc.arg(client_id);

@@ -27,7 +27,7 @@ VALUES (sqlc.arg(seq), sqlc.arg(client_id), sqlc.arg(message_id), sqlc.arg(type)
 ON CONFLICT (message_id, client_id) DO NOTHING;
 
 -- name: InsertPending :exec
-INSERT INTO pending (client_id, turn, seq, run)
+INSERT INTO lanes (client_id, turn, seq, run)
 VALUES (sqlc.arg(client_id), sqlc.arg(turn), sqlc.arg(seq), sqlc.arg(run));
 
 -- name: InsertAccount :exec
@@ -35,12 +35,6 @@ INSERT INTO accounts (client_id) VALUES (sqlc.arg(client_id)) ON CONFLICT (clien
 
 -- name: FileEvent :exec
 INSERT INTO history (client_id, seq) VALUES (sqlc.arg(client_id), sqlc.arg(seq)) ON CONFLICT (client_id, seq) DO NOTHING;
-
--- name: FileEventIfKept :exec
--- For an event that may have been deleted since it was appended.
-INSERT INTO history (client_id, seq)
-SELECT o.client_id, o.seq FROM outbox o WHERE o.seq = sqlc.arg(seq)
-ON CONFLICT (client_id, seq) DO NOTHING;
 
 -- name: Filed :one
 SELECT filed FROM owner WHERE one = 1;
@@ -53,11 +47,11 @@ SELECT seq, type, payload FROM outbox
 WHERE client_id = sqlc.arg(client_id) AND message_id = sqlc.arg(message_id);
 
 -- name: DeletePending :execrows
-DELETE FROM pending
+DELETE FROM lanes
 WHERE client_id = sqlc.arg(client_id) AND turn = sqlc.arg(turn) AND seq = sqlc.arg(seq) AND run = sqlc.arg(run);
 
 -- name: IsPending :one
-SELECT count(*) FROM pending
+SELECT count(*) FROM lanes
 WHERE client_id = sqlc.arg(client_id) AND turn = sqlc.arg(turn) AND seq = sqlc.arg(seq);
 
 -- name: InsertResult :exec

@@ -32,7 +32,7 @@ FROM messages m JOIN clients c ON c.id = m.client
   JOIN outbox o ON o.client_id = c.external_client_id AND o.message_id = m.message_id
   LEFT JOIN results r ON r.seq = o.seq
 WHERE (r.seq IS NULL OR r.status <> 'done' AND r.run = 1)
-  AND NOT EXISTS (SELECT 1 FROM pending p WHERE p.client_id = o.client_id AND p.seq = o.seq AND p.run > 1)`),
+  AND NOT EXISTS (SELECT 1 FROM lanes l WHERE l.client_id = o.client_id AND l.seq = o.seq AND l.run > 1)`),
 
 	// The same message twice in one chat is what the unique index refuses; in two
 	// dialogs of a client only a second run can have written it.

@@ -13,9 +13,9 @@ import (
 const ReadAccount = `-- name: ReadAccount :one
 
 SELECT a.client_id, a.parked, a.head_seq, a.attempts, a.next_at, a.last_error, a.paused, a.replay_next, a.replay_to,
-  (SELECT count(*) FROM pending p WHERE p.client_id = a.client_id) AS pending,
-  CAST(coalesce((SELECT p.seq FROM pending p WHERE p.client_id = a.client_id ORDER BY p.turn LIMIT 1), 0) AS INTEGER) AS first_seq
-FROM accounts a WHERE a.client_id = ?1
+  p.pending, p.first_seq
+FROM accounts a, (SELECT count(*) AS pending, min(p.turn), CAST(coalesce(p.seq, 0) AS INTEGER) AS first_seq FROM pending p WHERE p.client_id = ?1) p
+WHERE a.client_id = ?1
 `
 
 type ReadAccountRow struct {
@@ -34,6 +34,8 @@ type ReadAccountRow struct {
 
 // What an account's page reads: the held columns, and one range of pending. The
 // listing (db/accounts.go) reads the same.
+// SQLite takes seq from the row that has the least turn.
+// https://www.sqlite.org/lang_select.html#bareagg
 func (q *Queries) ReadAccount(ctx context.Context, clientID string) (ReadAccountRow, error) {
 	row := q.queryRow(ctx, q.readAccountStmt, ReadAccount, clientID)
 	var i ReadAccountRow

@@ -116,7 +116,7 @@ func (q *Queries) EventOf(ctx context.Context, seq int64) (EventOfRow, error) {
 }
 
 const Head = `-- name: Head :one
-SELECT turn, seq, run FROM pending WHERE client_id = ?1 ORDER BY turn LIMIT 1
+SELECT turn, seq, run FROM lanes WHERE client_id = ?1 ORDER BY turn LIMIT 1
 `
 
 type HeadRow struct {

@@ -60,9 +60,6 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.fileEventStmt, err = db.PrepareContext(ctx, FileEvent); err != nil {
 		return nil, fmt.Errorf("error preparing query FileEvent: %w", err)
 	}
-	if q.fileEventIfKeptStmt, err = db.PrepareContext(ctx, FileEventIfKept); err != nil {
-		return nil, fmt.Errorf("error preparing query FileEventIfKept: %w", err)
-	}
 	if q.filedStmt, err = db.PrepareContext(ctx, Filed); err != nil {
 		return nil, fmt.Errorf("error preparing query Filed: %w", err)
 	}
@@ -123,6 +120,9 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.readOwnerStmt, err = db.PrepareContext(ctx, ReadOwner); err != nil {
 		return nil, fmt.Errorf("error preparing query ReadOwner: %w", err)
 	}
+	if q.readUnfiledStmt, err = db.PrepareContext(ctx, ReadUnfiled); err != nil {
+		return nil, fmt.Errorf("error preparing query ReadUnfiled: %w", err)
+	}
 	if q.releaseAccountStmt, err = db.PrepareContext(ctx, ReleaseAccount); err != nil {
 		return nil, fmt.Errorf("error preparing query ReleaseAccount: %w", err)
 	}
@@ -158,9 +158,6 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	}
 	if q.takeOwnershipStmt, err = db.PrepareContext(ctx, TakeOwnership); err != nil {
 		return nil, fmt.Errorf("error preparing query TakeOwnership: %w", err)
-	}
-	if q.unfiledStmt, err = db.PrepareContext(ctx, Unfiled); err != nil {
-		return nil, fmt.Errorf("error preparing query Unfiled: %w", err)
 	}
 	if q.wasDoneStmt, err = db.PrepareContext(ctx, WasDone); err != nil {
 		return nil, fmt.Errorf("error preparing query WasDone: %w", err)
@@ -228,11 +225,6 @@ func (q *Queries) Close() error {
 	if q.fileEventStmt != nil {
 		if cerr := q.fileEventStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing fileEventStmt: %w", cerr)
-		}
-	}
-	if q.fileEventIfKeptStmt != nil {
-		if cerr := q.fileEventIfKeptStmt.Close(); cerr != nil {
-			err = fmt.Errorf("error closing fileEventIfKeptStmt: %w", cerr)
 		}
 	}
 	if q.filedStmt != nil {
@@ -335,6 +327,11 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing readOwnerStmt: %w", cerr)
 		}
 	}
+	if q.readUnfiledStmt != nil {
+		if cerr := q.readUnfiledStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing readUnfiledStmt: %w", cerr)
+		}
+	}
 	if q.releaseAccountStmt != nil {
 		if cerr := q.releaseAccountStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing releaseAccountStmt: %w", cerr)
@@ -395,11 +392,6 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing takeOwnershipStmt: %w", cerr)
 		}
 	}
-	if q.unfiledStmt != nil {
-		if cerr := q.unfiledStmt.Close(); cerr != nil {
-			err = fmt.Errorf("error closing unfiledStmt: %w", cerr)
-		}
-	}
 	if q.wasDoneStmt != nil {
 		if cerr := q.wasDoneStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing wasDoneStmt: %w", cerr)
@@ -456,7 +448,6 @@ type Queries struct {
 	epochStmt            *sql.Stmt
 	eventOfStmt          *sql.Stmt
 	fileEventStmt        *sql.Stmt
-	fileEventIfKeptStmt  *sql.Stmt
 	filedStmt            *sql.Stmt
 	findStmt             *sql.Stmt
 	headStmt             *sql.Stmt
@@ -477,6 +468,7 @@ type Queries struct {
 	pausesStmt           *sql.Stmt
 	readAccountStmt      *sql.Stmt
 	readOwnerStmt        *sql.Stmt
+	readUnfiledStmt      *sql.Stmt
 	releaseAccountStmt   *sql.Stmt
 	replayRangeStmt      *sql.Stmt
 	resultOfStmt         *sql.Stmt
@@ -489,7 +481,6 @@ type Queries struct {
 	standingStmt         *sql.Stmt
 	tableVersionStmt     *sql.Stmt
 	takeOwnershipStmt    *sql.Stmt
-	unfiledStmt          *sql.Stmt
 	wasDoneStmt          *sql.Stmt
 }
 
@@ -509,7 +500,6 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		epochStmt:            q.epochStmt,
 		eventOfStmt:          q.eventOfStmt,
 		fileEventStmt:        q.fileEventStmt,
-		fileEventIfKeptStmt:  q.fileEventIfKeptStmt,
 		filedStmt:            q.filedStmt,
 		findStmt:             q.findStmt,
 		headStmt:             q.headStmt,
@@ -530,6 +520,7 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		pausesStmt:           q.pausesStmt,
 		readAccountStmt:      q.readAccountStmt,
 		readOwnerStmt:        q.readOwnerStmt,
+		readUnfiledStmt:      q.readUnfiledStmt,
 		releaseAccountStmt:   q.releaseAccountStmt,
 		replayRangeStmt:      q.replayRangeStmt,
 		resultOfStmt:         q.resultOfStmt,
@@ -542,7 +533,6 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		standingStmt:         q.standingStmt,
 		tableVersionStmt:     q.tableVersionStmt,
 		takeOwnershipStmt:    q.takeOwnershipStmt,
-		unfiledStmt:          q.unfiledStmt,
 		wasDoneStmt:          q.wasDoneStmt,
 	}
 }

@@ -75,6 +75,13 @@ type History struct {
 	Seq      int64
 }
 
+type Lane struct {
+	ClientID string
+	Turn     int64
+	Seq      int64
+	Run      int64
+}
+
 type Outbox struct {
 	Seq        int64
 	ClientID   string
@@ -135,4 +142,11 @@ type Run struct {
 	FinishedAt int64
 	Output     sql.NullString
 	Error      sql.NullString
+}
+
+type Unfiled struct {
+	ClientID string
+	Turn     int64
+	Seq      int64
+	Run      int64
 }

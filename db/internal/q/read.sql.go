@@ -22,7 +22,7 @@ func (q *Queries) AcceptedAt(ctx context.Context, seq int64) (int64, error) {
 }
 
 const Backlogs = `-- name: Backlogs :many
-SELECT client_id, count(*) AS events, CAST(min(turn) AS INTEGER) AS head_turn FROM pending GROUP BY client_id
+SELECT client_id, count(*) AS events, CAST(min(turn) AS INTEGER) AS head_turn FROM lanes GROUP BY client_id
 `
 
 type BacklogsRow struct {
@@ -187,6 +187,54 @@ func (q *Queries) Pauses(ctx context.Context) ([]Pause, error) {
 	return items, nil
 }
 
+const ReadUnfiled = `-- name: ReadUnfiled :many
+SELECT o.seq, o.client_id,
+  CAST(EXISTS (SELECT 1 FROM results r WHERE r.seq = o.seq) OR EXISTS (SELECT 1 FROM runs k WHERE k.seq = o.seq) AS INTEGER) AS settled,
+  CAST(EXISTS (SELECT 1 FROM lanes l WHERE l.client_id = o.client_id AND l.turn = o.seq) AS INTEGER) AS in_lane
+FROM outbox o WHERE o.seq > ?1 ORDER BY o.seq LIMIT ?2
+`
+
+type ReadUnfiledParams struct {
+	Filed int64
+	Page  int64
+}
+
+type ReadUnfiledRow struct {
+	Seq      int64
+	ClientID string
+	Settled  int64
+	InLane   int64
+}
+
+// What is not filed yet, and how far its first run has come.
+func (q *Queries) ReadUnfiled(ctx context.Context, arg ReadUnfiledParams) ([]ReadUnfiledRow, error) {
+	rows, err := q.query(ctx, q.readUnfiledStmt, ReadUnfiled, arg.Filed, arg.Page)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []ReadUnfiledRow
+	for rows.Next() {
+		var i ReadUnfiledRow
+		if err := rows.Scan(
+			&i.Seq,
+			&i.ClientID,
+			&i.Settled,
+			&i.InLane,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const ReplayRange = `-- name: ReplayRange :one
 SELECT replay_next, replay_to, replay_settled FROM accounts WHERE client_id = ?1
 `
@@ -258,43 +306,6 @@ func (q *Queries) Runs(ctx context.Context, seq int64) ([]RunsRow, error) {
 			&i.Output,
 			&i.Error,
 		); err != nil {
-			return nil, err
-		}
-		items = append(items, i)
-	}
-	if err := rows.Close(); err != nil {
-		return nil, err
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
-}
-
-const Unfiled = `-- name: Unfiled :many
-SELECT seq, client_id FROM outbox WHERE seq > ?1 ORDER BY seq LIMIT ?2
-`
-
-type UnfiledParams struct {
-	Filed int64
-	Page  int64
-}
-
-type UnfiledRow struct {
-	Seq      int64
-	ClientID string
-}
-
-func (q *Queries) Unfiled(ctx context.Context, arg UnfiledParams) ([]UnfiledRow, error) {
-	rows, err := q.query(ctx, q.unfiledStmt, Unfiled, arg.Filed, arg.Page)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	var items []UnfiledRow
-	for rows.Next() {
-		var i UnfiledRow
-		if err := rows.Scan(&i.Seq, &i.ClientID); err != nil {
 			return nil, err
 		}
 		items = append(items, i)

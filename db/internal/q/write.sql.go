@@ -27,7 +27,7 @@ func (q *Queries) CreateOwner(ctx context.Context, arg CreateOwnerParams) error 
 }
 
 const DeletePending = `-- name: DeletePending :execrows
-DELETE FROM pending
+DELETE FROM lanes
 WHERE client_id = ?1 AND turn = ?2 AND seq = ?3 AND run = ?4
 `
 
@@ -73,18 +73,6 @@ type FileEventParams struct {
 
 func (q *Queries) FileEvent(ctx context.Context, arg FileEventParams) error {
 	_, err := q.exec(ctx, q.fileEventStmt, FileEvent, arg.ClientID, arg.Seq)
-	return err
-}
-
-const FileEventIfKept = `-- name: FileEventIfKept :exec
-INSERT INTO history (client_id, seq)
-SELECT o.client_id, o.seq FROM outbox o WHERE o.seq = ?1
-ON CONFLICT (client_id, seq) DO NOTHING
-`
-
-// For an event that may have been deleted since it was appended.
-func (q *Queries) FileEventIfKept(ctx context.Context, seq int64) error {
-	_, err := q.exec(ctx, q.fileEventIfKeptStmt, FileEventIfKept, seq)
 	return err
 }
 
@@ -201,7 +189,7 @@ func (q *Queries) InsertOutbox(ctx context.Context, arg InsertOutboxParams) (int
 }
 
 const InsertPending = `-- name: InsertPending :exec
-INSERT INTO pending (client_id, turn, seq, run)
+INSERT INTO lanes (client_id, turn, seq, run)
 VALUES (?1, ?2, ?3, ?4)
 `
 
@@ -258,7 +246,7 @@ func (q *Queries) InsertResult(ctx context.Context, arg InsertResultParams) erro
 }
 
 const IsPending = `-- name: IsPending :one
-SELECT count(*) FROM pending
+SELECT count(*) FROM lanes
 WHERE client_id = ?1 AND turn = ?2 AND seq = ?3
 `
 
