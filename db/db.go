@@ -17,6 +17,7 @@
 package db
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
@@ -43,6 +44,7 @@ type Options struct {
 	// accounts count against MaxAccountPending alone.
 	MaxPending        int
 	MaxAccountPending int
+	FileBatch         int          // how many events are filed together; 0: 16384, fewer only in tests
 	Log               *slog.Logger // nil: none
 	Observer          Observer     // nil: nobody
 }
@@ -173,7 +175,7 @@ func (d *DB) open(ctx context.Context, o Options) error {
 		return hintCorrupt(err)
 	}
 	d.erasures = o.Erasures
-	if d.filer, err = newFiler(ctx, d, w); err != nil {
+	if d.filer, err = newFiler(ctx, d, cmp.Or(o.FileBatch, fileBatch)); err != nil {
 		return hintCorrupt(err)
 	}
 	w.filer = d.filer

@@ -13,8 +13,8 @@ import (
 // Filing bounds. A batch is sorted as a whole, so the larger it is, the fewer pages
 // each event dirties; what waits for it is scanned by whoever lists an account.
 const (
-	fileBatch = 16384 // events
-	fileChunk = 256   // of them in one operation: about a millisecond of the committer
+	fileBatch  = 16384 // events
+	fileChunks = 64    // operations that a batch is written in, each about a millisecond of the committer
 )
 
 // filer writes what was appended into history, and what of it is still pending into
@@ -40,9 +40,10 @@ type appended struct {
 
 // newFiler reads what was not filed when the file was opened, for itself and for the
 // committer.
-func newFiler(ctx context.Context, d *DB, w *writer) (*filer, error) {
+func newFiler(ctx context.Context, d *DB, batch int) (*filer, error) {
+	w := d.committer.w
 	f := &filer{
-		db: d, batch: fileBatch, next: w.nextSeq, waiting: map[string][]int64{},
+		db: d, batch: batch, next: w.nextSeq, waiting: map[string][]int64{},
 		wake: make(chan struct{}, 1), done: make(chan struct{}),
 	}
 	after, err := d.reads.Filed(ctx)
@@ -218,7 +219,7 @@ func (f *filer) write() error {
 	slices.SortFunc(rows, func(a, b appended) int {
 		return cmp.Or(cmp.Compare(a.clientID, b.clientID), cmp.Compare(a.seq, b.seq))
 	})
-	for chunk := range slices.Chunk(rows, fileChunk) {
+	for chunk := range slices.Chunk(rows, max(1, f.batch/fileChunks)) {
 		if err := f.submit(&fileOp{rows: chunk, caller: newCaller()}); err != nil {
 			return err
 		}

@@ -12,9 +12,9 @@ import (
 
 // smallBatches makes a database that files a few events at once.
 func smallBatches(t *testing.T, path string) *DB {
-	d := open(t, options(t, path))
-	d.filer.batch = 7
-	return d
+	o := options(t, path)
+	o.FileBatch = 7
+	return open(t, o)
 }
 
 // waitFiled returns once less than a batch waits to be filed.

@@ -87,7 +87,7 @@ func TestQueries(t *testing.T) {
 	want("SELECT * FROM lanes", "[c 31 32 33]")
 	want("SELECT * FROM unfiled", "[c 21 21 1]")
 	want("SELECT * FROM pending ORDER BY turn", "[c 21 21 1 c 31 32 33]")
-	pending, err := x.IsPending(ctx, q.IsPendingParams{ClientID: "c", Turn: 31, Seq: 32})
+	pending, err := x.IsPending(ctx, q.IsPendingParams{ClientID: "c", Turn: 31, Seq: 32, Run: 33})
 	same(pending, err, int64(1))
 	backlogs, err := x.Backlogs(ctx)
 	same(backlogs, err, []q.BacklogsRow{{ClientID: "c", Events: 1, HeadTurn: 31}})

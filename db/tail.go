@@ -99,7 +99,7 @@ func (w *writer) isPending(r runID) (bool, error) {
 	if e := w.first(r); e != nil {
 		return (e.stage == stageWaiting || e.stage == stageInLane) && e.clientID == r.clientID && r.turn == r.seq, nil
 	}
-	n, err := w.q.IsPending(background, q.IsPendingParams{ClientID: r.clientID, Turn: r.turn, Seq: r.seq})
+	n, err := w.q.IsPending(background, q.IsPendingParams{ClientID: r.clientID, Turn: r.turn, Seq: r.seq, Run: r.run})
 	if err != nil {
 		return false, fmt.Errorf("look for pending: %w", err)
 	}

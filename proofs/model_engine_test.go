@@ -43,7 +43,8 @@ func (w *world) open(path string) {
 	if err != nil {
 		panic(err)
 	}
-	e.store, err = db.Open(context.Background(), db.Options{Path: path, Schema: w.schema, Tables: set.Tables(), Erasures: set.Erasures(), Check: set.Check})
+	e.store, err = db.Open(context.Background(), db.Options{Path: path, Schema: w.schema, Tables: set.Tables(), Erasures: set.Erasures(), Check: set.Check,
+		FileBatch: w.plan.fileBatch})
 	if err != nil {
 		panic(err)
 	}

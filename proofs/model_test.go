@@ -66,6 +66,7 @@ type send struct {
 
 type plan struct {
 	hotBytes, slice, pollers int
+	fileBatch                int
 	steps                    []step
 }
 
@@ -138,10 +139,11 @@ func drawPlan(t *rapid.T, file bool) plan {
 		return s
 	})
 	return plan{
-		hotBytes: rapid.SampledFrom([]int{1, 4 << 10, 64 << 10}).Draw(t, "hot bytes"),
-		slice:    rapid.IntRange(1, 6).Draw(t, "slice"),
-		pollers:  rapid.IntRange(1, 3).Draw(t, "pollers"),
-		steps:    rapid.SliceOfN(steps, 6, 20).Draw(t, "steps"),
+		hotBytes:  rapid.SampledFrom([]int{1, 4 << 10, 64 << 10}).Draw(t, "hot bytes"),
+		slice:     rapid.IntRange(1, 6).Draw(t, "slice"),
+		pollers:   rapid.IntRange(1, 3).Draw(t, "pollers"),
+		fileBatch: rapid.SampledFrom([]int{1, 3, 12, 1000}).Draw(t, "file batch"), // the last is never reached
+		steps:     rapid.SliceOfN(steps, 6, 20).Draw(t, "steps"),
 	}
 }
 

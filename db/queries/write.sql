@@ -52,7 +52,7 @@ WHERE client_id = sqlc.arg(client_id) AND turn = sqlc.arg(turn) AND seq = sqlc.a
 
 -- name: IsPending :one
 SELECT count(*) FROM lanes
-WHERE client_id = sqlc.arg(client_id) AND turn = sqlc.arg(turn) AND seq = sqlc.arg(seq);
+WHERE client_id = sqlc.arg(client_id) AND turn = sqlc.arg(turn) AND seq = sqlc.arg(seq) AND run = sqlc.arg(run);
 
 -- name: InsertResult :exec
 INSERT INTO results (seq, run, turn, settled, status, attempts, started_at, finished_at, output, error)

@@ -247,17 +247,23 @@ func (q *Queries) InsertResult(ctx context.Context, arg InsertResultParams) erro
 
 const IsPending = `-- name: IsPending :one
 SELECT count(*) FROM lanes
-WHERE client_id = ?1 AND turn = ?2 AND seq = ?3
+WHERE client_id = ?1 AND turn = ?2 AND seq = ?3 AND run = ?4
 `
 
 type IsPendingParams struct {
 	ClientID string
 	Turn     int64
 	Seq      int64
+	Run      int64
 }
 
 func (q *Queries) IsPending(ctx context.Context, arg IsPendingParams) (int64, error) {
-	row := q.queryRow(ctx, q.isPendingStmt, IsPending, arg.ClientID, arg.Turn, arg.Seq)
+	row := q.queryRow(ctx, q.isPendingStmt, IsPending,
+		arg.ClientID,
+		arg.Turn,
+		arg.Seq,
+		arg.Run,
+	)
 	var count int64
 	err := row.Scan(&count)
 	return count, err

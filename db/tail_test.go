@@ -1,0 +1,403 @@
+package db
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"inturn/db/internal/q"
+)
+
+// byHand makes a database that files nothing by itself.
+func byHand(t testing.TB, path string) *DB {
+	o := options(t, path)
+	o.FileBatch = 1 << 30
+	return open(t, o)
+}
+
+// file writes rows as a part of a batch, or, where there are none, the end of one.
+func file(t testing.TB, d *DB, upTo int64, rows ...appended) {
+	t.Helper()
+	op := &fileOp{rows: rows, caller: newCaller()}
+	if len(rows) == 0 {
+		op.filer, op.upTo = d.filer, upTo
+	}
+	if err := d.filer.submit(op); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// killed opens what a kill would leave of d's file now.
+func killed(t testing.TB, d *DB) *DB {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "inturn.db")
+	for _, suffix := range []string{"", "-wal"} {
+		b, err := os.ReadFile(d.path + suffix)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path+suffix, b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return byHand(t, path)
+}
+
+// lane reads what is pending of an account, a few events at a time.
+func lane(t testing.TB, d *DB, clientID string) string {
+	t.Helper()
+	var list []string
+	for after, more := int64(-1<<63), true; more; {
+		var events []Event
+		var err error
+		events, more, err = d.PendingAfter(context.Background(), clientID, after, 2, 1<<20)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if more && len(events) == 0 {
+			t.Fatalf("reading %s after %d does not go on", clientID, after)
+		}
+		for _, ev := range events {
+			list = append(list, fmt.Sprintf("%d/%d/%d", ev.Turn, ev.Seq, ev.Run))
+			after = ev.Turn
+		}
+	}
+	return strings.Join(list, " ")
+}
+
+// What is pending is the same for everyone who asks, however far a batch has come,
+// also for who opens the file after a kill there; and each run is settled once.
+func TestFilingCutShort(t *testing.T) {
+	const batch = 10
+	want := map[string]struct {
+		head   int64
+		events int
+		lane   string // turn/seq/run
+	}{
+		"a": {10, 2, "10/10/1 11/4/2"}, "b": {2, 3, "2/2/1 5/5/1 8/8/1"}, "c": {3, 4, "3/3/1 6/6/1 9/9/1 12/12/1"},
+	}
+	check := func(t *testing.T, d *DB) {
+		t.Helper()
+		for client, want := range want {
+			if got := lane(t, d, client); got != want.lane {
+				t.Errorf("the lane of %s is %s, want %s", client, got, want.lane)
+			}
+			view := rows(t, d, "SELECT turn || '/' || seq || '/' || run FROM pending WHERE client_id = ? ORDER BY turn", client)
+			if got := strings.Join(view, " "); got != want.lane {
+				t.Errorf("the view says %s of %s, want %s", got, client, want.lane)
+			}
+			if a, err := d.Account(t.Context(), client); err != nil || a.Pending != want.events || a.HeadSeq != want.head {
+				t.Errorf("%s is %+v, %v", client, a, err)
+			}
+		}
+		accounts, err := d.Accounts(t.Context(), AccountFilter{Limit: 10})
+		if err != nil || len(accounts) != len(want) {
+			t.Errorf("%+v, %v", accounts, err)
+		}
+		for _, a := range accounts {
+			if want := want[a.ClientID]; a.Pending != want.events || a.HeadSeq != want.head {
+				t.Errorf("listed: %+v", a)
+			}
+		}
+		if n := d.Stats().Pending; n != 9 {
+			t.Errorf("%d events are pending", n)
+		}
+		wantSound(t, d.path)
+	}
+	for steps := range batch + 2 {
+		t.Run(fmt.Sprint(steps), func(t *testing.T) {
+			t.Parallel()
+			d := byHand(t, tempFile(t))
+			var evs []Event // of a 1, 4, 7 and 10, of b 2, 5 and 8, of c 3, 6 and 9
+			for i := range batch {
+				evs = append(evs, appendEvent(t, d, event(string("abc"[i%3]), fmt.Sprint(i))))
+			}
+			settle(t, d, done(evs[0], nil), dead(evs[3], "no"))
+			mustAct(t, d, Act{Verb: Redrive, Seq: 4})
+			late := appendEvent(t, d, event("c", "late"))
+			parts := slices.Clone(d.filer.unfiled[:batch])
+			slices.SortFunc(parts, func(a, b appended) int {
+				return cmp.Or(cmp.Compare(a.clientID, b.clientID), cmp.Compare(a.seq, b.seq))
+			})
+			for i := range min(steps, batch) {
+				file(t, d, 0, parts[i])
+			}
+			if steps > batch {
+				file(t, d, batch)
+			}
+			settle(t, d, done(evs[6], nil)) // in a lane or not
+
+			check(t, d)
+			d = killed(t, d)
+			check(t, d)
+			backlog, _, _ := d.Backlog()
+			for _, b := range backlog {
+				if want := want[b.ClientID]; b.Events != want.events || b.HeadTurn != want.head {
+					t.Errorf("found: %+v", b)
+				}
+			}
+			if len(backlog) != len(want) {
+				t.Errorf("%d accounts were found", len(backlog))
+			}
+
+			again := evs[3]
+			again.Turn, again.Run = 11, 2
+			for _, ev := range []Event{evs[1], evs[2], evs[4], evs[5], evs[7], evs[8], late, evs[9], again} {
+				settle(t, d, done(ev, nil))
+			}
+			for _, ev := range append(evs, again) {
+				if n, err := d.Settle([]Settlement{done(ev, nil)}); n != 0 || !errors.Is(err, ErrSuperseded) {
+					t.Errorf("run %d of seq %d, again: %d, %v", ev.Run, ev.Seq, n, err)
+				}
+			}
+			d.Close()
+			wantSound(t, d.path)
+			d = byHand(t, d.path)
+			wantRows(t, d, `SELECT (SELECT count(*) FROM pending), (SELECT count(*) FROM results), (SELECT count(*) FROM runs),
+				(SELECT count(*) FROM history), (SELECT filed FROM owner)`, "0 11 1 11 12")
+		})
+	}
+}
+
+// A part of a batch that is undone with its group is written again.
+func TestFilingIsUndone(t *testing.T) {
+	forEach(t, func(t *testing.T, d *DB) {
+		ev := appendEvent(t, d, event("c", "m"))
+		broken := errors.New("too bad")
+		for _, fail := range []error{broken, nil} {
+			op := &eraseOp{caller: newCaller(), fn: func(w *writer) error {
+				if err := w.file(appended{1, "c"}); err != nil {
+					return err
+				}
+				wantStage(t, w, 1, stageInLane)
+				return fail
+			}}
+			if err := d.committer.submit(op); err != nil {
+				t.Fatal(err)
+			}
+			if <-op.done; !errors.Is(op.err, fail) {
+				t.Fatalf("%v, want %v", op.err, fail)
+			}
+			want := stageInLane
+			if fail != nil {
+				want = stageWaiting
+			}
+			wantStage(t, d.committer.w, 1, want)
+			wantRows(t, d, pendingRows, "c 1 1 1")
+		}
+		settle(t, d, done(ev, nil))
+		wantRows(t, d, "SELECT count(*) FROM pending", "0")
+		wantStage(t, d.committer.w, 1, stageSettled)
+	})
+}
+
+// What a transaction appended and undid is forgotten; what it appended it knows.
+func TestAppendIsUndone(t *testing.T) {
+	forEach(t, func(t *testing.T, d *DB) {
+		broken := errors.New("too bad")
+		for _, fail := range []error{broken, nil} {
+			op := &eraseOp{caller: newCaller(), fn: func(w *writer) error {
+				for i := range 3 {
+					if _, err := w.add(event("c", fmt.Sprint(i))); err != nil {
+						return err
+					}
+				}
+				if first, err := w.end(runID{"c", 1, 1, 1}); err != nil || !first {
+					t.Errorf("the end of the first: %t, %v", first, err)
+				}
+				if head, err := w.head("c"); err != nil || head.Seq != 2 {
+					t.Errorf("the head is %+v, %v", head, err)
+				}
+				return errors.Join(fail, w.hot.insertResult(q.InsertResultParams{Seq: 1, Run: 1, Turn: 1, Status: "done"}))
+			}}
+			if err := d.committer.submit(op); err != nil {
+				t.Fatal(err)
+			}
+			if <-op.done; !errors.Is(op.err, fail) {
+				t.Fatalf("%v, want %v", op.err, fail)
+			}
+			want := 3
+			if fail != nil {
+				want = 0
+			}
+			if n := len(d.committer.w.tail.events); n != want {
+				t.Errorf("%d events are in the tail, want %d", n, want)
+			}
+		}
+	})
+}
+
+// Only the run that is pending can be ended, filed or not.
+func TestEndOfAnotherRun(t *testing.T) {
+	forEach(t, func(t *testing.T, d *DB) {
+		ev := appendEvent(t, d, event("c", "m"))
+		for _, filed := range []bool{false, true} {
+			if filed {
+				file(t, d, 0, appended{1, "c"})
+				file(t, d, 1)
+			}
+			for _, change := range []func(*Event){
+				func(ev *Event) { ev.ClientID = "other" }, func(ev *Event) { ev.Turn = 2 }, func(ev *Event) { ev.Seq, ev.Turn = 2, 2 }, func(ev *Event) { ev.Run = 2 },
+			} {
+				other := ev
+				change(&other)
+				if n, err := d.Settle([]Settlement{done(other, nil)}); n != 0 || !errors.Is(err, ErrSuperseded) {
+					t.Errorf("%+v was settled: %d, %v", other, n, err)
+				}
+				if err := d.Hold(Hold{Event: other, Park: true, Error: "e"}); !errors.Is(err, ErrSuperseded) {
+					t.Errorf("%+v was held: %v", other, err)
+				}
+			}
+		}
+		settle(t, d, done(ev, nil))
+	})
+}
+
+// Who hears of an event finds it pending, and who reads a list that has grown old
+// reads on.
+func TestLaneIsThereBeforeItIsTold(t *testing.T) {
+	d := byHand(t, tempFile(t))
+	d.OnAppend(func(evs []Event) {
+		got, _, err := d.PendingAfter(context.Background(), "c", evs[0].Turn-1, 10, 1<<20)
+		if err != nil || len(got) != len(evs) || got[0].Seq != evs[0].Seq {
+			t.Errorf("of %v only %v is pending, %v", evs, got, err)
+		}
+	})
+	first := appendEvent(t, d, event("c", "1"))
+	appendEvent(t, d, event("c", "2"))
+	settle(t, d, done(first, nil))
+	d.filer.mu.Lock()
+	d.filer.waiting["c"] = []int64{1, 2} // as it was before
+	d.filer.mu.Unlock()
+	if evs, more, err := d.PendingAfter(t.Context(), "c", 0, 1, 1<<20); len(evs) != 0 || !more || err != nil {
+		t.Errorf("%v, more %t, %v", evs, more, err)
+	}
+}
+
+func wantStage(t testing.TB, w *writer, seq int64, want stage) {
+	t.Helper()
+	if got := w.tail.stage(seq); got != want {
+		t.Errorf("seq %d is at stage %d, want %d", seq, got, want)
+	}
+}
+
+// Places in the tail follow the seqs, but for gaps that later runs and filing leave.
+func TestTailFind(t *testing.T) {
+	var tl tail
+	seqs := []int64{5, 6, 7, 11, 12, 20, 1000}
+	for _, seq := range seqs {
+		tl.events = append(tl.events, unfiled{seq, "c", stageWaiting})
+	}
+	for _, upTo := range []int64{0, 5, 9, 12, 1000} {
+		tl.filedTo(upTo)
+		for seq := range int64(1002) {
+			want := stageFiled
+			if seq > upTo && slices.Contains(seqs, seq) {
+				want = stageWaiting
+			}
+			if got := tl.stage(seq); got != want {
+				t.Errorf("seq %d, filed up to %d: stage %d, want %d", seq, upTo, got, want)
+			}
+		}
+	}
+}
+
+// Who reads a lane while events come, run again and are filed sees no gap, nothing out
+// of turn, and everything that was there when it began.
+func TestLaneWhileItIsFiled(t *testing.T) {
+	for name, path := range map[string]string{"memory": ":memory:", "file": tempFile(t)} {
+		t.Run(name, func(t *testing.T) {
+			o := options(t, path)
+			o.FileBatch = 5
+			d := open(t, o)
+			const events = 400
+			var (
+				mu    sync.Mutex
+				turns []int64 // of what is pending, in the order of commits
+			)
+			stood := func() []int64 {
+				mu.Lock()
+				defer mu.Unlock()
+				return turns
+			}
+			d.OnAppend(func(evs []Event) {
+				mu.Lock()
+				defer mu.Unlock()
+				for _, ev := range evs {
+					if ev.ClientID == "c" {
+						turns = append(turns, ev.Turn)
+					}
+				}
+			})
+			d.OnChange(func(changes []Change) { // of a redrive: its turn was the last
+				mu.Lock()
+				defer mu.Unlock()
+				for _, c := range changes {
+					turns = append(turns, c.Turn-1)
+				}
+			})
+			first := appendEvent(t, d, event("c", "first"))
+			mu.Lock()
+			turns = nil
+			mu.Unlock()
+			settle(t, d, dead(first, "no"))
+
+			var all sync.WaitGroup
+			over := make(chan struct{})
+			all.Go(func() {
+				defer close(over)
+				run := first
+				for i := range events {
+					appendEvent(t, d, event("c", fmt.Sprint(i)))
+					appendEvent(t, d, event("other", fmt.Sprint(i)))
+					if i == events/2 {
+						mustAct(t, d, Act{Verb: Redrive, Seq: run.Seq})
+					}
+				}
+			})
+			for range 3 {
+				all.Go(func() {
+					for ended := false; !ended; {
+						select {
+						case <-over:
+							ended = true
+						default:
+						}
+						before := stood()
+						var got []int64
+						for after, more := int64(0), true; more; {
+							var evs []Event
+							var err error
+							if evs, more, err = d.PendingAfter(context.Background(), "c", after, 1+len(before)/2, 1<<20); err != nil {
+								t.Error(err)
+								return
+							}
+							for _, ev := range evs {
+								got, after = append(got, ev.Turn), ev.Turn
+							}
+						}
+						now := stood()
+						for late := time.Now().Add(patience); len(now) < len(got) && time.Now().Before(late); now = stood() {
+							runtime.Gosched() // readers see a commit a moment before it is told
+						}
+						if len(got) < len(before) || len(got) > len(now) || !slices.Equal(got, now[:len(got)]) {
+							t.Errorf("read %v\nwhere there were %v before\nand %v after", got, before, now)
+							return
+						}
+					}
+				})
+			}
+			all.Wait()
+			waitFiled(t, d)
+		})
+	}
+}
