@@ -17,7 +17,7 @@ CREATE TABLE owner (
   clean        INTEGER NOT NULL CHECK (clean IN (0, 1)), -- the last owner ended in order
   next_seq     INTEGER NOT NULL,   -- next seq or turn; never reused, also after deletions
   next_settled INTEGER NOT NULL,   -- next results.settled
-  filed        INTEGER NOT NULL DEFAULT 0 -- history has every event up to this seq
+  filed        INTEGER NOT NULL DEFAULT 0 -- history has every event up to this seq, lanes what of them is pending
 ) STRICT;
 
 -- What was accepted. Append only: an event's identity, payload and receipt never
@@ -53,7 +53,8 @@ SELECT client_id, seq FROM outbox WHERE seq > (SELECT filed FROM owner);
 
 -- What of the outbox is still to run: in lanes where it has been filed, else unfiled.
 -- An event that is settled soon is never written here: its row of outbox says that it
--- is pending until it has one in results.
+-- is pending until it has one in results. A reader that asks about many rows of
+-- pending, each by its key, is quicker on lanes and unfiled themselves.
 --
 -- An account's order is turn. turn is the event's seq until a person asks for another
 -- run of it: then it is a new number of the same counter, and in a replay that number
@@ -118,8 +119,8 @@ CREATE INDEX accounts_parked ON accounts (client_id) WHERE parked = 1;
 CREATE INDEX accounts_paused ON accounts (client_id) WHERE paused = 1;
 
 -- How an event ended. Written in the transaction that runs its effect: with it the
--- event is not pending any more. settled is the place in the order of all settles: within an
--- account it grows with turn, which is how `inturn check` proves promise 3.
+-- event is not pending any more. settled is the place in the order of all settles:
+-- within an account it grows with turn, which is how `inturn check` proves promise 3.
 CREATE TABLE results (
   seq         INTEGER NOT NULL PRIMARY KEY,
   run         INTEGER NOT NULL,

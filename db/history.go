@@ -198,11 +198,11 @@ func (f *filer) run() {
 }
 
 // file writes a batch and reports whether it could. Where it can't nothing is lost:
-// listing scans a little further until it works again.
+// readers scan a little further until it works again.
 func (f *filer) file() bool {
 	err := f.write()
 	if err != nil {
-		f.db.log.Debug("events are not filed into their accounts' history", "error", err.Error())
+		f.db.log.Debug("events are not filed into their accounts' history and lanes", "error", err.Error())
 	}
 	return err == nil
 }

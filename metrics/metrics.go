@@ -9,8 +9,8 @@
 // allocation. What stands at a moment (pending events, accounts by state) is counted
 // as it changes, so a scrape takes each lock for a moment and reads at most a few rows
 // by their key, however many are stored: for the age of the oldest event the runner
-// keeps its lanes in heaps by the turn of their head, as an index on pending (turn)
-// would cost every append and every settle a page.
+// keeps its lanes in heaps by the turn of their head, as an index on turn would
+// cost every append and every settle a page.
 //
 // Lag and function times are native histograms with classic buckets beside them: a
 // Prometheus without the feature takes only those, and the dashboard's queries take

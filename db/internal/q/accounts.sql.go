@@ -32,8 +32,8 @@ type ReadAccountRow struct {
 	FirstSeq   int64
 }
 
-// What an account's page reads: the held columns, and one range of pending. The
-// listing (db/accounts.go) reads the same.
+// What an account's page reads: the held columns, one range of lanes, and what is
+// unfiled. The listing (db/accounts.go) reads the same.
 // SQLite takes seq from the row that has the least turn.
 // https://www.sqlite.org/lang_select.html#bareagg
 func (q *Queries) ReadAccount(ctx context.Context, clientID string) (ReadAccountRow, error) {
