@@ -17,7 +17,8 @@ CREATE TABLE owner (
   clean        INTEGER NOT NULL CHECK (clean IN (0, 1)), -- the last owner ended in order
   next_seq     INTEGER NOT NULL,   -- next seq or turn; never reused, also after deletions
   next_settled INTEGER NOT NULL,   -- next results.settled
-  filed        INTEGER NOT NULL DEFAULT 0 -- history has every event up to this seq, lanes what of them is pending
+  filed        INTEGER NOT NULL DEFAULT 0, -- history has every event up to this seq, lanes what of them is pending
+  pending      INTEGER NOT NULL DEFAULT 0 -- how many events are: a row that is lost elsewhere is missed here
 ) STRICT;
 
 -- What was accepted. Append only: an event's identity, payload and receipt never
@@ -79,15 +80,30 @@ WHERE o.seq > (SELECT filed FROM owner)
 CREATE VIEW pending AS
 SELECT client_id, turn, seq, run FROM lanes UNION ALL SELECT client_id, turn, seq, run FROM unfiled;
 
--- For who mends a file by hand. What is unfiled can't be taken out: it is pending as
--- long as it is in outbox. A server that ends in order files everything.
+-- UPDATE filing SET filed = 1 files all that is not filed yet.
+CREATE VIEW filing AS SELECT filed FROM owner;
+CREATE TRIGGER filing_rest INSTEAD OF UPDATE ON filing BEGIN
+  INSERT INTO history (client_id, seq) SELECT client_id, seq FROM outbox WHERE seq > (SELECT filed FROM owner)
+    ORDER BY client_id, seq ON CONFLICT (client_id, seq) DO NOTHING;
+  INSERT INTO lanes (client_id, turn, seq, run) SELECT client_id, turn, seq, run FROM unfiled ORDER BY client_id, turn;
+  UPDATE owner SET filed = next_seq - 1;
+END;
+
+-- For who mends a file by hand. What a server knows of the file would be wrong then: one
+-- that is running has lost it.
 CREATE TRIGGER pending_insert INSTEAD OF INSERT ON pending BEGIN
+  UPDATE filing SET filed = 1;
+  UPDATE owner SET epoch = epoch + 1;
   INSERT INTO lanes (client_id, turn, seq, run) VALUES (new.client_id, new.turn, new.seq, new.run);
 END;
 CREATE TRIGGER pending_update INSTEAD OF UPDATE ON pending BEGIN
+  UPDATE filing SET filed = 1;
+  UPDATE owner SET epoch = epoch + 1;
   UPDATE lanes SET client_id = new.client_id, turn = new.turn, seq = new.seq, run = new.run WHERE client_id = old.client_id AND turn = old.turn;
 END;
 CREATE TRIGGER pending_delete INSTEAD OF DELETE ON pending BEGIN
+  UPDATE filing SET filed = 1;
+  UPDATE owner SET epoch = epoch + 1;
   DELETE FROM lanes WHERE client_id = old.client_id AND turn = old.turn;
 END;
 

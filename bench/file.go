@@ -45,7 +45,7 @@ func (b *bench) prepare(dir string, p prepared) error {
 		"COMMIT",
 	}
 	if p.pending {
-		script[len(script)-2] = "INSERT INTO lanes (client_id, turn, seq, run) SELECT client_id, seq, seq, 1 FROM outbox ORDER BY client_id, seq"
+		script[len(script)-2] = "INSERT INTO lanes (client_id, turn, seq, run) SELECT client_id, seq, seq, 1 FROM outbox ORDER BY client_id, seq; UPDATE owner SET pending = (SELECT count(*) FROM lanes)"
 	}
 	if err := b.sqlite(s.file, script...); err != nil {
 		return fmt.Errorf("prepare %d events: %w", n, err)

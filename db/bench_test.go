@@ -80,7 +80,7 @@ func bigFile(b *testing.B, n int) string {
 		"INSERT INTO accounts (client_id) SELECT DISTINCT client_id FROM outbox",
 		fmt.Sprintf("INSERT INTO results SELECT seq, 1, seq, seq, 'done', 1, 1, 1, '{}', NULL FROM outbox WHERE seq <= %d", n/10*9),
 		fmt.Sprintf("INSERT INTO lanes SELECT client_id, seq, seq, 1 FROM outbox WHERE seq > %d", n/10*9),
-		fmt.Sprintf("UPDATE owner SET next_seq = %d, next_settled = %[1]d", n+1), "COMMIT")
+		fmt.Sprintf("UPDATE owner SET next_seq = %d, next_settled = %[1]d, pending = %d", n+1, n-n/10*9), "COMMIT")
 	conn.Close()
 	return path
 }

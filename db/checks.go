@@ -10,7 +10,8 @@ import "fmt"
 //	                 the unique key of identities is not there
 //	owner            there is not exactly one owner row
 //	duplicate        one identity was accepted twice                       (promise 2)
-//	lost             accepted, and neither pending nor settled             (promises 1, 8)
+//	lost             accepted, and neither pending nor settled; or other events are
+//	                 pending than owner counts, as where a result is gone  (promises 1, 8)
 //	orphan-pending   pending without its event, or under another account   (promise 3)
 //	orphan-result    a result without its event                            (promise 4)
 //	pending-twice    one event is pending twice                            (promise 2)
@@ -63,6 +64,8 @@ var checks = []Invariant{
 	{"lost", `SELECT format('seq %d of %s is neither pending nor settled', o.seq, o.client_id)
 		FROM outbox o NOT INDEXED LEFT JOIN results r ON r.seq = o.seq
 		WHERE r.seq IS NULL AND o.seq NOT IN (SELECT seq FROM pending)`},
+	{"lost", `SELECT format('%d events are pending, and %d were when this was last written', n, pending)
+		FROM owner, (SELECT count(*) AS n FROM pending) WHERE n <> pending`},
 	{"orphan-pending", `SELECT CASE WHEN o.seq IS NULL THEN format('turn %d of %s is of seq %d, which is not there', p.turn, p.client_id, p.seq)
 		ELSE format('turn %d of %s is of seq %d, which belongs to %s', p.turn, p.client_id, p.seq, o.client_id) END
 		FROM pending p LEFT JOIN outbox o ON o.seq = p.seq WHERE o.client_id IS NOT p.client_id`},

@@ -139,8 +139,8 @@ func (w *writer) transaction(ops []operation, careful bool) (done, at int, err e
 	if done, err = w.execute(ops); err != nil {
 		return 0, done, err
 	}
-	if w.nextSeq != start.nextSeq || w.nextSettled != start.nextSettled {
-		err := w.hot.saveCounters(q.SaveCountersParams{NextSeq: w.nextSeq, NextSettled: w.nextSettled})
+	if w.nextSeq != start.nextSeq || w.nextSettled != start.nextSettled || w.pending != start.pending {
+		err := w.hot.saveCounters(q.SaveCountersParams{NextSeq: w.nextSeq, NextSettled: w.nextSettled, Pending: int64(w.pending)})
 		if err != nil {
 			return 0, -1, w.groupErr("save counters", err)
 		}

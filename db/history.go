@@ -46,12 +46,12 @@ func newFiler(ctx context.Context, d *DB, batch int) (*filer, error) {
 		db: d, batch: batch, next: w.nextSeq, waiting: map[string][]int64{},
 		wake: make(chan struct{}, 1), done: make(chan struct{}),
 	}
-	after, err := d.reads.Filed(ctx)
+	books, err := d.reads.Filed(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("read owner: %w", err)
 	}
-	f.filed = after
-	for {
+	f.filed = books.Filed
+	for after := f.filed; ; {
 		rows, err := d.reads.ReadUnfiled(ctx, q.ReadUnfiledParams{Filed: after, Page: fileBatch})
 		if err != nil {
 			return nil, fmt.Errorf("read events: %w", err)
@@ -302,11 +302,3 @@ func (w *writer) file(a appended) error {
 	w.move(a.seq, stageInLane)
 	return w.hot.insertPending(q.InsertPendingParams{ClientID: a.clientID, Turn: a.seq, Seq: a.seq, Run: 1})
 }
-
-// The same in SQL, for all that is not filed. What was filed of a batch that was broken
-// off stays as it is.
-const fileRest = `
-	INSERT INTO history (client_id, seq) SELECT client_id, seq FROM outbox WHERE seq > (SELECT filed FROM owner)
-		ORDER BY client_id, seq ON CONFLICT (client_id, seq) DO NOTHING;
-	INSERT INTO lanes (client_id, turn, seq, run) SELECT client_id, turn, seq, run FROM unfiled ORDER BY client_id, turn;
-	UPDATE owner SET filed = next_seq - 1;`

@@ -122,15 +122,30 @@ WHERE o.seq > (SELECT filed FROM owner)
   AND NOT EXISTS (SELECT 1 FROM lanes l WHERE l.client_id = o.client_id AND l.turn = o.seq);
 CREATE VIEW pending AS
 SELECT client_id, turn, seq, run FROM lanes UNION ALL SELECT client_id, turn, seq, run FROM unfiled;
+CREATE VIEW filing AS SELECT filed FROM owner;
+CREATE TRIGGER filing_rest INSTEAD OF UPDATE ON filing BEGIN
+  INSERT INTO history (client_id, seq) SELECT client_id, seq FROM outbox WHERE seq > (SELECT filed FROM owner)
+    ORDER BY client_id, seq ON CONFLICT (client_id, seq) DO NOTHING;
+  INSERT INTO lanes (client_id, turn, seq, run) SELECT client_id, turn, seq, run FROM unfiled ORDER BY client_id, turn;
+  UPDATE owner SET filed = next_seq - 1;
+END;
 CREATE TRIGGER pending_insert INSTEAD OF INSERT ON pending BEGIN
+  UPDATE filing SET filed = 1;
+  UPDATE owner SET epoch = epoch + 1;
   INSERT INTO lanes (client_id, turn, seq, run) VALUES (new.client_id, new.turn, new.seq, new.run);
 END;
 CREATE TRIGGER pending_update INSTEAD OF UPDATE ON pending BEGIN
+  UPDATE filing SET filed = 1;
+  UPDATE owner SET epoch = epoch + 1;
   UPDATE lanes SET client_id = new.client_id, turn = new.turn, seq = new.seq, run = new.run WHERE client_id = old.client_id AND turn = old.turn;
 END;
 CREATE TRIGGER pending_delete INSTEAD OF DELETE ON pending BEGIN
+  UPDATE filing SET filed = 1;
+  UPDATE owner SET epoch = epoch + 1;
   DELETE FROM lanes WHERE client_id = old.client_id AND turn = old.turn;
-END;`,
+END;
+ALTER TABLE owner ADD COLUMN pending INTEGER NOT NULL DEFAULT 0;
+UPDATE owner SET pending = (SELECT count(*) FROM pending);`,
 }
 
 // migrate brings an older file to schemaVersion in one transaction, after a copy

@@ -50,10 +50,11 @@ type mark struct {
 	nextSeq, nextSettled     int64
 	published, settled, undo int
 	dead, changes, tail      int
+	pending                  int
 }
 
 func (m *mirror) mark() mark {
-	return mark{m.nextSeq, m.nextSettled, len(m.published), len(m.settled), len(m.undo), len(m.dead), len(m.changes), len(m.tail.events)}
+	return mark{m.nextSeq, m.nextSettled, len(m.published), len(m.settled), len(m.undo), len(m.dead), len(m.changes), len(m.tail.events), m.pending}
 }
 
 func (m *mirror) restore(k mark) {

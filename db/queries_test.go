@@ -55,16 +55,16 @@ func TestQueries(t *testing.T) {
 	}
 
 	ok(x.CreateOwner(ctx, q.CreateOwnerParams{Epoch: 11, Name: "n1", Since: 12}))
-	want("SELECT * FROM owner", "[1 11 n1 12 0 1 1 0]")
+	want("SELECT * FROM owner", "[1 11 n1 12 0 1 1 0 0]")
 	ok(x.TakeOwnership(ctx, q.TakeOwnershipParams{Epoch: 13, Name: "n2", Since: 14}))
-	ok(x.SaveCounters(ctx, q.SaveCountersParams{NextSeq: 15, NextSettled: 16}))
+	ok(x.SaveCounters(ctx, q.SaveCountersParams{NextSeq: 15, NextSettled: 16, Pending: 18}))
 	ok(x.SaveFiled(ctx, 17))
-	want("SELECT * FROM owner", "[1 13 n2 14 0 15 16 17]")
+	want("SELECT * FROM owner", "[1 13 n2 14 0 15 16 17 18]")
 	ok(x.LeaveOwnership(ctx))
 	owner, err := x.ReadOwner(ctx)
 	same(owner, err, q.ReadOwnerRow{Epoch: 13, Name: "n2", Since: 14, Clean: 1, NextSeq: 15, NextSettled: 16})
 	filed, err := x.Filed(ctx)
-	same(filed, err, int64(17))
+	same(filed, err, q.FiledRow{Filed: 17, Pending: 18})
 	epoch, err := x.Epoch(ctx)
 	same(epoch, err, int64(13))
 

@@ -88,7 +88,7 @@ func rawAppend(b *testing.B, group int) {
 			}
 			i++
 		}
-		if err := rows.SaveCounters(ctx, q.SaveCountersParams{NextSeq: int64(i + 1), NextSettled: 1}); err != nil {
+		if err := rows.SaveCounters(ctx, q.SaveCountersParams{NextSeq: int64(i + 1), NextSettled: 1, Pending: int64(i)}); err != nil {
 			b.Fatal(err)
 		}
 		exec("COMMIT")

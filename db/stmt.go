@@ -249,7 +249,7 @@ func (s *hot) close() {
 func (s *hot) readEpoch() (int64, error) { return s.epoch.number() }
 
 func (s *hot) saveCounters(p q.SaveCountersParams) error {
-	_, err := s.counters.exec(intValue(p.NextSeq), intValue(p.NextSettled))
+	_, err := s.counters.exec(intValue(p.NextSeq), intValue(p.NextSettled), intValue(p.Pending))
 	return err
 }
 

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -36,10 +37,10 @@ func file(t testing.TB, d *DB, upTo int64, rows ...appended) {
 	}
 }
 
-// killed opens what a kill would leave of d's file now.
-func killed(t testing.TB, d *DB) *DB {
+// killed returns what a kill would leave of d's file now.
+func killed(t testing.TB, d *DB) (path string) {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), "inturn.db")
+	path = filepath.Join(t.TempDir(), "inturn.db")
 	for _, suffix := range []string{"", "-wal"} {
 		b, err := os.ReadFile(d.path + suffix)
 		if err != nil {
@@ -49,7 +50,7 @@ func killed(t testing.TB, d *DB) *DB {
 			t.Fatal(err)
 		}
 	}
-	return byHand(t, path)
+	return path
 }
 
 // lane reads what is pending of an account, a few events at a time.
@@ -137,7 +138,7 @@ func TestFilingCutShort(t *testing.T) {
 			settle(t, d, done(evs[6], nil)) // in a lane or not
 
 			check(t, d)
-			d = killed(t, d)
+			d = byHand(t, killed(t, d))
 			check(t, d)
 			backlog, _, _ := d.Backlog()
 			for _, b := range backlog {
@@ -274,12 +275,23 @@ func TestLaneIsThereBeforeItIsTold(t *testing.T) {
 	})
 	first := appendEvent(t, d, event("c", "1"))
 	appendEvent(t, d, event("c", "2"))
-	settle(t, d, done(first, nil))
+	settle(t, d, dead(first, "no"))
 	d.filer.mu.Lock()
 	d.filer.waiting["c"] = []int64{1, 2} // as it was before
 	d.filer.mu.Unlock()
 	if evs, more, err := d.PendingAfter(t.Context(), "c", 0, 1, 1<<20); len(evs) != 0 || !more || err != nil {
 		t.Errorf("%v, more %t, %v", evs, more, err)
+	}
+	appendEvent(t, d, event("c", "3"))
+	mustAct(t, d, Act{Verb: Redrive, Seq: 1})
+	if got := lane(t, d, "c"); got != "2/2/1 3/3/1 4/1/2" {
+		t.Errorf("the lane is %s", got)
+	}
+	d.filer.mu.Lock()
+	d.filer.waiting["c"], d.filer.next = []int64{2}, 3 // as it was before
+	d.filer.mu.Unlock()
+	if got := lane(t, d, "c"); got != "2/2/1" { // the third is not overtaken
+		t.Errorf("the lane is %s", got)
 	}
 }
 
@@ -287,6 +299,70 @@ func wantStage(t testing.TB, w *writer, seq int64, want stage) {
 	t.Helper()
 	if got := w.tail.stage(seq); got != want {
 		t.Errorf("seq %d is at stage %d, want %d", seq, got, want)
+	}
+}
+
+// Of a file whose server was killed, with nothing filed, check finds what was changed
+// by hand.
+func TestVerifyPlantedUnfiled(t *testing.T) {
+	d := byHand(t, tempFile(t))
+	var evs []Event
+	for i := range 6 {
+		evs = append(evs, appendEvent(t, d, event(string("ab"[i%2]), fmt.Sprint(i))))
+	}
+	settle(t, d, done(evs[0], nil), done(evs[2], nil)) // left are 5 of a, and 2, 4, 6 of b
+	wantSound(t, killed(t, d))
+	for _, test := range []struct{ kind, sql, says string }{
+		{"lost", "DELETE FROM pending WHERE seq = 4", "seq 4 of b is neither"},
+		{"lost", "DELETE FROM results WHERE seq = 3", "5 events are pending, and 4 were"},
+		{"lost", "DELETE FROM outbox WHERE seq = 5", "3 events are pending, and 4 were"},
+		{"lost", "INSERT INTO results VALUES (6, 1, 6, 3, 'done', 1, 1, 1, NULL, NULL); UPDATE owner SET next_settled = 4", "3 events are pending, and 4 were"},
+		{"orphan-pending", "INSERT INTO pending VALUES ('a', 30, 30, 1)", "turn 30 of a is of seq 30"},
+		{"orphan-pending", "UPDATE pending SET client_id = 'b' WHERE seq = 5", "which belongs to a"},
+		{"pending-twice", "INSERT INTO pending VALUES ('a', 900, 5, 1)", "seq 5 is pending 2 times"},
+		{"settled-pending", "INSERT INTO pending VALUES ('a', 1, 1, 1)", "run 1 of seq 1 of a is pending"},
+	} {
+		path := killed(t, d)
+		conn := raw(t, path)
+		run(t, conn, test.sql)
+		conn.Close()
+		violations, err := Verify(t.Context(), path, nil)
+		found := slices.ContainsFunc(violations, func(v Violation) bool { return v.Kind == test.kind && strings.Contains(v.Detail, test.says) })
+		if err != nil || !found {
+			t.Errorf("%s\nfound %v, %v\nwant %s: %s", test.sql, violations, err, test.kind, test.says)
+		}
+	}
+}
+
+// Who changes pending by hand takes the file from the server, whose memory would be
+// wrong; the next one finds what is there.
+func TestPendingByHand(t *testing.T) {
+	for text, want := range map[string]string{
+		"DELETE FROM pending WHERE seq = 1":              "2/2/1 3/3/1",
+		"UPDATE pending SET turn = -5 WHERE seq = 3":     "-5/3/1 1/1/1 2/2/1",
+		"INSERT INTO pending VALUES ('c', -5, 3, 2)":     "-5/3/2 1/1/1 2/2/1 3/3/1",
+		"DELETE FROM pending WHERE turn BETWEEN 1 AND 2": "3/3/1",
+	} {
+		path := tempFile(t)
+		d := byHand(t, path)
+		for i := range 3 {
+			appendEvent(t, d, event("c", fmt.Sprint(i)))
+		}
+		run(t, raw(t, path), text)
+		if _, err := d.Append(t.Context(), event("c", "more")); !errors.Is(err, ErrFenced) {
+			t.Errorf("%s: the server was told %v", text, err)
+		}
+		d.Close()
+		o := options(t, path)
+		var said strings.Builder
+		o.Log = slog.New(slog.NewTextHandler(&said, nil))
+		d = open(t, o)
+		if got := lane(t, d, "c"); got != want {
+			t.Errorf("%s: the lane is %s, want %s", text, got, want)
+		}
+		if changed := !strings.Contains(text, "UPDATE"); changed != strings.Contains(said.String(), "changed by somebody else") {
+			t.Errorf("%s: the log says %s", text, said.String())
+		}
 	}
 }
 

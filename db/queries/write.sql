@@ -18,7 +18,7 @@ WHERE one = 1;
 UPDATE owner SET clean = 1 WHERE one = 1;
 
 -- name: SaveCounters :exec
-UPDATE owner SET next_seq = sqlc.arg(next_seq), next_settled = sqlc.arg(next_settled) WHERE one = 1;
+UPDATE owner SET next_seq = sqlc.arg(next_seq), next_settled = sqlc.arg(next_settled), pending = sqlc.arg(pending) WHERE one = 1;
 
 -- name: InsertOutbox :execrows
 INSERT INTO outbox (seq, client_id, message_id, type, payload, received_at, request_id, attrs)
@@ -37,7 +37,7 @@ INSERT INTO accounts (client_id) VALUES (sqlc.arg(client_id)) ON CONFLICT (clien
 INSERT INTO history (client_id, seq) VALUES (sqlc.arg(client_id), sqlc.arg(seq)) ON CONFLICT (client_id, seq) DO NOTHING;
 
 -- name: Filed :one
-SELECT filed FROM owner WHERE one = 1;
+SELECT filed, pending FROM owner WHERE one = 1;
 
 -- name: SaveFiled :exec
 UPDATE owner SET filed = sqlc.arg(filed) WHERE one = 1;

@@ -65,6 +65,10 @@ type Event struct {
 	RequestID string
 }
 
+type Filing struct {
+	Filed int64
+}
+
 type FunctionTable struct {
 	Function string
 	Version  int64
@@ -102,6 +106,7 @@ type Owner struct {
 	NextSeq     int64
 	NextSettled int64
 	Filed       int64
+	Pending     int64
 }
 
 type Pause struct {

@@ -77,14 +77,19 @@ func (q *Queries) FileEvent(ctx context.Context, arg FileEventParams) error {
 }
 
 const Filed = `-- name: Filed :one
-SELECT filed FROM owner WHERE one = 1
+SELECT filed, pending FROM owner WHERE one = 1
 `
 
-func (q *Queries) Filed(ctx context.Context) (int64, error) {
+type FiledRow struct {
+	Filed   int64
+	Pending int64
+}
+
+func (q *Queries) Filed(ctx context.Context) (FiledRow, error) {
 	row := q.queryRow(ctx, q.filedStmt, Filed)
-	var filed int64
-	err := row.Scan(&filed)
-	return filed, err
+	var i FiledRow
+	err := row.Scan(&i.Filed, &i.Pending)
+	return i, err
 }
 
 const HoldAccount = `-- name: HoldAccount :one
@@ -318,16 +323,17 @@ func (q *Queries) ReleaseAccount(ctx context.Context, clientID string) error {
 }
 
 const SaveCounters = `-- name: SaveCounters :exec
-UPDATE owner SET next_seq = ?1, next_settled = ?2 WHERE one = 1
+UPDATE owner SET next_seq = ?1, next_settled = ?2, pending = ?3 WHERE one = 1
 `
 
 type SaveCountersParams struct {
 	NextSeq     int64
 	NextSettled int64
+	Pending     int64
 }
 
 func (q *Queries) SaveCounters(ctx context.Context, arg SaveCountersParams) error {
-	_, err := q.exec(ctx, q.saveCountersStmt, SaveCounters, arg.NextSeq, arg.NextSettled)
+	_, err := q.exec(ctx, q.saveCountersStmt, SaveCounters, arg.NextSeq, arg.NextSettled, arg.Pending)
 	return err
 }
 
