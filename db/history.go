@@ -169,12 +169,15 @@ func (f *filer) given() int64 {
 	return f.next
 }
 
-// behind reports whether there is a whole batch to file.
-func (f *filer) behind() bool {
+// batches is how many whole batches there are to file.
+func (f *filer) batches() int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return len(f.unfiled) >= f.batch
+	return len(f.unfiled) / f.batch
 }
+
+// behind reports whether there is a whole batch to file.
+func (f *filer) behind() bool { return f.batches() > 0 }
 
 // filedUpTo is the seq up to which everything is filed.
 func (f *filer) filedUpTo() int64 {
@@ -219,20 +222,35 @@ func (f *filer) write() error {
 	slices.SortFunc(rows, func(a, b appended) int {
 		return cmp.Or(cmp.Compare(a.clientID, b.clientID), cmp.Compare(a.seq, b.seq))
 	})
-	for chunk := range slices.Chunk(rows, max(1, f.batch/fileChunks)) {
-		if err := f.submit(&fileOp{rows: chunk, caller: newCaller()}); err != nil {
+	for chunks := slices.Collect(slices.Chunk(rows, max(1, f.batch/fileChunks))); len(chunks) > 0; {
+		// The more batches wait, the more of one is written at once: what is appended fast
+		// is filed as fast.
+		n := min(len(chunks), f.batches())
+		var ops []*fileOp
+		for _, chunk := range chunks[:n] {
+			ops = append(ops, &fileOp{rows: chunk, caller: newCaller()})
+		}
+		if err := f.submit(ops...); err != nil {
 			return err
 		}
+		chunks = chunks[n:]
 	}
 	return f.submit(&fileOp{filer: f, upTo: upTo, caller: newCaller()})
 }
 
-func (f *filer) submit(op *fileOp) error {
-	if err := f.db.committer.submit(op); err != nil {
-		return err
+// submit lets the committer do ops, and returns what the first failure was.
+func (f *filer) submit(ops ...*fileOp) (err error) {
+	for i, op := range ops {
+		if err = f.db.committer.submit(op); err != nil {
+			ops = ops[:i]
+			break
+		}
 	}
-	<-op.done
-	return op.err
+	for _, op := range ops {
+		<-op.done
+		err = cmp.Or(err, op.err)
+	}
+	return err
 }
 
 // filedTo forgets what is filed now.

@@ -1,9 +1,12 @@
 package db
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
+	"slices"
 	"testing"
 
 	"inturn/db/internal/q"
@@ -20,9 +23,9 @@ func typical(i, accounts int) Event {
 	}
 }
 
-// BenchmarkRawAppend is what one core and the disk allow for an append's statements:
-// a loop of its own on its own connection, groups of a fixed size, and nothing of the
-// committer around it. The goals of bench/ are ratios against it.
+// BenchmarkRawAppend is what one core and the disk allow for an append's statements,
+// filing included: a loop of its own on its own connection, groups of a fixed size, and
+// nothing of the committer around it. The goals of bench/ are ratios against it.
 func BenchmarkRawAppend(b *testing.B) {
 	for _, group := range []int{64, 256, 1000} {
 		b.Run(fmt.Sprint(group), func(b *testing.B) { rawAppend(b, group) })
@@ -77,7 +80,8 @@ func rawAppend(b *testing.B, group int) {
 		}
 	}
 	b.ResetTimer()
-	for i := 0; i < len(events); {
+	var unfiled, filing []appended // filing is sorted
+	for i := 0; i < len(events) || len(filing) > 0; {
 		exec("BEGIN IMMEDIATE")
 		for range min(group, len(events)-i) {
 			ev, seq := &events[i], int64(i+1)
@@ -86,12 +90,27 @@ func rawAppend(b *testing.B, group int) {
 			if err != nil {
 				b.Fatal(err)
 			}
+			unfiled = append(unfiled, appended{seq, ev.ClientID})
 			i++
 		}
 		if err := rows.SaveCounters(ctx, q.SaveCountersParams{NextSeq: int64(i + 1), NextSettled: 1, Pending: int64(i)}); err != nil {
 			b.Fatal(err)
 		}
+		n := min(group, len(filing))
+		for _, a := range filing[:n] {
+			err := hot.fileEvent(q.FileEventParams{ClientID: a.clientID, Seq: a.seq})
+			err = errors.Join(err, hot.insertPending(q.InsertPendingParams{ClientID: a.clientID, Turn: a.seq, Seq: a.seq, Run: 1}))
+			if err != nil {
+				b.Fatal(err)
+			}
+		}
 		exec("COMMIT")
+		if filing = filing[n:]; len(filing) == 0 && (len(unfiled) >= fileBatch || i == len(events)) {
+			filing, unfiled = unfiled, nil
+			slices.SortFunc(filing, func(a, b appended) int {
+				return cmp.Or(cmp.Compare(a.clientID, b.clientID), cmp.Compare(a.seq, b.seq))
+			})
+		}
 	}
 	b.ReportMetric(float64(len(events))/b.Elapsed().Seconds(), "rows/s")
 }
