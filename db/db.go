@@ -165,10 +165,10 @@ func (d *DB) open(ctx context.Context, o Options) error {
 			return fmt.Errorf("open readers: %w", err)
 		}
 	}
-	if d.lane, err = d.queryer().PrepareContext(ctx, laneQuery+laneOrder); err != nil {
+	if d.lane, err = d.queryer().PrepareContext(ctx, laneQuery); err != nil {
 		return hintCorrupt(fmt.Errorf("prepare: %w", err))
 	}
-	if d.laneTail, err = d.queryer().PrepareContext(ctx, laneQuery+unfiledQuery+laneOrder); err != nil {
+	if d.laneTail, err = d.queryer().PrepareContext(ctx, unfiledQuery); err != nil {
 		return hintCorrupt(fmt.Errorf("prepare: %w", err))
 	}
 	if err := w.prepareErasures(o.Erasures); err != nil {

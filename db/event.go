@@ -32,7 +32,8 @@ type Event struct {
 //
 // An effect is a pure function of its Tx. It may be called again when a group is
 // re-run, but only one call's writes ever commit: so no clock, random numbers,
-// I/O or Go state in it. It runs on the only write connection, where everyone
+// I/O or Go state in it. The event has no result yet, and pending may show it or not.
+// It runs on the only write connection, where everyone
 // waits for it: over SlowEffect it is logged, over MaxEffect it is interrupted
 // and the attempt has failed.
 type Effect func(*Tx) (any, error)
@@ -108,7 +109,7 @@ type Settlement struct {
 // Hold keeps an event at the head of its account after an attempt that did not
 // settle it, or before one that might end the process.
 type Hold struct {
-	Event    Event // ClientID, Turn and Seq are used
+	Event    Event // ClientID, Turn, Seq and Run are used
 	Attempts int   // begun so far
 	NextAt   time.Time
 	Park     bool // wait for a person instead of NextAt

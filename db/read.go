@@ -19,20 +19,25 @@ const readTime = 10 * time.Second
 // longReadTime is readTime for an operator's act on an account with a long history.
 const longReadTime = time.Minute
 
-// laneQuery is one range of lanes' key, and unfiledQuery adds those of the events ?5
-// that are pending and in no lane. They are read row by row, so that reading can end
-// where enough bytes are there.
-const laneQuery = `SELECT l.turn AS turn, l.run, o.seq, o.message_id, o.type, o.payload, o.received_at, o.request_id, o.attrs
-	FROM lanes l JOIN outbox o ON o.seq = l.seq
-	WHERE l.client_id = ?1 AND l.turn > ?2 AND l.turn < ?3`
+// laneQuery is one range of lanes' key, and unfiledQuery merges in those of the events
+// ?5 that are pending and in no lane. Payloads are read row by row, so that reading can
+// end where enough bytes are there.
+const (
+	laneColumns = `o.seq, o.message_id, o.type, o.payload, o.received_at, o.request_id, o.attrs`
+	laneRange   = `lanes l WHERE l.client_id = ?1 AND l.turn > ?2 AND l.turn < ?3`
 
-const unfiledQuery = ` UNION ALL SELECT o.seq, 1, o.seq, o.message_id, o.type, o.payload, o.received_at, o.request_id, o.attrs
-	FROM json_each(?5) j CROSS JOIN outbox o ON o.seq = j.value
-	WHERE NOT EXISTS (SELECT 1 FROM results r WHERE r.seq = o.seq)
-	  AND NOT EXISTS (SELECT 1 FROM runs k WHERE k.seq = o.seq)
-	  AND NOT EXISTS (SELECT 1 FROM lanes l WHERE l.client_id = o.client_id AND l.turn = o.seq)`
+	laneQuery = `SELECT l.turn, l.run, ` + laneColumns + ` FROM (SELECT * FROM ` + laneRange + `) l
+		CROSS JOIN outbox o ON o.seq = l.seq ORDER BY l.turn LIMIT ?4`
 
-const laneOrder = ` ORDER BY turn LIMIT ?4`
+	unfiledQuery = `SELECT l.turn, l.run, ` + laneColumns + ` FROM (
+			SELECT l.turn AS turn, l.run, l.seq FROM ` + laneRange + `
+			UNION ALL SELECT o.seq, 1, o.seq FROM json_each(?5) j CROSS JOIN outbox o ON o.seq = j.value
+			WHERE NOT EXISTS (SELECT 1 FROM results r WHERE r.seq = o.seq)
+			  AND NOT EXISTS (SELECT 1 FROM runs k WHERE k.seq = o.seq)
+			  AND NOT EXISTS (SELECT 1 FROM lanes l WHERE l.client_id = o.client_id AND l.turn = o.seq)
+			ORDER BY turn LIMIT ?4) l
+		CROSS JOIN outbox o ON o.seq = l.seq ORDER BY l.turn`
+)
 
 // PendingAfter reads an account's pending events with a turn greater than after, in
 // turn, from one snapshot: up to limit events, and not more than maxBytes of

@@ -366,6 +366,24 @@ func TestPendingByHand(t *testing.T) {
 	}
 }
 
+// A lane's payloads are read one by one: no plan sorts the rows that have them.
+func TestLanePlans(t *testing.T) {
+	d := byHand(t, ":memory:")
+	for _, query := range []string{laneQuery, unfiledQuery} {
+		var inner, outer int // sorts; a line is id, parent, a number that is not used, text
+		for _, line := range rows(t, d, "EXPLAIN QUERY PLAN "+query, []any{"c", 0, 9, 10, "[1]"}[:strings.Count(query, "?5")+4]...) {
+			if f := strings.Fields(line); strings.Contains(line, "TEMP B-TREE") {
+				if inner++; f[1] == "0" {
+					outer++
+				}
+			}
+		}
+		if outer > 0 || inner > 1 {
+			t.Errorf("%d sorts, %d of them of whole rows: %s", inner, outer, query)
+		}
+	}
+}
+
 // Places in the tail follow the seqs, but for gaps that later runs and filing leave.
 func TestTailFind(t *testing.T) {
 	var tl tail
