@@ -3,6 +3,7 @@ package db
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -10,6 +11,7 @@ import (
 	"os"
 	"strings"
 
+	"modernc.org/libc"
 	sqlite3 "modernc.org/sqlite/lib"
 
 	"inturn/db/internal/q"
@@ -82,15 +84,43 @@ func fileDSN(path string, params url.Values) string {
 const maxReaders = 8
 
 func (d *DB) openReaders() error {
-	pool, err := sql.Open("sqlite", readDSN(d.path))
+	pool, err := sql.Open("sqlite", "")
 	if err != nil {
 		return err
 	}
-	pool.SetMaxOpenConns(maxReaders)
-	pool.SetMaxIdleConns(maxReaders)
-	d.readers = pool
-	d.reads, err = q.Prepare(context.Background(), pool)
-	return err
+	d.readers = sql.OpenDB(unguarded{pool.Driver(), readDSN(d.path)})
+	d.readers.SetMaxOpenConns(maxReaders)
+	d.readers.SetMaxIdleConns(maxReaders)
+	d.reads, err = q.Prepare(context.Background(), d.readers)
+	return errors.Join(err, pool.Close())
+}
+
+// unguarded makes the connections of a pool, which gives each to one user at a time,
+// without SQLite's mutex.
+type unguarded struct {
+	driver driver.Driver
+	dsn    string
+}
+
+func (u unguarded) Driver() driver.Driver { return u.driver }
+
+// Connect leaks the mutex, some 40 bytes: a pool of maxReaders connections has few of
+// them in its life.
+func (u unguarded) Connect(context.Context) (driver.Conn, error) {
+	conn, err := u.driver.Open(u.dsn)
+	if err != nil {
+		return nil, err
+	}
+	tls := libc.NewTLS()
+	defer tls.Close()
+	db, err := connection(conn)
+	if err == nil {
+		_, err = takeMutex(tls, db)
+	}
+	if err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
+	return conn, nil
 }
 
 // OpenReadOnly opens the file at path for reading, also while a server has it. No

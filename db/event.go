@@ -33,9 +33,8 @@ type Event struct {
 // An effect is a pure function of its Tx. It may be called again when a group is
 // re-run, but only one call's writes ever commit: so no clock, random numbers,
 // I/O or Go state in it. The event has no result yet, and pending may show it or not.
-// It runs on the only write connection, where everyone
-// waits for it: over SlowEffect it is logged, over MaxEffect it is interrupted
-// and the attempt has failed.
+// It runs on the only write connection, where everyone waits for it: over SlowEffect
+// it is logged, over MaxEffect it is interrupted and the attempt has failed.
 type Effect func(*Tx) (any, error)
 
 // Check validates and completes an event that an effect emits.

@@ -32,17 +32,9 @@ type handle struct {
 // newHandle fails if the driver has changed its shape; the pinned version has it.
 func newHandle(conn *sql.Conn) (*handle, error) {
 	h := &handle{}
-	err := conn.Raw(func(dc any) error {
-		v := reflect.ValueOf(dc)
-		if v.Kind() != reflect.Pointer || v.Elem().Kind() != reflect.Struct {
-			return fmt.Errorf("unexpected driver connection %T", dc)
-		}
-		f := v.Elem().FieldByName("db")
-		if !f.IsValid() || f.Kind() != reflect.Uintptr || f.Uint() == 0 {
-			return fmt.Errorf("unexpected driver connection %T", dc)
-		}
-		h.db = uintptr(f.Uint())
-		return nil
+	err := conn.Raw(func(dc any) (err error) {
+		h.db, err = connection(dc)
+		return err
 	})
 	if err != nil {
 		return nil, err
@@ -54,17 +46,37 @@ func newHandle(conn *sql.Conn) (*handle, error) {
 	return h, nil
 }
 
-// alone takes out the mutex with which SQLite guards each call on the connection, a
+// connection returns the *sqlite3 of a connection of the driver.
+func connection(dc any) (uintptr, error) {
+	v := reflect.ValueOf(dc)
+	if v.Kind() != reflect.Pointer || v.Elem().Kind() != reflect.Struct {
+		return 0, fmt.Errorf("unexpected driver connection %T", dc)
+	}
+	f := v.Elem().FieldByName("db")
+	if !f.IsValid() || f.Kind() != reflect.Uintptr || f.Uint() == 0 {
+		return 0, fmt.Errorf("unexpected driver connection %T", dc)
+	}
+	return uintptr(f.Uint()), nil
+}
+
+// alone takes out the mutex of a connection, see takeMutex, until close.
+func (h *handle) alone() (err error) {
+	h.mutex, err = takeMutex(h.tls, h.db)
+	return err
+}
+
+// takeMutex takes out the mutex with which SQLite guards each call on a connection, a
 // dozen for a small row, as SQLITE_OPEN_NOMUTEX would, for which the driver has no
 // option. It is for a connection that never has two users at once; interrupt needs no
 // mutex. https://www.sqlite.org/threadsafe.html (multi-thread mode)
-func (h *handle) alone() error {
-	at := &(*sqlite3.Tsqlite3)(pointer(h.db)).Fmutex
-	if *at == 0 || *at != sqlite3.Xsqlite3_db_mutex(h.tls, h.db) {
-		return errors.New("the connection's mutex is not where it was expected")
+func takeMutex(tls *libc.TLS, db uintptr) (uintptr, error) {
+	at := &(*sqlite3.Tsqlite3)(pointer(db)).Fmutex
+	mutex := *at
+	if mutex == 0 || mutex != sqlite3.Xsqlite3_db_mutex(tls, db) {
+		return 0, errors.New("the connection's mutex is not where it was expected")
 	}
-	h.mutex, *at = *at, 0
-	return nil
+	*at = 0
+	return mutex, nil
 }
 
 func (h *handle) close() {

@@ -3,8 +3,10 @@ package db
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 
 	sqlite3 "modernc.org/sqlite/lib"
@@ -165,6 +167,15 @@ func TestAlone(t *testing.T) {
 	if h := open(t, options(t, ":memory:")).committer.w.handle; mutex(h) == 0 {
 		t.Error("the connection in memory, which readers share, has no mutex")
 	}
+	d := open(t, options(t, tempFile(t)))
+	reader, err := d.readers.Conn(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer reader.Close()
+	if h, err := newHandle(reader); err != nil || mutex(h) != 0 {
+		t.Errorf("a reader locks for each call (%v)", err)
+	}
 	conn, h := bare(t)
 	was := mutex(h)
 	alone, err := newHandle(conn)
@@ -182,4 +193,37 @@ func TestAlone(t *testing.T) {
 	if now := mutex(h); now != was {
 		t.Errorf("after close the mutex is %#x, was %#x", now, was)
 	}
+}
+
+// Readers without SQLite's mutex are interrupted and used again by others.
+func TestReadersAreInterrupted(t *testing.T) {
+	d := open(t, options(t, tempFile(t)))
+	var all sync.WaitGroup
+	for range 4 * maxReaders {
+		all.Go(func() {
+			for i := range 10 {
+				ctx, cancel := context.WithCancel(t.Context())
+				rows, err := d.readers.QueryContext(ctx, endless+"SELECT i FROM n")
+				if err != nil {
+					t.Error(err)
+				} else {
+					for k := 0; k < i && rows.Next(); k++ {
+					}
+					go cancel()
+					for rows.Next() {
+					}
+					if err := rows.Err(); !errors.Is(err, context.Canceled) && code(err) != sqlite3.SQLITE_INTERRUPT {
+						t.Errorf("an endless query ended with %v", err)
+					}
+					rows.Close()
+				}
+				cancel()
+				var n int
+				if err := d.readers.QueryRowContext(t.Context(), "SELECT count(*) FROM outbox").Scan(&n); err != nil || n != 0 {
+					t.Errorf("afterwards: %d, %v", n, err)
+				}
+			}
+		})
+	}
+	all.Wait()
 }
