@@ -201,7 +201,7 @@ func TestReadersAreInterrupted(t *testing.T) {
 	var all sync.WaitGroup
 	for range 4 * maxReaders {
 		all.Go(func() {
-			for i := range 10 {
+			for i := range 3 {
 				ctx, cancel := context.WithCancel(t.Context())
 				rows, err := d.readers.QueryContext(ctx, endless+"SELECT i FROM n")
 				if err != nil {
