@@ -107,20 +107,9 @@ func (f *filer) committed(events []Event, results []q.Result, nextSeq int64) {
 
 // ended notes that an event's first run isn't pending. f.mu is held.
 func (f *filer) ended(seq int64) {
-	if seq <= f.filed || len(f.unfiled) == 0 {
-		return
+	if i := position(len(f.unfiled), seq, func(i int) int64 { return f.unfiled[i].seq }); i >= 0 {
+		f.drop(f.unfiled[i].clientID, seq)
 	}
-	end := int(min(seq-f.unfiled[0].seq, int64(len(f.unfiled)-1)))
-	if end < 0 {
-		return
-	}
-	if f.unfiled[end].seq != seq {
-		var found bool
-		if end, found = slices.BinarySearchFunc(f.unfiled[:end], seq, func(a appended, seq int64) int { return cmp.Compare(a.seq, seq) }); !found {
-			return
-		}
-	}
-	f.drop(f.unfiled[end].clientID, seq)
 }
 
 // drop takes an event out of those that wait; mostly it is its account's first. f.mu is

@@ -1,11 +1,11 @@
 package db
 
 import (
-	"cmp"
 	"database/sql"
 	"errors"
 	"fmt"
 	"slices"
+	"sort"
 
 	"inturn/db/internal/q"
 )
@@ -34,23 +34,30 @@ const (
 	stageDeleted              // with the event
 )
 
-// find returns nil for what is filed. Seqs have few gaps, and places in the tail too.
+// find returns nil for what is filed.
 func (t *tail) find(seq int64) *unfiled {
-	if len(t.events) == 0 || seq < t.events[0].seq {
-		return nil
-	}
-	end := int(min(seq-t.events[0].seq, int64(len(t.events)-1))) // it can't stand behind this one
-	if t.events[end].seq == seq {
-		return &t.events[end]
-	}
-	i, found := slices.BinarySearchFunc(t.events[:end], seq, bySeq)
-	if !found {
+	i := position(len(t.events), seq, func(i int) int64 { return t.events[i].seq })
+	if i < 0 {
 		return nil
 	}
 	return &t.events[i]
 }
 
-func bySeq(e unfiled, seq int64) int { return cmp.Compare(e.seq, seq) }
+// position returns where seq stands among n seqs in order, or -1. They have few gaps, so it
+// looks where it would stand without one first.
+func position(n int, seq int64, at func(i int) int64) int {
+	if n == 0 || seq < at(0) {
+		return -1
+	}
+	last := int(min(seq-at(0), int64(n-1))) // it can't stand behind
+	if at(last) == seq {
+		return last
+	}
+	if i := sort.Search(last, func(i int) bool { return at(i) >= seq }); i < last && at(i) == seq {
+		return i
+	}
+	return -1
+}
 
 func (t *tail) stage(seq int64) stage {
 	if e := t.find(seq); e != nil {
@@ -61,8 +68,8 @@ func (t *tail) stage(seq int64) stage {
 
 // filedTo forgets what is filed now. It is called after the commit.
 func (t *tail) filedTo(seq int64) {
-	n, _ := slices.BinarySearchFunc(t.events, seq+1, bySeq)
-	t.events = append(t.events[:0:0], t.events[n:]...) // a copy, to let go of the names
+	n := sort.Search(len(t.events), func(i int) bool { return t.events[i].seq > seq })
+	t.events = slices.Clone(t.events[n:]) // a clone, to let go of the names
 }
 
 // accept adds an event that was just appended.
