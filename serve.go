@@ -55,10 +55,10 @@ type serve struct {
 	ClientBurst       int      `help:"Events of one client_id at once. 0: those of one second." default:"0" env:"INTURN_CLIENT_BURST"`
 	MaxConnections    int      `help:"Connections at once; further ones wait." default:"10000" env:"INTURN_MAX_CONNECTIONS"`
 
-	Function          []string      `help:"TYPE=URL: events of this type are POSTed to this endpoint, signed with INTURN_FUNCTION_SECRET_<TYPE> or INTURN_FUNCTION_SECRET; may be repeated." sep:" " env:"INTURN_FUNCTION" placeholder:"TYPE=URL"`
-	FunctionAtOnce    int           `help:"Calls of one endpoint's type at the same time." default:"64" env:"INTURN_FUNCTION_AT_ONCE"`
-	FunctionTimeout   time.Duration `help:"How long an endpoint may take for one event." default:"30s" env:"INTURN_FUNCTION_TIMEOUT"`
-	InsecureFunctions bool          `help:"Let --function name private addresses, and plain http:// beyond loopback." env:"INTURN_INSECURE_FUNCTIONS"`
+	Function              []string      `help:"TYPE=URL: events of this type are POSTed to this endpoint, signed with INTURN_FUNCTION_SECRET_<TYPE> or INTURN_FUNCTION_SECRET; may be repeated." sep:" " env:"INTURN_FUNCTION" placeholder:"TYPE=URL"`
+	FunctionMaxConcurrent int           `help:"Calls of one endpoint's type at the same time." default:"64" env:"INTURN_FUNCTION_MAX_CONCURRENT,INTURN_FUNCTION_AT_ONCE" aliases:"function-at-once"`
+	FunctionTimeout       time.Duration `help:"How long an endpoint may take for one event." default:"30s" env:"INTURN_FUNCTION_TIMEOUT"`
+	InsecureFunctions     bool          `help:"Let --function name private addresses, and plain http:// beyond loopback." env:"INTURN_INSECURE_FUNCTIONS"`
 
 	Drain        time.Duration `help:"How long functions may go on after SIGTERM." default:"30s" env:"INTURN_DRAIN"`
 	ExitWhenIdle time.Duration `help:"End with status 0 after so long without a connection and with nothing to run, now or later, for platforms that start a process with the next connection. 0: never." default:"0" env:"INTURN_EXIT_WHEN_IDLE"`

@@ -177,7 +177,7 @@ func TestTheLogHasNoPayloadsAndNoTokens(t *testing.T) {
 		Text string `json:"text"`
 		N    int    `json:"n"`
 	}
-	quick := functions.WithPolicy(functions.Policy{Attempts: 2, First: time.Millisecond, Top: time.Millisecond})
+	quick := functions.WithPolicy(functions.Policy{Attempts: 2, InitialBackoff: time.Millisecond, MaxBackoff: time.Millisecond})
 	writes := func(statement string) func(context.Context, functions.Event, note) (functions.Effect, error) {
 		return func(_ context.Context, _ functions.Event, n note) (functions.Effect, error) {
 			return func(tx functions.Tx) (any, error) {

@@ -17,8 +17,8 @@ import (
 const maxFunctionTimeout = time.Hour
 
 func (s *serve) validateWebhooks() error {
-	if s.FunctionAtOnce < 1 || s.FunctionTimeout <= 0 || s.FunctionTimeout > maxFunctionTimeout {
-		return fmt.Errorf("--function-at-once must be at least 1, --function-timeout more than 0 and at most %v", maxFunctionTimeout)
+	if s.FunctionMaxConcurrent < 1 || s.FunctionTimeout <= 0 || s.FunctionTimeout > maxFunctionTimeout {
+		return fmt.Errorf("--function-max-concurrent must be at least 1, --function-timeout more than 0 and at most %v", maxFunctionTimeout)
 	}
 	if _, err := webhook.ParseTargets(s.Function, s.InsecureFunctions); err != nil {
 		return fmt.Errorf("--function: %w", err)
@@ -44,7 +44,7 @@ func (s *serve) webhooks(built *functions.Set, log *slog.Logger, epoch func() in
 		}
 	}
 	w, err := webhook.New(targets, webhook.Options{
-		AtOnce: s.FunctionAtOnce, Timeout: s.FunctionTimeout, Version: version, Secrets: secrets, Epoch: epoch, Log: log,
+		MaxConcurrent: s.FunctionMaxConcurrent, Timeout: s.FunctionTimeout, Version: version, Secrets: secrets, Epoch: epoch, Log: log,
 	})
 	if errors.Is(err, webhook.ErrNoSecret) {
 		return nil, &cli.Hint{

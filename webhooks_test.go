@@ -112,7 +112,7 @@ func TestServeSaysWhatIsWrongWithAFunction(t *testing.T) {
 		{name: "plain http", args: []string{"serve", "--function", "order=http://x.example/?key=hidden"}, status: 2, says: `serve: --function: function "order": plain http:// [^?]+--insecure-functions`, hint: usage},
 		{name: "a private address", args: []string{"serve", "--function", "order=https://10.0.0.1/"}, status: 2, says: `serve: --function: function "order": the address 10\.0\.0\.1 is private.+--insecure-functions.+`, hint: usage},
 		{name: "from the environment", env: []string{"INTURN_FUNCTION=order=https://x.example order=https://y.example"}, args: []string{"serve"}, status: 2, says: `serve: --function: function "order": is given twice`, hint: usage},
-		{name: "no time", args: []string{"serve", "--function", "order=https://x.example/", "--function-timeout", "0s"}, status: 2, says: `serve: --function-at-once .+`, hint: usage},
+		{name: "no time", args: []string{"serve", "--function", "order=https://x.example/", "--function-timeout", "0s"}, status: 2, says: `serve: --function-max-concurrent .+`, hint: usage},
 		{name: "no secret", args: []string{"serve", "--function", "order=https://x.example/?key=hidden"}, status: 1,
 			says: `serve: --function: function "order": its endpoint https://x\.example is beyond loopback, and there is no secret to sign with`, hint: `set INTURN_FUNCTION_SECRET.+`},
 		{name: "a secret of another", env: []string{"INTURN_FUNCTION_SECRET_PAY=" + key}, args: []string{"serve", "--function", "order=https://x.example/"}, status: 1,

@@ -58,7 +58,7 @@ func goals() []*goal {
 		{Name: "open-refused", What: "System B's mix, open loop: refused for overload", First: 0, Then: 0, Less: true, By: "open-loop"},
 		{Name: "open-p99", What: "the same: p99 of accept to done", Unit: "ms", First: 250, Then: 100, Less: true, By: "open-loop"},
 		{Name: "batches", What: "batches of 100 in one array, against the raw writer at groups of 1,000", First: 0.8, Then: 0.9, By: "batches"},
-		{Name: "drain", What: "drain over 1,000 accounts, `Ahead`, writes nothing, against the raw writer's appends at groups of 1,000", First: 1.0, Then: 1.5, By: "drain"},
+		{Name: "drain", What: "drain over 1,000 accounts, `Pure`, writes nothing, against the raw writer's appends at groups of 1,000", First: 1.0, Then: 1.5, By: "drain"},
 		{Name: "drain-one", What: "the same with all events in one account, against the row above", First: 0.3, Then: 0.8, By: "drain"},
 		{Name: "system-a-even", What: "System A, makespan / floor, even", First: 1.05, Then: 1.02, Less: true, By: "system-a"},
 		{Name: "system-a-random", What: "the same, random", First: 1.05, Then: 1.02, Less: true, By: "system-a"},

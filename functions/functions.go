@@ -44,15 +44,15 @@ const MaxResult = db.MaxOutput
 
 // Function is what New and HTTP make and what main.go lists.
 type Function struct {
-	name   string
-	work   func(context.Context, Event) (Effect, error)
-	check  func(json.RawMessage) error
-	tables []db.Tables
-	checks []db.Invariant
-	erases []db.Erasure
-	atOnce int
-	ahead  bool
-	policy Policy
+	name          string
+	work          func(context.Context, Event) (Effect, error)
+	check         func(json.RawMessage) error
+	tables        []db.Tables
+	checks        []db.Invariant
+	erases        []db.Erasure
+	maxConcurrent int
+	pure          bool
+	policy        Policy
 
 	pattern string
 	http    func(*http.Request) (Event, error)
@@ -60,13 +60,13 @@ type Function struct {
 
 // Policy says how a function's failures are handled. Zero fields keep the default.
 type Policy struct {
-	Attempts  int           // until the event is given up; default 20
-	First     time.Duration // wait after the first failure; default 1 s
-	Factor    float64       // by which the wait grows each time, 1 or more; default 2
-	Top       time.Duration // longest wait; default 5 min
-	Jitter    float64       // the part of a wait that is random, up to 1; default 0.5; below 0: none
-	Timeout   time.Duration // of one attempt; default 5 min
-	Exhausted Exhausted     // what happens when the attempts are used up; default ThenPark
+	Attempts       int           // until the event is given up; default 20
+	InitialBackoff time.Duration // wait after the first failure; default 1 s
+	Multiplier     float64       // by which the wait grows each time, 1 or more; default 2
+	MaxBackoff     time.Duration // longest wait; default 5 min
+	Jitter         float64       // the part of a wait that is random, up to 1; default 0.5; below 0: none
+	Timeout        time.Duration // of one attempt; default 5 min
+	Exhausted      Exhausted     // what happens when the attempts are used up; default ThenPark
 }
 
 // Exhausted is what happens to an event that has used up its attempts.
@@ -112,14 +112,14 @@ func Erase(table, rows string) Option {
 	return func(f *Function) { f.erases = append(f.erases, db.Erasure{Table: table, Rows: rows}) }
 }
 
-// AtOnce bounds how many of the function's calls run at the same time, over all
+// MaxConcurrent bounds how many of the function's calls run at the same time, over all
 // accounts. The default is no bound but the runner's own.
-func AtOnce(n int) Option { return func(f *Function) { f.atOnce = n } }
+func MaxConcurrent(n int) Option { return func(f *Function) { f.maxConcurrent = n } }
 
-// Ahead says that work reads neither the database nor anything outside and
+// Pure says that work reads neither the database nor anything outside and
 // depends on its event alone: it may then be called before the account's earlier
 // events are settled. Effects still run in order, each after the one before it.
-func Ahead() Option { return func(f *Function) { f.ahead = true } }
+func Pure() Option { return func(f *Function) { f.pure = true } }
 
 // WithPolicy replaces the default policy.
 func WithPolicy(p Policy) Option { return func(f *Function) { f.policy = p } }
@@ -154,7 +154,7 @@ func New[P any](name string, work func(context.Context, Event, P) (Effect, error
 			_, err := decode(payload)
 			return err
 		},
-		policy: Policy{Attempts: 20, First: time.Second, Factor: 2, Top: 5 * time.Minute, Jitter: 0.5, Timeout: 5 * time.Minute},
+		policy: Policy{Attempts: 20, InitialBackoff: time.Second, Multiplier: 2, MaxBackoff: 5 * time.Minute, Jitter: 0.5, Timeout: 5 * time.Minute},
 	}
 	def := f.policy
 	for _, o := range opts {
@@ -164,8 +164,8 @@ func New[P any](name string, work func(context.Context, Event, P) (Effect, error
 	if err := CheckType(name); err != nil {
 		panic(fmt.Sprintf("functions.New(%q): %v", name, err))
 	}
-	if p := f.policy; !(p.Factor >= 1) || !(p.Jitter <= 1) || p.Exhausted != ThenPark && p.Exhausted != ThenDead {
-		panic(fmt.Sprintf("functions.New(%q): a policy's Factor is 1 or more, its Jitter at most 1, Exhausted ThenPark or ThenDead: %+v", name, p))
+	if p := f.policy; !(p.Multiplier >= 1) || !(p.Jitter <= 1) || p.Exhausted != ThenPark && p.Exhausted != ThenDead {
+		panic(fmt.Sprintf("functions.New(%q): a policy's Multiplier is 1 or more, its Jitter at most 1, Exhausted ThenPark or ThenDead: %+v", name, p))
 	}
 	for i, t := range f.tables {
 		if t.Version != i+1 {
@@ -193,18 +193,18 @@ func (p Policy) or(def Policy) Policy {
 	if p.Attempts <= 0 {
 		p.Attempts = def.Attempts
 	}
-	if p.First <= 0 {
-		p.First = def.First
+	if p.InitialBackoff <= 0 {
+		p.InitialBackoff = def.InitialBackoff
 	}
-	if p.Factor == 0 {
-		p.Factor = def.Factor
+	if p.Multiplier == 0 {
+		p.Multiplier = def.Multiplier
 	}
 	if p.Jitter == 0 {
 		p.Jitter = def.Jitter
 	}
 	p.Jitter = max(p.Jitter, 0)
-	if p.Top <= 0 {
-		p.Top = def.Top
+	if p.MaxBackoff <= 0 {
+		p.MaxBackoff = def.MaxBackoff
 	}
 	if p.Timeout <= 0 {
 		p.Timeout = def.Timeout
@@ -221,11 +221,11 @@ func (f Function) Work(ctx context.Context, ev Event) (Effect, error) { return f
 // Policy returns the function's policy, complete.
 func (f Function) Policy() Policy { return f.policy }
 
-// AtOnce returns the bound of simultaneous calls, 0 for none.
-func (f Function) AtOnce() int { return f.atOnce }
+// MaxConcurrent returns the bound of simultaneous calls, 0 for none.
+func (f Function) MaxConcurrent() int { return f.maxConcurrent }
 
-// Ahead reports whether work may be called before earlier events are settled.
-func (f Function) Ahead() bool { return f.ahead }
+// Pure reports whether work may be called before earlier events are settled.
+func (f Function) Pure() bool { return f.pure }
 
 // HTTP returns the pattern and code of an HTTP function, "" and nil for any other.
 func (f Function) HTTP() (string, func(*http.Request) (Event, error)) { return f.pattern, f.http }

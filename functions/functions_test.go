@@ -191,7 +191,7 @@ func TestFieldErrorReads(t *testing.T) {
 }
 
 func TestPolicy(t *testing.T) {
-	def := functions.Policy{Attempts: 20, First: time.Second, Factor: 2, Top: 5 * time.Minute, Jitter: 0.5, Timeout: 5 * time.Minute}
+	def := functions.Policy{Attempts: 20, InitialBackoff: time.Second, Multiplier: 2, MaxBackoff: 5 * time.Minute, Jitter: 0.5, Timeout: 5 * time.Minute}
 	with := func(change func(*functions.Policy)) functions.Policy {
 		p := def
 		change(&p)
@@ -200,10 +200,10 @@ func TestPolicy(t *testing.T) {
 	for _, c := range []struct{ given, want functions.Policy }{
 		{functions.Policy{}, def},
 		{functions.Policy{Attempts: 3}, with(func(p *functions.Policy) { p.Attempts = 3 })},
-		{functions.Policy{First: time.Minute, Timeout: time.Hour}, with(func(p *functions.Policy) { p.First, p.Timeout = time.Minute, time.Hour })},
-		{functions.Policy{Factor: 1.5, Jitter: 1}, with(func(p *functions.Policy) { p.Factor, p.Jitter = 1.5, 1 })},
+		{functions.Policy{InitialBackoff: time.Minute, Timeout: time.Hour}, with(func(p *functions.Policy) { p.InitialBackoff, p.Timeout = time.Minute, time.Hour })},
+		{functions.Policy{Multiplier: 1.5, Jitter: 1}, with(func(p *functions.Policy) { p.Multiplier, p.Jitter = 1.5, 1 })},
 		{functions.Policy{Jitter: -1, Exhausted: functions.ThenDead}, with(func(p *functions.Policy) { p.Jitter, p.Exhausted = 0, functions.ThenDead })},
-		{functions.Policy{Attempts: -1, First: -1, Top: -1, Timeout: -1}, def},
+		{functions.Policy{Attempts: -1, InitialBackoff: -1, MaxBackoff: -1, Timeout: -1}, def},
 	} {
 		if got := functions.New("x", nothing[struct{}], functions.WithPolicy(c.given)).Policy(); got != c.want {
 			t.Errorf("WithPolicy(%+v) gives %+v, want %+v", c.given, got, c.want)
@@ -212,7 +212,7 @@ func TestPolicy(t *testing.T) {
 	if got := functions.New("x", nothing[struct{}]).Policy(); got != def {
 		t.Errorf("the default is %+v", got)
 	}
-	for _, bad := range []functions.Policy{{Factor: 0.5}, {Factor: math.NaN()}, {Jitter: 1.1}, {Jitter: math.NaN()}, {Exhausted: 7}} {
+	for _, bad := range []functions.Policy{{Multiplier: 0.5}, {Multiplier: math.NaN()}, {Jitter: 1.1}, {Jitter: math.NaN()}, {Exhausted: 7}} {
 		func() {
 			defer func() {
 				if recover() == nil {
@@ -226,16 +226,16 @@ func TestPolicy(t *testing.T) {
 
 func TestOptions(t *testing.T) {
 	plain := functions.New("plain", nothing[struct{}])
-	if plain.Name() != "plain" || plain.Ahead() || plain.AtOnce() != 0 {
-		t.Errorf("plain: %q, ahead %t, at once %d", plain.Name(), plain.Ahead(), plain.AtOnce())
+	if plain.Name() != "plain" || plain.Pure() || plain.MaxConcurrent() != 0 {
+		t.Errorf("plain: %q, pure %t, max concurrent %d", plain.Name(), plain.Pure(), plain.MaxConcurrent())
 	}
 	if pattern, fn := plain.HTTP(); pattern != "" || fn != nil {
 		t.Errorf("plain is an HTTP function at %q", pattern)
 	}
-	f := functions.New("f", nothing[struct{}], functions.Ahead(), functions.AtOnce(64),
+	f := functions.New("f", nothing[struct{}], functions.Pure(), functions.MaxConcurrent(64),
 		functions.Tables(1, "one"), functions.Tables(2, "two"), functions.Invariant("kind", "SELECT 1"))
-	if !f.Ahead() || f.AtOnce() != 64 {
-		t.Errorf("ahead %t, at once %d", f.Ahead(), f.AtOnce())
+	if !f.Pure() || f.MaxConcurrent() != 64 {
+		t.Errorf("pure %t, max concurrent %d", f.Pure(), f.MaxConcurrent())
 	}
 	set := mustSet(t, plain, f)
 	if got, want := set.Tables(), []db.Tables{{Function: "f", Version: 1, SQL: "one"}, {Function: "f", Version: 2, SQL: "two"}}; !slices.Equal(got, want) {

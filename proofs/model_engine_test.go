@@ -142,12 +142,12 @@ const modelTables = `CREATE TABLE effects (
 ) STRICT;`
 
 func (e *engine) functions() []functions.Function {
-	policy := functions.WithPolicy(functions.Policy{Attempts: 40, First: time.Second, Top: 10 * time.Second, Timeout: limit})
+	policy := functions.WithPolicy(functions.Policy{Attempts: 40, InitialBackoff: time.Second, MaxBackoff: 10 * time.Second, Timeout: limit})
 	return []functions.Function{
 		functions.New("plain", e.work, policy, functions.Tables(1, modelTables),
 			functions.Erase("effects", "SELECT n FROM effects WHERE client_id = :client_id")),
-		functions.New("slots", e.work, policy, functions.AtOnce(2)),
-		functions.New("ahead", e.ahead, policy, functions.Ahead()),
+		functions.New("slots", e.work, policy, functions.MaxConcurrent(2)),
+		functions.New("ahead", e.ahead, policy, functions.Pure()),
 		functions.New("audit", func(context.Context, functions.Event, struct{}) (functions.Effect, error) { return audit, nil }),
 	}
 }

@@ -131,7 +131,7 @@ func newHouse(t *testing.T) *house {
 			}
 			return nil, errors.New("it fails for ever")
 		}, functions.WithPolicy(functions.Policy{Attempts: 1_000_000})),
-		functions.New("ahead", func(context.Context, functions.Event, struct{}) (functions.Effect, error) { return nil, nil }, functions.Ahead()))
+		functions.New("ahead", func(context.Context, functions.Event, struct{}) (functions.Effect, error) { return nil, nil }, functions.Pure()))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,7 +12,7 @@ import (
 	"inturn/functions"
 )
 
-// aheadRig has a function that says Ahead, whose effects note their event.
+// aheadRig has a function that says Pure, whose effects note their event.
 func aheadRig(t *testing.T, o Options, work, effect func(ev db.Event) error) (g *rig, effects *[]string, settles *[]int) {
 	effects, settles = new([]string), new([]int)
 	g = newRig(t, o, functions.New("f", func(_ context.Context, ev functions.Event, _ any) (functions.Effect, error) {
@@ -26,7 +26,7 @@ func aheadRig(t *testing.T, o Options, work, effect func(ev db.Event) error) (g 
 			*effects = append(*effects, ev.MessageID)
 			return nil, nil
 		}, nil
-	}, functions.Ahead()), fn("g", func(_ context.Context, ev db.Event) error {
+	}, functions.Pure()), fn("g", func(_ context.Context, ev db.Event) error {
 		*effects = append(*effects, ev.MessageID)
 		return nil
 	}))

@@ -16,10 +16,10 @@ import (
 	"inturn/runner"
 )
 
-// nothing is an Ahead function that writes nothing: what is left is the engine's.
+// nothing is a Pure function that writes nothing: what is left is the engine's.
 var nothing = functions.New("nothing", func(context.Context, functions.Event, any) (functions.Effect, error) {
 	return nil, nil
-}, functions.Ahead())
+}, functions.Pure())
 
 // running lets r take turns until stop is called.
 func running(b *testing.B, r *runner.Runner) (stop func()) {

@@ -103,7 +103,7 @@ func TestPauseEndsASlice(t *testing.T) {
 				g.tell(db.Change{ClientID: "a", Paused: true})
 			}
 			return nil
-		}, functions.Ahead())).start(nil, false)
+		}, functions.Pure())).start(nil, false)
 		g.commit(series("a", "f", 20, 10)...)
 		g.sleep(time.Hour)
 		if got := g.fakeStore.ended("a"); !reflect.DeepEqual(got, ids(3)) || calls != 3 {

@@ -159,7 +159,7 @@ func TestStorageEnds(t *testing.T) {
 		t.Run(last.Error(), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				ran := 0
-				g := newRig(t, Options{}, fn("f", func(context.Context, db.Event) error { ran++; return nil }, functions.AtOnce(1)))
+				g := newRig(t, Options{}, fn("f", func(context.Context, db.Event) error { ran++; return nil }, functions.MaxConcurrent(1)))
 				g.settling = func([]db.Settlement) error { return fmt.Errorf("settle: %w", last) }
 				g.start(nil, false)
 				g.commit(series("a", "f", 3, 10)...)

@@ -21,7 +21,7 @@ func TestBusy(t *testing.T) {
 			return nil
 		})
 		parks := fn("parks", func(context.Context, db.Event) error { return errTest }, functions.WithPolicy(functions.Policy{Attempts: 1}))
-		g := newRig(t, Options{}, fn("one", m.sleeper(time.Minute), functions.AtOnce(1)), retries, parks)
+		g := newRig(t, Options{}, fn("one", m.sleeper(time.Minute), functions.MaxConcurrent(1)), retries, parks)
 		want := func(busy bool, when string) {
 			t.Helper()
 			g.settle()

@@ -128,7 +128,7 @@ func TestMemoryOfWaitingAndStuckAccountsIsGivenToOthers(t *testing.T) {
 		release := make(chan struct{})
 		var m meter
 		g := newRig(t, Options{HotBytes: 64 << 10, InFlight: 256},
-			fn("slow", m.sleeper(time.Minute), functions.AtOnce(1)),
+			fn("slow", m.sleeper(time.Minute), functions.MaxConcurrent(1)),
 			fn("stuck", func(context.Context, db.Event) error { <-release; return nil },
 				functions.WithPolicy(functions.Policy{Timeout: time.Second})),
 			fn("f", nothing)).start(nil, false)
@@ -230,7 +230,7 @@ func TestReadBeforePublished(t *testing.T) {
 
 func TestAReadThatFailsIsTriedAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g := newRig(t, Options{}, fn("f", nothing, functions.AtOnce(1)))
+		g := newRig(t, Options{}, fn("f", nothing, functions.MaxConcurrent(1)))
 		g.commit(series("a", "f", 3, 10)...)
 		g.cold()
 		fails := 3

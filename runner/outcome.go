@@ -225,9 +225,9 @@ func (r *Runner) say(level slog.Level, msg string, ev db.Event, err error, more 
 	r.log.LogAttrs(context.Background(), level, msg, attrs...)
 }
 
-// backoff is the wait after so many attempts: it grows from First to Top, and a part
+// backoff is the wait after so many attempts: it grows from InitialBackoff to MaxBackoff, and a part
 // of it is random, so that accounts that failed together don't come back together.
 func backoff(p functions.Policy, attempts int) time.Duration {
-	d := min(float64(p.First)*math.Pow(p.Factor, float64(attempts-1)), float64(p.Top))
+	d := min(float64(p.InitialBackoff)*math.Pow(p.Multiplier, float64(attempts-1)), float64(p.MaxBackoff))
 	return time.Duration(d * (1 - p.Jitter*rand.Float64()))
 }

@@ -163,8 +163,8 @@ func (p plan) run(t *collector) {
 		}
 		return nil, nil
 	}
-	g = newRig(t, p.options, functions.New("plain", work), functions.New("slots", work, functions.AtOnce(2)),
-		functions.New("ahead", work, functions.Ahead()))
+	g = newRig(t, p.options, functions.New("plain", work), functions.New("slots", work, functions.MaxConcurrent(2)),
+		functions.New("ahead", work, functions.Pure()))
 	g.read = func(string) { time.Sleep(p.readTime) }
 
 	n := 0

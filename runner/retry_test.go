@@ -15,9 +15,9 @@ import (
 )
 
 func TestBackoffDoublesWithJitterBetweenHalfAndFull(t *testing.T) {
-	p := functions.Policy{First: time.Second, Factor: 2, Top: 5 * time.Minute, Jitter: 0.5}
+	p := functions.Policy{InitialBackoff: time.Second, Multiplier: 2, MaxBackoff: 5 * time.Minute, Jitter: 0.5}
 	for attempts, full := range map[int]time.Duration{
-		1: time.Second, 2: 2 * time.Second, 3: 4 * time.Second, 9: 256 * time.Second, 10: p.Top, 20: p.Top, 1000: p.Top, math.MaxInt: p.Top,
+		1: time.Second, 2: 2 * time.Second, 3: 4 * time.Second, 9: 256 * time.Second, 10: p.MaxBackoff, 20: p.MaxBackoff, 1000: p.MaxBackoff, math.MaxInt: p.MaxBackoff,
 	} {
 		low, high := time.Duration(math.MaxInt64), time.Duration(0)
 		for range 2000 {
@@ -31,13 +31,13 @@ func TestBackoffDoublesWithJitterBetweenHalfAndFull(t *testing.T) {
 			t.Errorf("after %d attempts the wait is always about %v: accounts that failed together come back together", attempts, low)
 		}
 	}
-	if d := backoff(functions.Policy{First: time.Second, Factor: 3, Top: time.Hour}, 4); d != 27*time.Second {
+	if d := backoff(functions.Policy{InitialBackoff: time.Second, Multiplier: 3, MaxBackoff: time.Hour}, 4); d != 27*time.Second {
 		t.Errorf("with factor 3 and no jitter the fourth wait is %v, want 27s", d)
 	}
 	// A shift that overflows must not come out as a short wait.
 	for attempts := range 100 {
-		p := functions.Policy{First: 1<<38 + 1, Factor: 2, Top: 24 * time.Hour, Jitter: 0.5} // 2^31 after 31 doublings in 64 bits
-		if d := backoff(p, attempts+1); d < p.First/2 || d > p.Top {
+		p := functions.Policy{InitialBackoff: 1<<38 + 1, Multiplier: 2, MaxBackoff: 24 * time.Hour, Jitter: 0.5} // 2^31 after 31 doublings in 64 bits
+		if d := backoff(p, attempts+1); d < p.InitialBackoff/2 || d > p.MaxBackoff {
 			t.Errorf("after %d attempts the wait is %v", attempts+1, d)
 		}
 	}
@@ -116,7 +116,7 @@ func TestParkAfterTheAttemptsOfThePolicy(t *testing.T) {
 		{"default", errTest, nil, 20},
 		{"policy", errTest, []functions.Option{functions.WithPolicy(functions.Policy{Attempts: 3})}, 3},
 		{"retries count", functions.Retry(time.Second, errTest), nil, 20},
-		{"ahead", errTest, []functions.Option{functions.Ahead()}, 20},
+		{"ahead", errTest, []functions.Option{functions.Pure()}, 20},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -191,7 +191,7 @@ func TestPostponedIsNoAttempt(t *testing.T) {
 						return functions.Postpone(time.Minute, errTest)
 					}
 					return nil
-				}, functions.AtOnce(10)))
+				}, functions.MaxConcurrent(10)))
 				var backlog []db.Backlog
 				for i := range accounts {
 					c := fmt.Sprint("a", i)
@@ -259,7 +259,7 @@ func TestRejectSetsAsideAtOnceAndTheAccountGoesOn(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				var opts []functions.Option
 				if in == "ahead" {
-					opts = append(opts, functions.Ahead())
+					opts = append(opts, functions.Pure())
 				}
 				g := newRig(t, Options{}, functions.New("f", func(_ context.Context, ev functions.Event, _ any) (functions.Effect, error) {
 					if ev.MessageID != "1" {
@@ -301,7 +301,7 @@ func TestUncleanStartRecordsTheFirstAttempt(t *testing.T) {
 					h, _ := g.held("a")
 					before = append(before, h.Attempts)
 					return nil
-				}, functions.Ahead()))
+				}, functions.Pure()))
 				g.commit(series("a", "f", 3, 10)...)
 				g.cold()
 				b := db.Backlog{ClientID: "a", Events: 3, Attempts: 4, HeadSeq: 1}
@@ -338,7 +338,7 @@ func TestUncleanStartRunsASliceOneByOne(t *testing.T) {
 				}
 			}
 			return nil
-		}, functions.Ahead()))
+		}, functions.Pure()))
 		g.commit(series("a", "f", 30, 10)...)
 		g.cold()
 		g.start([]db.Backlog{{ClientID: "a", Events: 30}}, true)
@@ -442,7 +442,7 @@ func TestAnErrorThatPanicsIsAFailedAttempt(t *testing.T) {
 			}
 			return nil, bad
 		}
-		g := newRig(t, Options{}, functions.New("f", work), functions.New("ahead", work, functions.Ahead())).start(nil, false)
+		g := newRig(t, Options{}, functions.New("f", work), functions.New("ahead", work, functions.Pure())).start(nil, false)
 		for _, typ := range []string{"f", "ahead"} {
 			for i, c := range []string{"work", "effect", "reject"} {
 				g.commit(event(c, fmt.Sprint(typ, i), typ, 10))

@@ -146,8 +146,8 @@ func New(o Options) *Runner {
 		return nil, fmt.Errorf("there is no function for type %.100q", ev.Type)
 	})
 	for _, f := range o.Functions.All() {
-		if f.AtOnce() > 0 {
-			r.limits[f.Name()] = &limit{n: f.AtOnce()}
+		if f.MaxConcurrent() > 0 {
+			r.limits[f.Name()] = &limit{n: f.MaxConcurrent()}
 		}
 	}
 	r.timer = time.AfterFunc(time.Hour, r.wakeRetries)

@@ -1,6 +1,6 @@
 package runner
 
-// limit is the slots of a function that says AtOnce.
+// limit is the slots of a function that says MaxConcurrent.
 type limit struct {
 	n       int
 	active  int

@@ -13,10 +13,10 @@ import (
 	"inturn/functions"
 )
 
-func TestAtOnceBoundsCallsOfAllAccounts(t *testing.T) {
+func TestMaxConcurrentBoundsCallsOfAllAccounts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var m, other meter
-		g := newRig(t, Options{}, fn("f", m.sleeper(time.Second), functions.AtOnce(2)),
+		g := newRig(t, Options{}, fn("f", m.sleeper(time.Second), functions.MaxConcurrent(2)),
 			fn("free", other.sleeper(time.Second))).start(nil, false)
 		for a := range 6 {
 			g.commit(series(fmt.Sprint("c", a), "f", 2, 10)...)
@@ -61,7 +61,7 @@ func TestSlotsAreNeverLostOrDoubled(t *testing.T) {
 						return work(ev)
 					}
 					return nil
-				}, functions.AtOnce(2))).start(nil, false)
+				}, functions.MaxConcurrent(2))).start(nil, false)
 				for a := range 8 {
 					g.commit(series(fmt.Sprint("c", a), "f", 3, 10)...)
 				}
@@ -89,7 +89,7 @@ func TestSlotIsFreedBeforeTheLaneIs(t *testing.T) {
 				return functions.Retry(0, errTest)
 			}
 			return nil
-		}, functions.AtOnce(100))).start(nil, false)
+		}, functions.MaxConcurrent(100))).start(nil, false)
 		for a := range 50 {
 			g.commit(event(fmt.Sprint("c", a), "0", "f", 10))
 		}
@@ -110,7 +110,7 @@ func TestHandedSlotThatIsNotNeededAnyMore(t *testing.T) {
 		var m meter
 		hold := m.sleeper(time.Second)
 		g := newRig(t, Options{HotBytes: 4 << 10, InFlight: 2}, // so small that who waits is forgotten
-			fn("f", hold, functions.AtOnce(1)), fn("g", hold, functions.AtOnce(1)), fn("free", hold)).start(nil, false)
+			fn("f", hold, functions.MaxConcurrent(1)), fn("g", hold, functions.MaxConcurrent(1)), fn("free", hold)).start(nil, false)
 		g.commit(series("first", "f", 1, 2000)...)
 		g.settle()
 		heads := map[string]db.Event{}
@@ -156,7 +156,7 @@ func TestHandedSlotIsNotHeldUpByTheQuarter(t *testing.T) {
 					return functions.Retry(0, errTest)
 				}
 				return quick(ctx, ev)
-			}, functions.AtOnce(1))).start(nil, false)
+			}, functions.MaxConcurrent(1))).start(nil, false)
 		t.Cleanup(func() { close(release) })
 		g.commit(event("s1", "0", "stuck", 10)) // half of the quarter
 		g.commit(event("b0", "0", "f", 10))     // takes the slot

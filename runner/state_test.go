@@ -15,7 +15,7 @@ func TestState(t *testing.T) {
 		release, gate := make(chan struct{}), make(chan struct{})
 		once := functions.WithPolicy(functions.Policy{Attempts: 1})
 		g := newRig(t, Options{InFlight: 16},
-			fn("waits", func(context.Context, db.Event) error { <-release; return nil }, functions.AtOnce(1), functions.WithPolicy(functions.Policy{Timeout: time.Hour})),
+			fn("waits", func(context.Context, db.Event) error { <-release; return nil }, functions.MaxConcurrent(1), functions.WithPolicy(functions.Policy{Timeout: time.Hour})),
 			fn("ignores", func(context.Context, db.Event) error { <-gate; return nil }, functions.WithPolicy(functions.Policy{Timeout: time.Second})),
 			fn("fails", func(context.Context, db.Event) error { return functions.Retry(time.Hour, errTest) }),
 			fn("ends", func(context.Context, db.Event) error { return errTest }, once),

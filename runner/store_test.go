@@ -65,7 +65,7 @@ func onTheRealStore(t *testing.T, path, schema string) {
 			return nil, errors.Join(xerr, err)
 		}, nil
 	}
-	set, err := functions.NewSet(functions.New("one", work, functions.Tables(1, tables)), functions.New("ahead", work, functions.Ahead()))
+	set, err := functions.NewSet(functions.New("one", work, functions.Tables(1, tables)), functions.New("ahead", work, functions.Pure()))
 	if err != nil {
 		t.Fatal(err)
 	}

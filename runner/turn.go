@@ -38,7 +38,7 @@ func (r *Runner) run(l *lane) {
 			return
 		}
 		var on bool
-		if f.Ahead() && l.lease.single == 0 && (l.lease.ended == 0 || l.lease.ended < head.Turn) {
+		if f.Pure() && l.lease.single == 0 && (l.lease.ended == 0 || l.lease.ended < head.Turn) {
 			on = r.ahead(l, f, head)
 		} else {
 			on = r.one(l, f, head)
@@ -201,7 +201,7 @@ func (r *Runner) call(l *lane, f functions.Function, ev db.Event) (db.Effect, er
 	l.lease.calling = ev.Turn
 	began := time.Now()
 	defer func() { r.observer.Worked(f.Name(), time.Since(began)) }()
-	if f.Ahead() { // pure computation: there is nothing to cancel
+	if f.Pure() { // pure computation: there is nothing to cancel
 		return protect(r.work, f, ev)
 	}
 	ctx, cancel := context.WithTimeoutCause(r.work, f.Policy().Timeout, errTimeout)

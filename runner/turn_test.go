@@ -311,9 +311,9 @@ func TestGoexitIsAFailedAttempt(t *testing.T) {
 	for _, ahead := range []bool{false, true} {
 		t.Run(fmt.Sprint("ahead ", ahead), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				opts := []functions.Option{functions.AtOnce(1)}
+				opts := []functions.Option{functions.MaxConcurrent(1)}
 				if ahead {
-					opts = append(opts, functions.Ahead())
+					opts = append(opts, functions.Pure())
 				}
 				g := newRig(t, Options{}, fn("f", func(_ context.Context, ev db.Event) error {
 					if ev.MessageID == "3" && ev.Attempt < 3 {

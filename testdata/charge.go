@@ -14,7 +14,7 @@ import (
 // bank.down is in the server's working directory, every attempt of charge fails; while
 // card.blocked is, it rejects every event. refund rejects always.
 func init() {
-	soon := functions.WithPolicy(functions.Policy{Attempts: 3, First: time.Millisecond, Top: time.Millisecond})
+	soon := functions.WithPolicy(functions.Policy{Attempts: 3, InitialBackoff: time.Millisecond, MaxBackoff: time.Millisecond})
 	all = append(all, functions.New("charge", charge, soon,
 		functions.Tables(1, `CREATE TABLE charges (
 			n INTEGER NOT NULL PRIMARY KEY, client_id TEXT NOT NULL, message_id TEXT NOT NULL, cents INTEGER NOT NULL) STRICT`)))

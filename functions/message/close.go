@@ -12,7 +12,7 @@ import (
 
 // Close handles events of type "dialog.close". It uses Function's tables, so the
 // two are listed together.
-var Close = functions.New("dialog.close", workClose, functions.Ahead())
+var Close = functions.New("dialog.close", workClose, functions.Pure())
 
 // Closing is the payload of dialog.close.
 type Closing struct {

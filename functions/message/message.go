@@ -23,10 +23,10 @@ import (
 //go:embed tables.sql
 var tables string
 
-// Function handles events of type "message". It is Ahead: what it writes depends on
+// Function handles events of type "message". It is Pure: what it writes depends on
 // the event alone, and the rest is decided in the effect.
 var Function = functions.New("message", work,
-	append(invariants, functions.Ahead(), functions.Tables(1, tables),
+	append(invariants, functions.Pure(), functions.Tables(1, tables),
 		functions.Erase("messages", "SELECT id FROM messages WHERE client IN (SELECT id FROM clients WHERE external_client_id = :client_id)"),
 		functions.Erase("dialogs", "SELECT id FROM dialogs WHERE client IN (SELECT id FROM clients WHERE external_client_id = :client_id)"),
 		functions.Erase("clients", "SELECT id FROM clients WHERE external_client_id = :client_id"),

@@ -33,7 +33,7 @@ type endpoint struct {
 	circuit *circuit
 }
 
-func newEndpoint(t Target, atOnce int, timeout time.Duration) *endpoint {
+func newEndpoint(t Target, maxConcurrent int, timeout time.Duration) *endpoint {
 	dialer := &net.Dialer{Timeout: connectTimeout, Control: t.control}
 	return &endpoint{url: t.url.String(), timeout: timeout, client: &http.Client{
 		CheckRedirect: checkRedirect,
@@ -45,7 +45,7 @@ func newEndpoint(t Target, atOnce int, timeout time.Duration) *endpoint {
 			ForceAttemptHTTP2:      true,
 			HTTP2:                  &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingAfter},
 			TLSHandshakeTimeout:    connectTimeout,
-			MaxIdleConnsPerHost:    atOnce,
+			MaxIdleConnsPerHost:    maxConcurrent,
 			IdleConnTimeout:        idleTimeout,
 			MaxResponseHeaderBytes: maxHeader,
 			DisableCompression:     true, // an answer is as long as it says

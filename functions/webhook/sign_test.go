@@ -63,7 +63,7 @@ func TestNothingLeavesUnsigned(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		o := Options{AtOnce: 1, Timeout: 1, Log: slog.New(slog.DiscardHandler)}
+		o := Options{MaxConcurrent: 1, Timeout: 1, Log: slog.New(slog.DiscardHandler)}
 		if _, err := New(targets, o); !errors.Is(err, want) {
 			t.Errorf("%s: %v, want %v", spec, err, want)
 		}

@@ -29,7 +29,7 @@
 // The package enters through the door that is open to every function: work is one POST,
 // the effect is its answer. Of the engine it needs Park and Postpone; the latter is kept
 // in memory only, because ten thousand accounts may say it again and again while an
-// endpoint is down. AtOnce is by type, the circuit and the connections are by URL.
+// endpoint is down. MaxConcurrent is by type, the circuit and the connections are by URL.
 package webhook
 
 import (
@@ -46,9 +46,9 @@ import (
 
 // Options of New.
 type Options struct {
-	AtOnce  int           // calls at the same time, of one type
-	Timeout time.Duration // of one attempt, from the connection to the end of the answer
-	Version string        // for User-Agent
+	MaxConcurrent int           // calls at the same time, of one type
+	Timeout       time.Duration // of one attempt, from the connection to the end of the answer
+	Version       string        // for User-Agent
 	// Secrets are those of the types, by type: see Secrets.
 	Secrets map[string][]string
 	// Epoch is asked at each call and returns a number that every owner of the database
@@ -91,7 +91,7 @@ func New(targets []Target, o Options) (*Webhooks, error) {
 		}
 		e := w.endpoints[t.url.String()]
 		if e == nil {
-			e = newEndpoint(t, o.AtOnce, o.Timeout)
+			e = newEndpoint(t, o.MaxConcurrent, o.Timeout)
 			e.circuit = &circuit{log: o.Log.With("endpoint", t.origin())}
 			w.endpoints[t.url.String()] = e
 		}
@@ -100,9 +100,9 @@ func New(targets []Target, o Options) (*Webhooks, error) {
 			func(ctx context.Context, ev functions.Event, _ json.RawMessage) (functions.Effect, error) {
 				return w.work(ctx, ev, e, sign)
 			},
-			functions.AtOnce(o.AtOnce),
+			functions.MaxConcurrent(o.MaxConcurrent),
 			// The runner's own limit is only a net: a call ends by itself.
-			functions.WithPolicy(functions.Policy{First: first, Top: top, Timeout: o.Timeout + 10*time.Second}),
+			functions.WithPolicy(functions.Policy{InitialBackoff: first, MaxBackoff: top, Timeout: o.Timeout + 10*time.Second}),
 		))
 	}
 	return w, nil

@@ -69,8 +69,8 @@ func newFixture(t *testing.T, o Options, handler http.HandlerFunc) *fixture {
 // call makes the function for a URL.
 func (x *fixture) call(url string, o Options) {
 	x.t.Helper()
-	if o.AtOnce == 0 {
-		o.AtOnce = 8
+	if o.MaxConcurrent == 0 {
+		o.MaxConcurrent = 8
 	}
 	if o.Timeout == 0 {
 		o.Timeout = 30 * time.Second
@@ -578,11 +578,11 @@ func TestOnTheEngine(t *testing.T) {
 // uses up an attempt; when it comes all go on, each in its order.
 func TestHundredsOfAccountsWait(t *testing.T) {
 	t.Parallel()
-	const accounts, each, atOnce = 500, 3, 8
+	const accounts, each, maxConcurrent = 500, 3, 8
 	x := newFixture(t, Options{}, func(http.ResponseWriter, *http.Request) {})
 	x.srv.Close()
 	addr := x.srv.Listener.Addr().String()
-	x.call("http://"+addr, Options{AtOnce: atOnce})
+	x.call("http://"+addr, Options{MaxConcurrent: maxConcurrent})
 	e := functionstest.New(t, x.hooks.Functions()...)
 	t.Cleanup(x.hooks.Close)
 	var last []db.Receipt
@@ -632,7 +632,7 @@ func TestHundredsOfAccountsWait(t *testing.T) {
 	t.Logf("%d events: attempts in all, and at most of one: %v", accounts*each, rows[0])
 	// One for each event, those that were under way when it was found out, and the few
 	// that were let through.
-	if all := rows[0][0].(int64); all > accounts*each+atOnce+20 {
+	if all := rows[0][0].(int64); all > accounts*each+maxConcurrent+20 {
 		t.Errorf("%d attempts for %d events", all, accounts*each)
 	}
 }

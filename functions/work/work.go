@@ -10,7 +10,7 @@ import (
 	"inturn/functions"
 )
 
-// Function handles events of type "work". It isn't Ahead: the point is that an
+// Function handles events of type "work". It isn't Pure: the point is that an
 // account's events take their time one after the other.
 var Function = functions.New("work", work)
 

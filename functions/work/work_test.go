@@ -75,7 +75,7 @@ func TestReturnsTheCauseWhenCutShort(t *testing.T) {
 }
 
 func TestIsNotAhead(t *testing.T) {
-	if Function.Ahead() {
+	if Function.Pure() {
 		t.Error("work of an account would overlap")
 	}
 }

@@ -13,11 +13,11 @@ import (
 // Functions that end the process, and one that doesn't, for proofs/poison_test.go,
 // which builds the real binary with this file added to it.
 func init() {
-	poison := functions.WithPolicy(functions.Policy{Attempts: 3, First: 10 * time.Millisecond, Top: 20 * time.Millisecond})
-	steady := functions.WithPolicy(functions.Policy{Attempts: 40, First: 10 * time.Millisecond, Top: 50 * time.Millisecond})
+	poison := functions.WithPolicy(functions.Policy{Attempts: 3, InitialBackoff: 10 * time.Millisecond, MaxBackoff: 20 * time.Millisecond})
+	steady := functions.WithPolicy(functions.Policy{Attempts: 40, InitialBackoff: 10 * time.Millisecond, MaxBackoff: 50 * time.Millisecond})
 	all = append(all,
 		functions.New("poison", end, poison),
-		functions.New("poison-ahead", end, poison, functions.Ahead()),
+		functions.New("poison-ahead", end, poison, functions.Pure()),
 		functions.New("steady", end, steady, functions.Tables(1, `CREATE TABLE steady (
 			n INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, client_id TEXT NOT NULL, message_id TEXT NOT NULL) STRICT`)),
 	)
