@@ -20,10 +20,10 @@ package functions
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
-	"time"
 
 	"inturn/db"
 
@@ -58,28 +58,6 @@ type Function struct {
 	http    func(*http.Request) (Event, error)
 }
 
-// Policy says how a function's failures are handled. Zero fields keep the default.
-type Policy struct {
-	Attempts       int           // until the event is given up; default 20
-	InitialBackoff time.Duration // wait after the first failure; default 1 s
-	Multiplier     float64       // by which the wait grows each time, 1 or more; default 2
-	MaxBackoff     time.Duration // longest wait; default 5 min
-	Jitter         float64       // the part of a wait that is random, up to 1; default 0.5; below 0: none
-	Timeout        time.Duration // of one attempt; default 5 min
-	Exhausted      Exhausted     // what happens when the attempts are used up; default ThenPark
-}
-
-// Exhausted is what happens to an event that has used up its attempts.
-type Exhausted int
-
-const (
-	// ThenPark: the account waits until an operator retries or skips the event. Nothing is
-	// overtaken.
-	ThenPark Exhausted = iota
-	// ThenDead: the event is set aside as dead and the account goes on, as after Reject.
-	ThenDead
-)
-
 // An Option of New.
 type Option func(*Function)
 
@@ -113,7 +91,8 @@ func Erase(table, rows string) Option {
 }
 
 // MaxConcurrent bounds how many of the function's calls run at the same time, over all
-// accounts. The default is no bound but the runner's own.
+// accounts. The default, 0, is no bound but that of all functions together
+// (--in-flight).
 func MaxConcurrent(n int) Option { return func(f *Function) { f.maxConcurrent = n } }
 
 // Pure says that work reads neither the database nor anything outside and
@@ -154,18 +133,16 @@ func New[P any](name string, work func(context.Context, Event, P) (Effect, error
 			_, err := decode(payload)
 			return err
 		},
-		policy: Policy{Attempts: 20, InitialBackoff: time.Second, Multiplier: 2, MaxBackoff: 5 * time.Minute, Jitter: 0.5, Timeout: 5 * time.Minute},
 	}
-	def := f.policy
 	for _, o := range opts {
 		o(&f)
 	}
-	f.policy = f.policy.or(def)
-	if err := CheckType(name); err != nil {
+	if err := errors.Join(CheckType(name), f.policy.Validate()); err != nil {
 		panic(fmt.Sprintf("functions.New(%q): %v", name, err))
 	}
-	if p := f.policy; !(p.Multiplier >= 1) || !(p.Jitter <= 1) || p.Exhausted != ThenPark && p.Exhausted != ThenDead {
-		panic(fmt.Sprintf("functions.New(%q): a policy's Multiplier is 1 or more, its Jitter at most 1, Exhausted ThenPark or ThenDead: %+v", name, p))
+	f.policy = f.policy.withDefaults()
+	if f.maxConcurrent < 0 {
+		panic(fmt.Sprintf("functions.New(%q): MaxConcurrent is %d: must be at least 1, or 0 for no bound", name, f.maxConcurrent))
 	}
 	for i, t := range f.tables {
 		if t.Version != i+1 {
@@ -187,29 +164,6 @@ func HTTP(pattern string, fn func(*http.Request) (Event, error)) Function {
 		panic(fmt.Sprintf("functions.HTTP(%q): the pattern needs a method and a path", pattern))
 	}
 	return Function{pattern: pattern, http: fn}
-}
-
-func (p Policy) or(def Policy) Policy {
-	if p.Attempts <= 0 {
-		p.Attempts = def.Attempts
-	}
-	if p.InitialBackoff <= 0 {
-		p.InitialBackoff = def.InitialBackoff
-	}
-	if p.Multiplier == 0 {
-		p.Multiplier = def.Multiplier
-	}
-	if p.Jitter == 0 {
-		p.Jitter = def.Jitter
-	}
-	p.Jitter = max(p.Jitter, 0)
-	if p.MaxBackoff <= 0 {
-		p.MaxBackoff = def.MaxBackoff
-	}
-	if p.Timeout <= 0 {
-		p.Timeout = def.Timeout
-	}
-	return p
 }
 
 // Name is the type of the events that the function runs for, "" for an HTTP function.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"net/http"
 	"slices"
 	"strings"
@@ -187,40 +186,6 @@ func TestFieldErrorReads(t *testing.T) {
 	err := functions.Field("phone", "must be + and digits")
 	if got := err.Error(); got != "payload/phone: must be + and digits" {
 		t.Error(got)
-	}
-}
-
-func TestPolicy(t *testing.T) {
-	def := functions.Policy{Attempts: 20, InitialBackoff: time.Second, Multiplier: 2, MaxBackoff: 5 * time.Minute, Jitter: 0.5, Timeout: 5 * time.Minute}
-	with := func(change func(*functions.Policy)) functions.Policy {
-		p := def
-		change(&p)
-		return p
-	}
-	for _, c := range []struct{ given, want functions.Policy }{
-		{functions.Policy{}, def},
-		{functions.Policy{Attempts: 3}, with(func(p *functions.Policy) { p.Attempts = 3 })},
-		{functions.Policy{InitialBackoff: time.Minute, Timeout: time.Hour}, with(func(p *functions.Policy) { p.InitialBackoff, p.Timeout = time.Minute, time.Hour })},
-		{functions.Policy{Multiplier: 1.5, Jitter: 1}, with(func(p *functions.Policy) { p.Multiplier, p.Jitter = 1.5, 1 })},
-		{functions.Policy{Jitter: -1, Exhausted: functions.ThenDead}, with(func(p *functions.Policy) { p.Jitter, p.Exhausted = 0, functions.ThenDead })},
-		{functions.Policy{Attempts: -1, InitialBackoff: -1, MaxBackoff: -1, Timeout: -1}, def},
-	} {
-		if got := functions.New("x", nothing[struct{}], functions.WithPolicy(c.given)).Policy(); got != c.want {
-			t.Errorf("WithPolicy(%+v) gives %+v, want %+v", c.given, got, c.want)
-		}
-	}
-	if got := functions.New("x", nothing[struct{}]).Policy(); got != def {
-		t.Errorf("the default is %+v", got)
-	}
-	for _, bad := range []functions.Policy{{Multiplier: 0.5}, {Multiplier: math.NaN()}, {Jitter: 1.1}, {Jitter: math.NaN()}, {Exhausted: 7}} {
-		func() {
-			defer func() {
-				if recover() == nil {
-					t.Errorf("the policy %+v is taken", bad)
-				}
-			}()
-			functions.New("x", nothing[struct{}], functions.WithPolicy(bad))
-		}()
 	}
 }
 
