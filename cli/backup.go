@@ -95,9 +95,9 @@ func (c Compact) Run(ctx context.Context, out IO, invariants []db.Invariant) err
 	return printCopy(ctx, out.Out, c.JSON, copyOf{File: c.DB, Before: before}, "checked")
 }
 
-func copying(w io.Writer, invariants []db.Invariant, force bool) db.Copying {
+func copying(w io.Writer, invariants []db.Invariant, force bool) db.CopyOptions {
 	m := &copyMeter{w: w, shown: time.Now()}
-	return db.Copying{Invariants: invariants, Force: force, Progress: m.show}
+	return db.CopyOptions{Invariants: invariants, Force: force, Progress: m.show}
 }
 
 // copyMeter says every second how far a copy is.

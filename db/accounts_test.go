@@ -61,7 +61,7 @@ func TestParkedBacklog(t *testing.T) {
 			t.Fatalf("%s %s: %v, want %v", client, id, err, want)
 		}
 		ev := event(client, id)
-		ev.Seq, ev.Turn, ev.Run, ev.Attempt = r.Seq, r.Seq, 1, 1
+		ev.Seq, ev.Position, ev.Run, ev.Attempt = r.Seq, r.Seq, 1, 1
 		return ev
 	}
 	a1 := take("a", "1", nil)
@@ -72,11 +72,11 @@ func TestParkedBacklog(t *testing.T) {
 	if err := d.Hold(Hold{Event: a1, Attempts: 1, Park: true, Error: "why"}); err != nil {
 		t.Fatal(err)
 	}
-	if n, _ := d.Pace(); n != 1 {
+	if n, _ := d.DrainRate(); n != 1 {
 		t.Errorf("%d events are runnable", n)
 	}
 	take("a", "4", nil)
-	if n, _ := d.Pace(); n != 1 {
+	if n, _ := d.DrainRate(); n != 1 {
 		t.Errorf("%d events are runnable after another one of the parked account", n)
 	}
 	take("a", "5", ErrAccountFull)
@@ -100,7 +100,7 @@ func TestParkedBacklog(t *testing.T) {
 	if err := d.Hold(Hold{Event: a1}); err != nil { // somebody resumed it
 		t.Fatal(err)
 	}
-	if n, _ := d.Pace(); n != 8 {
+	if n, _ := d.DrainRate(); n != 8 {
 		t.Errorf("%d events are runnable", n)
 	}
 }

@@ -21,9 +21,9 @@ const (
 	Replay  Verb = "replay"  // run finished events of an account again, before what is pending
 )
 
-// Act is what an operator wants done. Which fields a verb takes stands beside them;
+// Command is what an operator wants done. Which fields a verb takes stands beside them;
 // those it doesn't take must be empty.
-type Act struct {
+type Command struct {
 	Verb     Verb
 	ClientID string // the account; Pause, Resume: empty for a type or everything; Redrive: may be empty
 	Type     string // Pause, Resume: of one type; with ClientID empty too: of everything
@@ -37,8 +37,8 @@ type Act struct {
 	Key string
 }
 
-// Acted is the answer to an Act, committed and fsynced together with what it did.
-type Acted struct {
+// CommandResult is the answer to a Command, committed and fsynced together with what it did.
+type CommandResult struct {
 	ID      int64 // of the row in audit
 	At      time.Time
 	Changed bool // false: it was so already, and nothing was done
@@ -52,10 +52,10 @@ type Acted struct {
 	HeadSeq  int64  // of an account: what runs next, 0 if nothing is pending; of a Replay, before it began
 }
 
-// Errors of Act, beside the storage's. Nothing was done, and nothing is in the audit.
+// Errors of Execute, beside the storage's. Nothing was done, and nothing is in the audit.
 var (
-	// ErrBadAct: the act makes no sense as it stands; the text says what to change.
-	ErrBadAct = errors.New("this can't be done")
+	// ErrBadCommand: the act makes no sense as it stands; the text says what to change.
+	ErrBadCommand = errors.New("this can't be done")
 	// ErrKeyReused: the key was used for another act.
 	ErrKeyReused = errors.New("this idempotency key was used for something else")
 	// ErrNotDead: the event is done.
@@ -82,9 +82,9 @@ func (e *HeadMovedError) Error() string {
 	return fmt.Sprintf("the head of this account is seq %d", e.Seq)
 }
 
-// Act does what an operator wants, in one transaction with its row in audit, and
+// Execute does what an operator wants, in one transaction with its row in audit, and
 // returns once that is committed and fsynced. Doing a thing again is no error
-// (Acted.Changed is false), so every Act may be sent again.
+// (CommandResult.Changed is false), so every Command may be sent again.
 //
 //	Pause    no event is begun from now on; one that runs ends and settles. Events
 //	         are taken in as before. Pausing a type holds the accounts whose head is
@@ -97,32 +97,32 @@ func (e *HeadMovedError) Error() string {
 //	Redrive  the event becomes pending at a new place, Run + 1, with the same seq and
 //	         receipt; its earlier result is kept in runs. ErrNotDead, ErrStillPending,
 //	         ErrGone. A run that was redriven before is no error.
-//	Replay   what was finished of the range when Act came runs again in the order of
+//	Replay   what was finished of the range when Execute was called runs again in the order of
 //	         seq, before what is pending. Each event keeps its result until its turn
 //	         comes; then that goes to runs. A head that was held begins afresh
 //	         afterwards. ErrNothingToReplay, ErrReplaying
 //
-// ErrNotFound: the account, or the event, never was. ErrBadAct, ErrKeyReused, and
+// ErrNotFound: the account, or the event, never was. ErrBadCommand, ErrKeyReused, and
 // the storage's errors as of Settle.
-func (d *DB) Act(ctx context.Context, a Act) (Acted, error) {
+func (d *DB) Execute(ctx context.Context, a Command) (CommandResult, error) {
 	if err := a.check(); err != nil {
-		return Acted{}, err
+		return CommandResult{}, err
 	}
-	op := &actOp{act: a, caller: newCaller()}
+	op := &commandOp{act: a, caller: newCaller()}
 	if a.Verb == Replay {
 		var err error
 		if op.finished, err = d.finished(ctx, a); err != nil {
-			return Acted{}, err
+			return CommandResult{}, err
 		}
 	}
 	if err := d.committer.submit(op); err != nil {
-		return Acted{}, err
+		return CommandResult{}, err
 	}
 	select {
 	case <-op.done:
 		return op.acted, op.err
 	case <-ctx.Done():
-		return Acted{}, ctx.Err()
+		return CommandResult{}, ctx.Err()
 	}
 }
 
@@ -132,21 +132,21 @@ const (
 	maxWhy      = 4096 // Reason
 )
 
-func badAct(format string, args ...any) error {
-	return fmt.Errorf("%w: %s", ErrBadAct, fmt.Sprintf(format, args...))
+func badCommand(format string, args ...any) error {
+	return fmt.Errorf("%w: %s", ErrBadCommand, fmt.Sprintf(format, args...))
 }
 
 // check refuses what a verb doesn't take, so that no field is silently left out.
-func (a *Act) check() error {
+func (a *Command) check() error {
 	wants := func(name string, want, is bool) error {
 		if want && !is {
-			return badAct("%s needs a %s", a.Verb, name)
+			return badCommand("%s needs a %s", a.Verb, name)
 		}
 		return nil
 	}
 	refuses := func(name string, is bool) error {
 		if is {
-			return badAct("%s takes no %s", a.Verb, name)
+			return badCommand("%s takes no %s", a.Verb, name)
 		}
 		return nil
 	}
@@ -163,15 +163,15 @@ func (a *Act) check() error {
 	case Redrive:
 		errs = append(errs, wants("seq, the dead event", true, a.Seq > 0), refuses("type", a.Type != ""), refuses("to", a.To != 0))
 		if a.Run < 0 {
-			errs = append(errs, badAct("a run is 1 or more"))
+			errs = append(errs, badCommand("a run is 1 or more"))
 		}
 	case Replay:
 		errs = append(errs, wants("client_id", true, a.ClientID != ""), refuses("type", a.Type != ""), refuses("run", a.Run != 0))
 		if a.Seq < 0 || a.To < 0 || a.To > 0 && a.To < a.Seq {
-			errs = append(errs, badAct("a replay goes from a seq to the same or a greater one"))
+			errs = append(errs, badCommand("a replay goes from a seq to the same or a greater one"))
 		}
 	default:
-		return badAct("there is no verb %.20q", a.Verb)
+		return badCommand("there is no verb %.20q", a.Verb)
 	}
 	for _, err := range errs {
 		if err != nil {
@@ -184,18 +184,18 @@ func (a *Act) check() error {
 func checkOperator(who, reason, key string) error {
 	switch {
 	case len(who) > maxOperator || len(key) > maxOperator:
-		return badAct("the operator's name and the key are at most %d bytes", maxOperator)
+		return badCommand("the operator's name and the key are at most %d bytes", maxOperator)
 	case len(reason) > maxWhy:
-		return badAct("the reason is at most %d bytes", maxWhy)
+		return badCommand("the reason is at most %d bytes", maxWhy)
 	case !utf8.ValidString(who + reason + key):
-		return badAct("the operator's name, the reason and the key must be UTF-8")
+		return badCommand("the operator's name, the reason and the key must be UTF-8")
 	}
 	return nil
 }
 
-// Bulk is an Act on many: Retry and Skip on every parked account, Redrive on every
+// BulkCommand is a Command on many: Retry and Skip on every parked account, Redrive on every
 // dead event.
-type Bulk struct {
+type BulkCommand struct {
 	Verb     Verb
 	Type     string    // only heads, or dead events, of this type
 	ClientID string    // only of this account
@@ -203,14 +203,14 @@ type Bulk struct {
 	DryRun   bool      // count, and do nothing
 	Who      string
 	Reason   string
-	// Key names the whole of it. After a crash the same Bulk with the same key goes on
-	// where it was, and does nothing twice. Without a key a second Bulk is a new one:
+	// Key names the whole of it. After a crash the same BulkCommand with the same key goes on
+	// where it was, and does nothing twice. Without a key a second BulkCommand is a new one:
 	// it does what is parked, or dead, by then.
 	Key string
 }
 
-// Bulked is the answer to a Bulk.
-type Bulked struct {
+// BulkResult is the answer to a BulkCommand.
+type BulkResult struct {
 	ID    int64 // of the first row in audit; 0 for a dry run
 	Count int64 // accounts or events it was done to; in a dry run, would be done to
 	Again bool  // Key was used for this before, and it had ended

@@ -9,12 +9,12 @@ import (
 	"time"
 )
 
-func mustAct(t testing.TB, d *DB, a Act) Acted {
+func mustAct(t testing.TB, d *DB, a Command) CommandResult {
 	t.Helper()
 	if a.Who == "" {
 		a.Who = "op"
 	}
-	got, err := d.Act(context.Background(), a)
+	got, err := d.Execute(context.Background(), a)
 	if err != nil {
 		t.Fatalf("%s %s %d: %v", a.Verb, a.ClientID, a.Seq, err)
 	}
@@ -22,11 +22,11 @@ func mustAct(t testing.TB, d *DB, a Act) Acted {
 }
 
 // wantAct checks what an act answers, and that a refused one leaves no trace.
-func wantAct(t testing.TB, d *DB, a Act, changed bool, is error) Acted {
+func wantAct(t testing.TB, d *DB, a Command, changed bool, is error) CommandResult {
 	t.Helper()
 	const all = "SELECT (SELECT count(*) FROM audit), (SELECT group_concat(seq || '/' || turn || '/' || run) FROM pending), (SELECT max(settled) FROM results)"
 	before := rows(t, d, all)
-	got, err := d.Act(context.Background(), a)
+	got, err := d.Execute(context.Background(), a)
 	switch {
 	case is == nil && err != nil || is != nil && !errors.Is(err, is):
 		t.Errorf("%+v: told %v, want %v", a, err, is)
@@ -39,9 +39,9 @@ func wantAct(t testing.TB, d *DB, a Act, changed bool, is error) Acted {
 	return got
 }
 
-func wantMoved(t testing.TB, d *DB, a Act, head int64) {
+func wantMoved(t testing.TB, d *DB, a Command, head int64) {
 	t.Helper()
-	_, err := d.Act(context.Background(), a)
+	_, err := d.Execute(context.Background(), a)
 	if moved, ok := errors.AsType[*HeadMovedError](err); !ok || moved.Seq != head {
 		t.Errorf("%s of seq %d: %v, want that the head is %d", a.Verb, a.Seq, err, head)
 	}
@@ -62,31 +62,31 @@ func TestRetryAndSkip(t *testing.T) {
 	forEach(t, func(t *testing.T, d *DB) {
 		one, two := appendEvent(t, d, event("a", "1")), appendEvent(t, d, event("a", "2"))
 		other := appendEvent(t, d, event("b", "1"))
-		wantAct(t, d, Act{Verb: Retry, ClientID: "nobody", Seq: 1}, false, ErrNotFound)
-		wantAct(t, d, Act{Verb: Retry, ClientID: "a", Seq: one.Seq}, false, nil) // nothing holds it
+		wantAct(t, d, Command{Verb: Retry, ClientID: "nobody", Seq: 1}, false, ErrNotFound)
+		wantAct(t, d, Command{Verb: Retry, ClientID: "a", Seq: one.Seq}, false, nil) // nothing holds it
 		park(t, d, one)
-		wantMoved(t, d, Act{Verb: Retry, ClientID: "a", Seq: two.Seq}, one.Seq)
-		wantMoved(t, d, Act{Verb: Skip, ClientID: "a", Seq: two.Seq}, one.Seq)
-		wantMoved(t, d, Act{Verb: Skip, ClientID: "a", Seq: other.Seq}, one.Seq)
+		wantMoved(t, d, Command{Verb: Retry, ClientID: "a", Seq: two.Seq}, one.Seq)
+		wantMoved(t, d, Command{Verb: Skip, ClientID: "a", Seq: two.Seq}, one.Seq)
+		wantMoved(t, d, Command{Verb: Skip, ClientID: "a", Seq: other.Seq}, one.Seq)
 		wantRows(t, d, "SELECT parked, attempts FROM accounts WHERE client_id = 'a'", "1 20")
-		wantAct(t, d, Act{Verb: Retry, ClientID: "a", Seq: one.Seq, Who: "op", Reason: "mended"}, true, nil)
+		wantAct(t, d, Command{Verb: Retry, ClientID: "a", Seq: one.Seq, Who: "op", Reason: "mended"}, true, nil)
 		wantRows(t, d, "SELECT parked, attempts, head_seq, next_at FROM accounts WHERE client_id = 'a'", "0 0 <nil> <nil>")
-		wantAct(t, d, Act{Verb: Retry, ClientID: "a", Seq: one.Seq}, false, nil)
+		wantAct(t, d, Command{Verb: Retry, ClientID: "a", Seq: one.Seq}, false, nil)
 		if err := d.Hold(Hold{Event: one, Attempts: 3, NextAt: time.Now().Add(time.Hour), Error: "why"}); err != nil {
 			t.Fatal(err)
 		}
-		wantAct(t, d, Act{Verb: Retry, ClientID: "a", Seq: one.Seq}, true, nil) // of one that waits
+		wantAct(t, d, Command{Verb: Retry, ClientID: "a", Seq: one.Seq}, true, nil) // of one that waits
 
 		park(t, d, one)
-		got := wantAct(t, d, Act{Verb: Skip, ClientID: "a", Seq: one.Seq, Who: "op", Reason: "never mind"}, true, nil)
+		got := wantAct(t, d, Command{Verb: Skip, ClientID: "a", Seq: one.Seq, Who: "op", Reason: "never mind"}, true, nil)
 		if got.HeadSeq != two.Seq || got.ClientID != "a" || got.ID == 0 || got.At.IsZero() {
 			t.Errorf("skip answers %+v", got)
 		}
 		wantRows(t, d, "SELECT seq, status, attempts, error FROM results", fmt.Sprint(one.Seq, " dead 20 skipped by op: never mind"))
 		wantRows(t, d, "SELECT parked, attempts, head_seq FROM accounts WHERE client_id = 'a'", "0 0 <nil>")
 		wantRows(t, d, "SELECT seq FROM pending ORDER BY seq", fmt.Sprint(two.Seq), fmt.Sprint(other.Seq))
-		wantAct(t, d, Act{Verb: Skip, ClientID: "a", Seq: one.Seq}, false, nil)  // it was done
-		wantAct(t, d, Act{Verb: Retry, ClientID: "a", Seq: one.Seq}, false, nil) // so was this
+		wantAct(t, d, Command{Verb: Skip, ClientID: "a", Seq: one.Seq}, false, nil)  // it was done
+		wantAct(t, d, Command{Verb: Retry, ClientID: "a", Seq: one.Seq}, false, nil) // so was this
 		// What ran at that moment writes nothing.
 		if n, err := d.Settle([]Settlement{done(one, note("late"))}); n != 0 || !errors.Is(err, ErrSuperseded) {
 			t.Errorf("a run that was skipped is settled: %d, %v", n, err)
@@ -95,12 +95,12 @@ func TestRetryAndSkip(t *testing.T) {
 			t.Errorf("a run that was skipped is held: %v", err)
 		}
 		wantRows(t, d, "SELECT count(*) FROM notes", "0")
-		wantAct(t, d, Act{Verb: Skip, ClientID: "a", Seq: two.Seq}, true, nil)
-		wantMoved(t, d, Act{Verb: Skip, ClientID: "a", Seq: other.Seq}, 0)
+		wantAct(t, d, Command{Verb: Skip, ClientID: "a", Seq: two.Seq}, true, nil)
+		wantMoved(t, d, Command{Verb: Skip, ClientID: "a", Seq: other.Seq}, 0)
 		settle(t, d, done(other, nil))
-		wantMoved(t, d, Act{Verb: Skip, ClientID: "b", Seq: other.Seq}, 0) // done, not skipped
+		wantMoved(t, d, Command{Verb: Skip, ClientID: "b", Seq: other.Seq}, 0) // done, not skipped
 		audit, err := d.Audit(t.Context(), AuditFilter{ClientID: "a", Verb: Skip, Limit: 10})
-		if err != nil || len(audit) != 3 || audit[2].Act != (Act{Verb: Skip, ClientID: "a", Seq: one.Seq, Who: "op", Reason: "never mind"}) {
+		if err != nil || len(audit) != 3 || audit[2].Command != (Command{Verb: Skip, ClientID: "a", Seq: one.Seq, Who: "op", Reason: "never mind"}) {
 			t.Errorf("the audit of skips: %+v, %v", audit, err)
 		}
 		if first, err := d.Audit(t.Context(), AuditFilter{Before: audit[2].ID, Limit: 1}); err != nil || len(first) != 1 || first[0].ID >= audit[2].ID {
@@ -118,8 +118,8 @@ func TestPauseAndResume(t *testing.T) {
 			}
 		})
 		ev := appendEvent(t, d, event("a", "1"))
-		wantAct(t, d, Act{Verb: Pause, ClientID: "nobody"}, false, ErrNotFound)
-		for _, a := range []Act{{Verb: Pause, ClientID: "a"}, {Verb: Pause, Type: "note"}, {Verb: Pause}} {
+		wantAct(t, d, Command{Verb: Pause, ClientID: "nobody"}, false, ErrNotFound)
+		for _, a := range []Command{{Verb: Pause, ClientID: "a"}, {Verb: Pause, Type: "note"}, {Verb: Pause}} {
 			wantAct(t, d, a, true, nil)
 			wantAct(t, d, a, false, nil)
 		}
@@ -133,7 +133,7 @@ func TestPauseAndResume(t *testing.T) {
 		if err != nil || len(list) != 1 || list[0].ClientID != "a" || !list[0].Paused {
 			t.Errorf("paused accounts: %+v, %v", list, err)
 		}
-		for _, a := range []Act{{Verb: Resume, ClientID: "a"}, {Verb: Resume, Type: "note"}, {Verb: Resume}} {
+		for _, a := range []Command{{Verb: Resume, ClientID: "a"}, {Verb: Resume, Type: "note"}, {Verb: Resume}} {
 			wantAct(t, d, a, true, nil)
 			wantAct(t, d, a, false, nil)
 		}
@@ -147,18 +147,18 @@ func TestPauseAndResume(t *testing.T) {
 func TestRedrive(t *testing.T) {
 	forEach(t, func(t *testing.T, d *DB) {
 		one, two, last := appendEvent(t, d, event("a", "1")), appendEvent(t, d, event("a", "2")), appendEvent(t, d, event("a", "3"))
-		wantAct(t, d, Act{Verb: Redrive, Seq: one.Seq}, false, ErrStillPending)
-		wantAct(t, d, Act{Verb: Redrive, Seq: 1000}, false, ErrNotFound)
+		wantAct(t, d, Command{Verb: Redrive, Seq: one.Seq}, false, ErrStillPending)
+		wantAct(t, d, Command{Verb: Redrive, Seq: 1000}, false, ErrNotFound)
 		settle(t, d, dead(one, "why"), done(two, nil))
-		wantAct(t, d, Act{Verb: Redrive, Seq: two.Seq}, false, ErrNotDead)
-		wantAct(t, d, Act{Verb: Redrive, Seq: one.Seq, ClientID: "b"}, false, ErrNotFound)
-		wantAct(t, d, Act{Verb: Redrive, Seq: one.Seq, Run: 2}, false, ErrBadAct)
-		got := wantAct(t, d, Act{Verb: Redrive, Seq: one.Seq, Run: 1}, true, nil)
+		wantAct(t, d, Command{Verb: Redrive, Seq: two.Seq}, false, ErrNotDead)
+		wantAct(t, d, Command{Verb: Redrive, Seq: one.Seq, ClientID: "b"}, false, ErrNotFound)
+		wantAct(t, d, Command{Verb: Redrive, Seq: one.Seq, Run: 2}, false, ErrBadCommand)
+		got := wantAct(t, d, Command{Verb: Redrive, Seq: one.Seq, Run: 1}, true, nil)
 		if got.Run != 2 || got.ClientID != "a" || got.HeadSeq != last.Seq {
 			t.Errorf("redrive answers %+v", got)
 		}
-		wantAct(t, d, Act{Verb: Redrive, Seq: one.Seq, Run: 1}, false, nil) // again
-		wantAct(t, d, Act{Verb: Redrive, Seq: one.Seq}, false, ErrStillPending)
+		wantAct(t, d, Command{Verb: Redrive, Seq: one.Seq, Run: 1}, false, nil) // again
+		wantAct(t, d, Command{Verb: Redrive, Seq: one.Seq}, false, ErrStillPending)
 		// The same receipt, while it is pending and afterwards.
 		if r, err := d.Append(t.Context(), event("a", "1")); err != nil || !r.Duplicate || r.Seq != one.Seq || r.State != Pending {
 			t.Errorf("a repeat: %+v, %v", r, err)
@@ -176,8 +176,8 @@ func TestRedrive(t *testing.T) {
 		if err != nil || len(runs) != 1 || runs[0].Run != 1 || runs[0].Status != Dead || runs[0].Error != "why" {
 			t.Errorf("earlier runs: %+v, %v", runs, err)
 		}
-		wantAct(t, d, Act{Verb: Redrive, Seq: one.Seq}, false, ErrNotDead)
-		wantAct(t, d, Act{Verb: Redrive, Seq: one.Seq, Run: 1}, false, nil)
+		wantAct(t, d, Command{Verb: Redrive, Seq: one.Seq}, false, ErrNotDead)
+		wantAct(t, d, Command{Verb: Redrive, Seq: one.Seq, Run: 1}, false, nil)
 	})
 }
 
@@ -187,7 +187,7 @@ func replayAll(t testing.TB, d *DB, clientID string) (ran []string) {
 	t.Helper()
 	for more := true; more; {
 		var err error
-		if more, err = d.Unroll(clientID); err != nil {
+		if more, err = d.ExpandReplay(clientID); err != nil {
 			t.Fatal(err)
 		}
 		evs, _, err := d.PendingAfter(t.Context(), clientID, -1<<63, 1000, 1<<20)
@@ -195,7 +195,7 @@ func replayAll(t testing.TB, d *DB, clientID string) (ran []string) {
 			t.Fatal(err)
 		}
 		for _, ev := range evs {
-			if ev.Turn > 0 && more {
+			if ev.Position > 0 && more {
 				break
 			}
 			ev.Attempt = 1
@@ -213,37 +213,37 @@ func TestReplay(t *testing.T) {
 			evs = append(evs, appendEvent(t, d, event("a", fmt.Sprint(i))))
 			appendEvent(t, d, event("b", fmt.Sprint(i)))
 		}
-		wantAct(t, d, Act{Verb: Replay, ClientID: "a"}, false, ErrNothingToReplay)
-		wantAct(t, d, Act{Verb: Replay, ClientID: "nobody"}, false, ErrNotFound)
+		wantAct(t, d, Command{Verb: Replay, ClientID: "a"}, false, ErrNothingToReplay)
+		wantAct(t, d, Command{Verb: Replay, ClientID: "nobody"}, false, ErrNotFound)
 		settle(t, d, done(evs[0], nil), dead(evs[1], "why"), done(evs[2], nil), done(evs[3], nil))
 		park(t, d, evs[4])
 		before := rows(t, d, "SELECT count(*), (SELECT count(*) FROM results) FROM pending")
-		got := wantAct(t, d, Act{Verb: Replay, ClientID: "a", Seq: evs[1].Seq}, true, nil)
+		got := wantAct(t, d, Command{Verb: Replay, ClientID: "a", Seq: evs[1].Seq}, true, nil)
 		if got.Seq != evs[1].Seq || got.To != evs[3].Seq || got.Events != 3 || got.HeadSeq != evs[4].Seq {
 			t.Errorf("replay answers %+v", got)
 		}
 		// It is ordered by the account's row alone.
 		wantRows(t, d, "SELECT count(*), (SELECT count(*) FROM results) FROM pending", before...)
 		wantRows(t, d, "SELECT parked, attempts, replay_next, replay_to FROM accounts WHERE client_id = 'a'", fmt.Sprint("0 0 ", evs[1].Seq, " ", evs[3].Seq))
-		wantAct(t, d, Act{Verb: Replay, ClientID: "a"}, false, ErrReplaying)
+		wantAct(t, d, Command{Verb: Replay, ClientID: "a"}, false, ErrReplaying)
 		if a, err := d.Account(t.Context(), "a"); err != nil || a.ReplayNext != evs[1].Seq || a.ReplayTo != evs[3].Seq {
 			t.Errorf("the account: %+v, %v", a, err)
 		}
 		// What ran when it was ordered ends, and isn't part of it.
 		settle(t, d, done(evs[4], nil))
-		if more, err := d.Unroll("a"); more || err != nil {
+		if more, err := d.ExpandReplay("a"); more || err != nil {
 			t.Fatal(more, err)
 		}
-		wantAct(t, d, Act{Verb: Replay, ClientID: "a"}, false, ErrReplaying) // some of it is still pending
+		wantAct(t, d, Command{Verb: Replay, ClientID: "a"}, false, ErrReplaying) // some of it is still pending
 		if ran := strings.Join(replayAll(t, d, "a"), " "); ran != "1/2 2/2 3/2 5/1" {
 			t.Errorf("ran %s", ran)
 		}
-		wantAct(t, d, Act{Verb: Replay, ClientID: "a", Seq: evs[2].Seq, To: evs[2].Seq}, true, nil)
+		wantAct(t, d, Command{Verb: Replay, ClientID: "a", Seq: evs[2].Seq, To: evs[2].Seq}, true, nil)
 		if ran := strings.Join(replayAll(t, d, "a"), " "); ran != "2/3" {
 			t.Errorf("ran %s", ran)
 		}
 		wantRows(t, d, "SELECT seq, run FROM runs ORDER BY seq, run", fmt.Sprint(evs[1].Seq, " 1"), fmt.Sprint(evs[2].Seq, " 1"), fmt.Sprint(evs[2].Seq, " 2"), fmt.Sprint(evs[3].Seq, " 1"))
-		if more, err := d.Unroll("a"); more || err != nil {
+		if more, err := d.ExpandReplay("a"); more || err != nil {
 			t.Error(more, err)
 		}
 		// One in the range that was pending when the replay was ordered, and ends before its
@@ -256,8 +256,8 @@ func TestReplay(t *testing.T) {
 			list[i].Attempt = 1
 		}
 		settle(t, d, done(list[0], nil), dead(list[1], "why"), done(list[2], nil), done(list[3], nil), done(list[4], nil), done(list[5], nil))
-		mustAct(t, d, Act{Verb: Redrive, Seq: list[1].Seq})
-		mustAct(t, d, Act{Verb: Replay, ClientID: "b", To: list[2].Seq})
+		mustAct(t, d, Command{Verb: Redrive, Seq: list[1].Seq})
+		mustAct(t, d, Command{Verb: Replay, ClientID: "b", To: list[2].Seq})
 		again, _, err := d.PendingAfter(t.Context(), "b", 0, 10, 1<<20)
 		if err != nil || len(again) != 1 {
 			t.Fatal(again, err)
@@ -279,8 +279,8 @@ func TestLongReplay(t *testing.T) {
 	for i := range n {
 		settle(t, d, done(appendEvent(t, d, event("a", fmt.Sprint(i))), nil))
 	}
-	mustAct(t, d, Act{Verb: Replay, ClientID: "a"})
-	if more, err := d.Unroll("a"); !more || err != nil {
+	mustAct(t, d, Command{Verb: Replay, ClientID: "a"})
+	if more, err := d.ExpandReplay("a"); !more || err != nil {
 		t.Fatal(more, err)
 	}
 	wantRows(t, d, "SELECT count(*), max(turn) < 0 FROM pending", fmt.Sprint(unrollEvents, " 1"))
@@ -312,29 +312,29 @@ func TestKeys(t *testing.T) {
 	forEach(t, func(t *testing.T, d *DB) {
 		one := appendEvent(t, d, event("a", "1"))
 		appendEvent(t, d, event("a", "2"))
-		skip := Act{Verb: Skip, ClientID: "a", Seq: one.Seq, Key: "k1", Who: "op"}
+		skip := Command{Verb: Skip, ClientID: "a", Seq: one.Seq, Key: "k1", Who: "op"}
 		first := wantAct(t, d, skip, true, nil)
 		again := wantAct(t, d, skip, true, nil)
 		if first.Again = true; first != again {
 			t.Errorf("again %+v, first %+v", again, first)
 		}
 		wantRows(t, d, "SELECT count(*) FROM audit", "1")
-		for _, a := range []Act{
+		for _, a := range []Command{
 			{Verb: Retry, ClientID: "a", Seq: one.Seq, Key: "k1"}, {Verb: Skip, ClientID: "a", Seq: one.Seq + 1, Key: "k1"},
 			{Verb: Skip, ClientID: "b", Seq: one.Seq, Key: "k1"}, {Verb: Pause, ClientID: "a", Key: "k1"},
 		} {
 			wantAct(t, d, a, false, ErrKeyReused)
 		}
-		redrive := Act{Verb: Redrive, Seq: one.Seq, Key: "k2"}
+		redrive := Command{Verb: Redrive, Seq: one.Seq, Key: "k2"}
 		if got := wantAct(t, d, redrive, true, nil); got.Run != 2 {
 			t.Errorf("answered %+v", got)
 		}
 		if got := wantAct(t, d, redrive, true, nil); got.Run != 2 || !got.Again || got.ClientID != "a" {
 			t.Errorf("answered %+v", got)
 		}
-		replay := Act{Verb: Replay, ClientID: "a", Key: "k3"}
+		replay := Command{Verb: Replay, ClientID: "a", Key: "k3"}
 		wantAct(t, d, replay, false, ErrNothingToReplay) // the key stays free
-		if _, err := d.ActAll(t.Context(), Bulk{Verb: Retry, Key: "k1"}); !errors.Is(err, ErrKeyReused) {
+		if _, err := d.ExecuteAll(t.Context(), BulkCommand{Verb: Retry, Key: "k1"}); !errors.Is(err, ErrKeyReused) {
 			t.Errorf("a bulk act with the key of another act: %v", err)
 		}
 	})
@@ -342,17 +342,17 @@ func TestKeys(t *testing.T) {
 
 func TestBadActs(t *testing.T) {
 	d := open(t, options(t, ":memory:"))
-	for _, a := range []Act{
+	for _, a := range []Command{
 		{}, {Verb: "explode"}, {Verb: Pause, ClientID: "a", Type: "t"}, {Verb: Pause, Seq: 1}, {Verb: Resume, Run: 1}, {Verb: Resume, To: 1},
 		{Verb: Retry, ClientID: "a"}, {Verb: Retry, Seq: 1}, {Verb: Skip, ClientID: "a", Seq: 1, To: 2}, {Verb: Skip, ClientID: "a", Seq: 1, Type: "t"},
 		{Verb: Redrive}, {Verb: Redrive, Seq: 1, Run: -1}, {Verb: Redrive, Seq: 1, Type: "t"}, {Verb: Replay}, {Verb: Replay, ClientID: "a", Seq: 5, To: 4},
 		{Verb: Replay, ClientID: "a", Seq: -1}, {Verb: Replay, ClientID: "a", Run: 1}, {Verb: Pause, Who: strings.Repeat("x", 257)},
 		{Verb: Pause, Key: strings.Repeat("x", 257)}, {Verb: Pause, Reason: strings.Repeat("x", 4097)}, {Verb: Pause, Reason: "\xff"},
 	} {
-		wantAct(t, d, a, false, ErrBadAct)
+		wantAct(t, d, a, false, ErrBadCommand)
 	}
-	for _, b := range []Bulk{{}, {Verb: Pause}, {Verb: Replay}, {Verb: Retry, Since: time.Now()}, {Verb: Redrive, Key: strings.Repeat("x", 257)}} {
-		if _, err := d.ActAll(t.Context(), b); !errors.Is(err, ErrBadAct) {
+	for _, b := range []BulkCommand{{}, {Verb: Pause}, {Verb: Replay}, {Verb: Retry, Since: time.Now()}, {Verb: Redrive, Key: strings.Repeat("x", 257)}} {
+		if _, err := d.ExecuteAll(t.Context(), b); !errors.Is(err, ErrBadCommand) {
 			t.Errorf("%+v: %v", b, err)
 		}
 	}
@@ -366,14 +366,14 @@ func TestActsUndone(t *testing.T) {
 		var changes []Change
 		d.OnChange(func(list []Change) { changes = append(changes, list...) })
 		one, two := appendEvent(t, d, event("a", "1")), appendEvent(t, d, event("b", "1"))
-		act := &actOp{act: Act{Verb: Skip, ClientID: "a", Seq: one.Seq}, caller: newCaller()}
+		act := &commandOp{act: Command{Verb: Skip, ClientID: "a", Seq: one.Seq}, caller: newCaller()}
 		bad := settling(done(two, func(*Tx) (any, error) { return nil, errors.New("the effect fails") }))
 		together(t, d, act, bad)
 		if act.err != nil || !act.acted.Changed || bad.n != 0 {
 			t.Errorf("the act: %+v, %v; the settle %d", act.acted, act.err, bad.n)
 		}
 		wantRows(t, d, "SELECT count(*), (SELECT count(*) FROM results) FROM audit", "1 1")
-		if len(changes) != 1 || changes[0] != (Change{ClientID: "a", Turn: two.Seq + 1, Reread: true}) {
+		if len(changes) != 1 || changes[0] != (Change{ClientID: "a", Position: two.Seq + 1, Reread: true}) {
 			t.Errorf("handed over %+v", changes)
 		}
 	})
@@ -397,23 +397,23 @@ func TestRestingAccounts(t *testing.T) {
 		}
 	}
 	full("c", ErrBacklogFull)
-	mustAct(t, d, Act{Verb: Pause, ClientID: "a"})
+	mustAct(t, d, Command{Verb: Pause, ClientID: "a"})
 	full("a", nil) // the third of its own
 	full("a", ErrAccountFull)
 	full("c", nil)
 	full("c", nil)
 	full("c", ErrBacklogFull)
 	park(t, d, one)
-	mustAct(t, d, Act{Verb: Resume, ClientID: "a"})
+	mustAct(t, d, Command{Verb: Resume, ClientID: "a"})
 	full("a", ErrBacklogFull) // parked still: the bound of all is b's and c's
-	mustAct(t, d, Act{Verb: Pause, ClientID: "a"})
-	mustAct(t, d, Act{Verb: Retry, ClientID: "a", Seq: one.Seq})
+	mustAct(t, d, Command{Verb: Pause, ClientID: "a"})
+	mustAct(t, d, Command{Verb: Retry, ClientID: "a", Seq: one.Seq})
 	d.Close()
 	d = open(t, o)
 	if got := d.committer.w.total; got != 3 {
 		t.Errorf("%d events are runnable after the restart, want 3", got)
 	}
-	mustAct(t, d, Act{Verb: Resume, ClientID: "a"})
+	mustAct(t, d, Command{Verb: Resume, ClientID: "a"})
 	if got := d.committer.w.total; got != 6 {
 		t.Errorf("%d events are runnable, want 6", got)
 	}
@@ -434,28 +434,28 @@ func TestBulk(t *testing.T) {
 				settle(t, d, dead(ev, "why"))
 			}
 		}
-		all := func(b Bulk, count int64) Bulked {
+		all := func(b BulkCommand, count int64) BulkResult {
 			t.Helper()
-			got, err := d.ActAll(t.Context(), b)
+			got, err := d.ExecuteAll(t.Context(), b)
 			if err != nil || got.Count != count {
 				t.Errorf("%+v: %+v, %v; want %d", b, got, err, count)
 			}
 			return got
 		}
-		all(Bulk{Verb: Retry, DryRun: true}, n/2)
-		all(Bulk{Verb: Retry, Type: "rare", DryRun: true}, n/10)
-		all(Bulk{Verb: Redrive, DryRun: true}, n/2)
-		all(Bulk{Verb: Redrive, ClientID: "c0001", DryRun: true}, 1)
-		all(Bulk{Verb: Redrive, Since: time.Now().Add(time.Hour), DryRun: true}, 0)
+		all(BulkCommand{Verb: Retry, DryRun: true}, n/2)
+		all(BulkCommand{Verb: Retry, Type: "rare", DryRun: true}, n/10)
+		all(BulkCommand{Verb: Redrive, DryRun: true}, n/2)
+		all(BulkCommand{Verb: Redrive, ClientID: "c0001", DryRun: true}, 1)
+		all(BulkCommand{Verb: Redrive, Since: time.Now().Add(time.Hour), DryRun: true}, 0)
 		wantRows(t, d, "SELECT count(*) FROM audit", "0")
-		all(Bulk{Verb: Skip, Type: "rare", Who: "op", Reason: "old"}, n/10)
-		all(Bulk{Verb: Retry}, n/2-n/10)
+		all(BulkCommand{Verb: Skip, Type: "rare", Who: "op", Reason: "old"}, n/10)
+		all(BulkCommand{Verb: Retry}, n/2-n/10)
 		wantRows(t, d, "SELECT count(*) FROM accounts WHERE parked", "0")
 		list, err := d.Dead(t.Context(), DeadFilter{Type: "rare", Limit: 1000})
 		if err != nil || len(list) != n/10 || list[0].Result.Error != "skipped by op: old" {
 			t.Errorf("%d are dead of the rare type, %v", len(list), err)
 		}
-		redrive := Bulk{Verb: Redrive, Key: "k", Since: time.UnixMicro(1)}
+		redrive := BulkCommand{Verb: Redrive, Key: "k", Since: time.UnixMicro(1)}
 		first := all(redrive, n/2+n/10)
 		if again := all(redrive, n/2+n/10); !again.Again || again.ID != first.ID {
 			t.Errorf("again: %+v, first %+v", again, first)
@@ -464,7 +464,7 @@ func TestBulk(t *testing.T) {
 		wantRows(t, d, "SELECT count(*), count(DISTINCT seq) FROM audit WHERE bulk > 0 AND verb = 'redrive'", fmt.Sprint(n/2+n/10, " ", n/2+n/10))
 		other := redrive
 		other.Since = time.UnixMicro(2)
-		if _, err := d.ActAll(t.Context(), other); !errors.Is(err, ErrKeyReused) {
+		if _, err := d.ExecuteAll(t.Context(), other); !errors.Is(err, ErrKeyReused) {
 			t.Errorf("another bulk act with the key: %v", err)
 		}
 	})
@@ -480,7 +480,7 @@ func TestBulkGoesOn(t *testing.T) {
 	for i := range n {
 		park(t, d, appendEvent(t, d, event(fmt.Sprintf("c%04d", i), "1")))
 	}
-	b := Bulk{Verb: Retry, Key: "k"}
+	b := BulkCommand{Verb: Retry, Key: "k"}
 	ctx, cancel := context.WithCancel(t.Context())
 	chunks := 0
 	d.OnChange(func(list []Change) {
@@ -488,7 +488,7 @@ func TestBulkGoesOn(t *testing.T) {
 			cancel() // after the first chunk
 		}
 	})
-	if _, err := d.ActAll(ctx, b); !errors.Is(err, context.Canceled) {
+	if _, err := d.ExecuteAll(ctx, b); !errors.Is(err, context.Canceled) {
 		t.Fatalf("cut short: %v", err)
 	}
 	d.Close()
@@ -498,7 +498,7 @@ func TestBulkGoesOn(t *testing.T) {
 		t.Fatal(err)
 	}
 	park(t, d, evs[0]) // the first one has failed again
-	got, err := d.ActAll(t.Context(), b)
+	got, err := d.ExecuteAll(t.Context(), b)
 	if err != nil || got.Count != n {
 		t.Errorf("went on: %+v, %v; want %d", got, err, n)
 	}

@@ -123,7 +123,7 @@ func (w *writer) add(ev Event) (int64, error) {
 		w.know(ev.ClientID)
 	}
 	w.pend(ev.ClientID, 1)
-	ev.Seq, ev.Turn, ev.Run, ev.ReceivedAt = seq, seq, 1, time.UnixMicro(w.now).UTC()
+	ev.Seq, ev.Position, ev.Run, ev.ReceivedAt = seq, seq, 1, time.UnixMicro(w.now).UTC()
 	w.published = append(w.published, ev)
 	return seq, nil
 }

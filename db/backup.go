@@ -16,14 +16,14 @@ import (
 //
 // Errors: ErrExists without o.Force; ErrForeign, ErrNewer; ErrStorageFull; ErrUnsound;
 // or ctx's. After an error nothing is called to that was not before.
-func Backup(ctx context.Context, path, to string, o Copying) error {
+func Backup(ctx context.Context, path, to string, o CopyOptions) error {
 	if err := backup(ctx, path, to, o); err != nil {
 		return fmt.Errorf("backup %s: %w", path, err)
 	}
 	return nil
 }
 
-func backup(ctx context.Context, path, to string, o Copying) error {
+func backup(ctx context.Context, path, to string, o CopyOptions) error {
 	path, to, err := apart(path, to)
 	if err != nil {
 		return err
@@ -47,7 +47,7 @@ func backup(ctx context.Context, path, to string, o Copying) error {
 }
 
 // copied makes the copy of path that is to be called to, synced and checked.
-func copied(ctx context.Context, path, to string, o Copying) (*part, error) {
+func copied(ctx context.Context, path, to string, o CopyOptions) (*part, error) {
 	p, err := newPart(to)
 	if err != nil {
 		return nil, err
@@ -71,14 +71,14 @@ func copied(ctx context.Context, path, to string, o Copying) (*part, error) {
 
 // BackupTo is Backup to a stream: the copy is made and checked in the folder dir
 // before the first byte of it is written to w.
-func BackupTo(ctx context.Context, path, dir string, w io.Writer, o Copying) error {
+func BackupTo(ctx context.Context, path, dir string, w io.Writer, o CopyOptions) error {
 	if err := backupTo(ctx, path, dir, w, o); err != nil {
 		return fmt.Errorf("backup %s: %w", path, err)
 	}
 	return nil
 }
 
-func backupTo(ctx context.Context, path, dir string, w io.Writer, o Copying) error {
+func backupTo(ctx context.Context, path, dir string, w io.Writer, o CopyOptions) error {
 	dir, err := os.MkdirTemp(dir, "inturn-backup-")
 	if err != nil {
 		return err

@@ -48,7 +48,7 @@ func filled(t *testing.T) *DB {
 func TestBackup(t *testing.T) {
 	d, dir := filled(t), t.TempDir()
 	to := filepath.Join(dir, "copy.db")
-	if err := Backup(t.Context(), d.path, to, Copying{}); err != nil {
+	if err := Backup(t.Context(), d.path, to, CopyOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	wantNames(t, dir, "copy.db")
@@ -61,19 +61,19 @@ func TestBackup(t *testing.T) {
 
 	// The one there is kept, but for Force.
 	appendEvent(t, d, event("later", "1"))
-	if err := Backup(t.Context(), d.path, to, Copying{}); !errors.Is(err, ErrExists) {
+	if err := Backup(t.Context(), d.path, to, CopyOptions{}); !errors.Is(err, ErrExists) {
 		t.Errorf("over a file that is there: %v", err)
 	}
 	c := open(t, options(t, to))
 	if got := rows(t, c, "SELECT client_id, turn, seq, run FROM pending"); !slices.Equal(got, pending) {
 		t.Errorf("the copy has %q pending, want %q", got, pending)
 	}
-	if err := Backup(t.Context(), d.path, to, Copying{Force: true}); !errors.Is(err, ErrInUse) {
+	if err := Backup(t.Context(), d.path, to, CopyOptions{Force: true}); !errors.Is(err, ErrInUse) {
 		t.Errorf("over a database that is open: %v", err)
 	}
 	c.Close()
 	var stages []string
-	o := Copying{Force: true, Progress: func(stage string, done, total int64) { stages = append(stages, fmt.Sprint(stage, " ", done == total)) }}
+	o := CopyOptions{Force: true, Progress: func(stage string, done, total int64) { stages = append(stages, fmt.Sprint(stage, " ", done == total)) }}
 	if err := Backup(t.Context(), d.path, to, o); err != nil {
 		t.Fatal(err)
 	}
@@ -85,7 +85,7 @@ func TestBackup(t *testing.T) {
 	if err := d.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if err := BackupTo(t.Context(), d.path, dir, &out, Copying{}); err != nil {
+	if err := BackupTo(t.Context(), d.path, dir, &out, CopyOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.WriteFile(filepath.Join(dir, "stream.db"), out.Bytes(), 0o600); err != nil {
@@ -104,7 +104,7 @@ func TestBackup(t *testing.T) {
 func TestBackupRefuses(t *testing.T) {
 	d, dir := filled(t), t.TempDir()
 	newer := filepath.Join(dir, "newer.db")
-	if err := Backup(t.Context(), d.path, newer, Copying{}); err != nil {
+	if err := Backup(t.Context(), d.path, newer, CopyOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	run(t, raw(t, newer), fmt.Sprintf("PRAGMA user_version = %d", schemaVersion+1))
@@ -135,7 +135,7 @@ func TestBackupRefuses(t *testing.T) {
 		if !filepath.IsAbs(to) {
 			to = filepath.Join(dir, to)
 		}
-		err := Backup(c.ctx, c.from, to, Copying{Force: true})
+		err := Backup(c.ctx, c.from, to, CopyOptions{Force: true})
 		if err == nil || c.want != nil && !errors.Is(err, c.want) || !strings.Contains(err.Error(), c.text) {
 			t.Errorf("%s to %s: %v, want %v %s", c.from, c.to, err, c.want, c.text)
 		}
@@ -148,7 +148,7 @@ func TestBackupRefuses(t *testing.T) {
 func TestBackupIsCheckedBeforeItIsNamed(t *testing.T) {
 	d, dir := filled(t), t.TempDir()
 	to := filepath.Join(dir, "copy.db")
-	if err := Backup(t.Context(), d.path, to, Copying{}); err != nil {
+	if err := Backup(t.Context(), d.path, to, CopyOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	before, err := os.ReadFile(to)
@@ -157,7 +157,7 @@ func TestBackupIsCheckedBeforeItIsNamed(t *testing.T) {
 	}
 	run(t, raw(t, d.path), "DELETE FROM pending WHERE seq = 20")
 	for _, name := range []string{to, filepath.Join(dir, "other.db")} {
-		if err := Backup(t.Context(), d.path, name, Copying{Force: true}); !errors.Is(err, ErrUnsound) || !strings.Contains(err.Error(), "lost") {
+		if err := Backup(t.Context(), d.path, name, CopyOptions{Force: true}); !errors.Is(err, ErrUnsound) || !strings.Contains(err.Error(), "lost") {
 			t.Errorf("%v", err)
 		}
 	}
@@ -165,7 +165,7 @@ func TestBackupIsCheckedBeforeItIsNamed(t *testing.T) {
 	if after, err := os.ReadFile(to); err != nil || !bytes.Equal(before, after) {
 		t.Errorf("the good copy is not what it was: %v", err)
 	}
-	if _, err := Restore(t.Context(), d.path, filepath.Join(dir, "restored.db"), Copying{}); !errors.Is(err, ErrUnsound) {
+	if _, err := Restore(t.Context(), d.path, filepath.Join(dir, "restored.db"), CopyOptions{}); !errors.Is(err, ErrUnsound) {
 		t.Errorf("restore: %v", err)
 	}
 	wantNames(t, dir, "copy.db", "restored.db.lock")
@@ -182,7 +182,7 @@ func TestBackupOfAnOlderFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer p.discard()
-	version, err := p.fill(t.Context(), d.path, Copying{})
+	version, err := p.fill(t.Context(), d.path, CopyOptions{})
 	if err != nil || version != schemaVersion {
 		t.Fatal(version, err)
 	}
@@ -190,10 +190,10 @@ func TestBackupOfAnOlderFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	run(t, raw(t, p.path), "DROP TABLE results")
-	if err := p.check(t.Context(), version-1, Copying{}); err != nil {
+	if err := p.check(t.Context(), version-1, CopyOptions{}); err != nil {
 		t.Errorf("an older file: %v", err)
 	}
-	if err := p.check(t.Context(), version, Copying{}); !errors.Is(err, ErrUnsound) {
+	if err := p.check(t.Context(), version, CopyOptions{}); !errors.Is(err, ErrUnsound) {
 		t.Errorf("a file of this version: %v", err)
 	}
 }
@@ -205,10 +205,10 @@ func TestBackupsOfOneName(t *testing.T) {
 		t.Fatal(err)
 	}
 	inside := false
-	o := Copying{Progress: func(string, int64, int64) {
+	o := CopyOptions{Progress: func(string, int64, int64) {
 		if !inside {
 			inside = true
-			if err := Backup(t.Context(), d.path, to, Copying{}); err == nil || !strings.Contains(err.Error(), "another process writes it") {
+			if err := Backup(t.Context(), d.path, to, CopyOptions{}); err == nil || !strings.Contains(err.Error(), "another process writes it") {
 				t.Errorf("the second one: %v", err)
 			}
 		}
@@ -223,11 +223,11 @@ func TestBackupsOfOneName(t *testing.T) {
 func TestRestore(t *testing.T) {
 	d, dir := filled(t), t.TempDir()
 	backup := filepath.Join(dir, "backup.db")
-	if err := Backup(t.Context(), d.path, backup, Copying{}); err != nil {
+	if err := Backup(t.Context(), d.path, backup, CopyOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	appendEvent(t, d, event("late", "1"))
-	if _, err := Restore(t.Context(), backup, d.path, Copying{}); !errors.Is(err, ErrExists) {
+	if _, err := Restore(t.Context(), backup, d.path, CopyOptions{}); !errors.Is(err, ErrExists) {
 		t.Errorf("over a database: %v", err)
 	}
 	epoch := d.committer.w.epoch
@@ -238,7 +238,7 @@ func TestRestore(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	kept, err := Restore(t.Context(), backup, d.path, Copying{Force: true})
+	kept, err := Restore(t.Context(), backup, d.path, CopyOptions{Force: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -257,7 +257,7 @@ func TestRestore(t *testing.T) {
 	}
 	// Into a new folder.
 	fresh := filepath.Join(dir, "new", "folder", "inturn.db")
-	if kept, err := Restore(t.Context(), backup, fresh, Copying{}); err != nil || kept != "" {
+	if kept, err := Restore(t.Context(), backup, fresh, CopyOptions{}); err != nil || kept != "" {
 		t.Fatal(kept, err)
 	}
 	wantNames(t, filepath.Dir(fresh), "inturn.db", "inturn.db.lock")
@@ -265,14 +265,14 @@ func TestRestore(t *testing.T) {
 	// Over a database that a process has: it says for whom it waits.
 	ctx, cancel := context.WithCancel(t.Context())
 	told := ""
-	waits := Copying{Force: true, Progress: func(stage string, _, _ int64) { told = stage; cancel() }}
+	waits := CopyOptions{Force: true, Progress: func(stage string, _, _ int64) { told = stage; cancel() }}
 	if _, err := Restore(ctx, backup, fresh, waits); !errors.Is(err, context.Canceled) || !strings.Contains(told, ErrInUse.Error()) {
 		t.Errorf("over a database that is open: told %q, %v", told, err)
 	}
 	// From another program's.
 	foreign := filepath.Join(dir, "foreign.db")
 	run(t, raw(t, foreign), "CREATE TABLE theirs (x)")
-	if _, err := Restore(t.Context(), foreign, filepath.Join(dir, "never.db"), Copying{}); !errors.Is(err, ErrForeign) {
+	if _, err := Restore(t.Context(), foreign, filepath.Join(dir, "never.db"), CopyOptions{}); !errors.Is(err, ErrForeign) {
 		t.Errorf("from a database of another program: %v", err)
 	}
 }
@@ -281,7 +281,7 @@ func TestRestore(t *testing.T) {
 func TestRestoreBesideAnOldWAL(t *testing.T) {
 	d, dir := filled(t), t.TempDir()
 	path, backup := filepath.Join(dir, "inturn.db"), filepath.Join(dir, "backup.db")
-	if err := Backup(t.Context(), d.path, backup, Copying{}); err != nil {
+	if err := Backup(t.Context(), d.path, backup, CopyOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	appendEvent(t, d, event("late", "1"))
@@ -292,10 +292,10 @@ func TestRestoreBesideAnOldWAL(t *testing.T) {
 	if err := os.WriteFile(path+"-wal", wal, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Restore(t.Context(), backup, path, Copying{}); !errors.Is(err, ErrExists) {
+	if _, err := Restore(t.Context(), backup, path, CopyOptions{}); !errors.Is(err, ErrExists) {
 		t.Errorf("beside a WAL: %v", err)
 	}
-	kept, err := Restore(t.Context(), backup, path, Copying{Force: true})
+	kept, err := Restore(t.Context(), backup, path, CopyOptions{Force: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -313,7 +313,7 @@ func TestRestoreBesideAnOldWAL(t *testing.T) {
 func TestRestoreCutShort(t *testing.T) {
 	d, dir := filled(t), t.TempDir()
 	backup := filepath.Join(dir, "backup.db")
-	if err := Backup(t.Context(), d.path, backup, Copying{}); err != nil {
+	if err := Backup(t.Context(), d.path, backup, CopyOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	if err := d.Close(); err != nil {
@@ -325,10 +325,10 @@ func TestRestoreCutShort(t *testing.T) {
 	if _, err := Open(t.Context(), options(t, d.path)); !errors.Is(err, ErrRestoring) {
 		t.Errorf("open: %v", err)
 	}
-	if _, err := Restore(t.Context(), d.path+restoring, d.path, Copying{}); !errors.Is(err, ErrExists) {
+	if _, err := Restore(t.Context(), d.path+restoring, d.path, CopyOptions{}); !errors.Is(err, ErrExists) {
 		t.Errorf("restore: %v", err)
 	}
-	if _, err := Restore(t.Context(), d.path+restoring, d.path, Copying{Force: true}); err != nil {
+	if _, err := Restore(t.Context(), d.path+restoring, d.path, CopyOptions{Force: true}); err != nil {
 		t.Errorf("restore again: %v", err)
 	}
 	open(t, options(t, d.path))

@@ -24,8 +24,8 @@ type Batch struct {
 	Refused map[string]bool
 }
 
-// Appended is the answer to one event of a batch: its receipt, or why there is none.
-type Appended struct {
+// AppendResult is the answer to one event of a batch: its receipt, or why there is none.
+type AppendResult struct {
 	Receipt Receipt
 	Err     error // *IDReusedError, ErrAccountFull, ErrBacklogFull or ErrNotAttempted
 }
@@ -33,7 +33,7 @@ type Appended struct {
 // AppendBatch makes the events of b durable, all in one transaction, and returns an
 // answer for each, in order, once it is committed and fsynced. An error concerns
 // the whole batch and is as of Append; then no answer was given to any of its events.
-func (d *DB) AppendBatch(ctx context.Context, b Batch) ([]Appended, error) {
+func (d *DB) AppendBatch(ctx context.Context, b Batch) ([]AppendResult, error) {
 	if len(b.Events) == 0 {
 		return nil, nil
 	}
@@ -79,19 +79,19 @@ func (d *DB) AppendBatch(ctx context.Context, b Batch) ([]Appended, error) {
 type batchOp struct {
 	caller
 	batch   Batch
-	answers []Appended
+	answers []AppendResult
 	refused map[string]bool
 }
 
 func (o *batchOp) exec(w *writer) error {
-	o.answers, o.refused, o.err = make([]Appended, 0, len(o.batch.Events)), map[string]bool{}, o.excluded
+	o.answers, o.refused, o.err = make([]AppendResult, 0, len(o.batch.Events)), map[string]bool{}, o.excluded
 	if o.err != nil {
 		return nil
 	}
 	keepOrder := o.batch.Refused != nil
 	for _, ev := range o.batch.Events {
 		if keepOrder && (o.refused[ev.ClientID] || o.batch.Refused[ev.ClientID]) {
-			o.answers = append(o.answers, Appended{Err: ErrNotAttempted})
+			o.answers = append(o.answers, AppendResult{Err: ErrNotAttempted})
 			continue
 		}
 		r := Receipt{ClientID: ev.ClientID, MessageID: ev.MessageID, State: Pending}
@@ -106,10 +106,10 @@ func (o *batchOp) exec(w *writer) error {
 			if keepOrder {
 				o.refused[ev.ClientID] = true
 			}
-			o.answers = append(o.answers, Appended{Err: own})
+			o.answers = append(o.answers, AppendResult{Err: own})
 			continue
 		}
-		o.answers = append(o.answers, Appended{Receipt: r})
+		o.answers = append(o.answers, AppendResult{Receipt: r})
 	}
 	return nil
 }

@@ -9,7 +9,7 @@ import (
 )
 
 // answers says what each event of a batch was told.
-func answers(list []Appended) []string {
+func answers(list []AppendResult) []string {
 	var all []string
 	for _, a := range list {
 		reused, isReused := errors.AsType[*IDReusedError](a.Err)

@@ -54,7 +54,7 @@ func BenchmarkAppendSettle(b *testing.B) {
 			ev := event(fmt.Sprint("c", i%1000), fmt.Sprint(i))
 			r, err := d.Append(context.Background(), ev)
 			if err == nil {
-				ev.Seq, ev.Turn, ev.Run, ev.Attempt = r.Seq, r.Seq, 1, 1
+				ev.Seq, ev.Position, ev.Run, ev.Attempt = r.Seq, r.Seq, 1, 1
 				_, err = d.Settle([]Settlement{done(ev, note(ev.MessageID))})
 			}
 			if err != nil {
@@ -106,7 +106,7 @@ func BenchmarkVerify(b *testing.B) {
 // the message function's, 128 effects in a transaction.
 func BenchmarkTx(b *testing.B) {
 	o := options(b, benchFile(b))
-	o.Tables = []Tables{{"chats", 1, `
+	o.Tables = []Migration{{"chats", 1, `
 CREATE TABLE clients (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE) STRICT;
 CREATE TABLE messages (id INTEGER PRIMARY KEY, client INTEGER NOT NULL, message_id TEXT NOT NULL UNIQUE, text TEXT NOT NULL) STRICT;`}}
 	onWriter(b, open(b, o), func(w *writer) error {

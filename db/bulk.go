@@ -10,24 +10,24 @@ import (
 	"inturn/db/internal/q"
 )
 
-// bulkChunk is how many accounts or events of a Bulk one transaction does.
+// bulkChunk is how many accounts or events of a BulkCommand one transaction does.
 const bulkChunk = 500
 
-// ActAll does b, 500 accounts or events a transaction, each with its own row in
+// ExecuteAll does b, 500 accounts or events a transaction, each with its own row in
 // audit, and returns when it has come to the end. If ctx ends first, what was done
-// stays done (see Bulk.Key), and is returned with the error. Errors as of Act.
-func (d *DB) ActAll(ctx context.Context, b Bulk) (Bulked, error) {
+// stays done (see BulkCommand.Key), and is returned with the error. Errors as of Execute.
+func (d *DB) ExecuteAll(ctx context.Context, b BulkCommand) (BulkResult, error) {
 	if err := b.check(); err != nil {
-		return Bulked{}, err
+		return BulkResult{}, err
 	}
 	if b.DryRun {
 		return d.count(ctx, b)
 	}
 	op, err := d.chunk(ctx, &bulkOp{bulk: b}) // finds or makes the row in audit
 	if err != nil {
-		return Bulked{}, err
+		return BulkResult{}, err
 	}
-	done := Bulked{ID: op.id, Count: op.state.Count, Again: op.state.Ended}
+	done := BulkResult{ID: op.id, Count: op.state.Count, Again: op.state.Ended}
 	for !op.state.Ended {
 		next := &bulkOp{bulk: b, id: op.id, from: op.state}
 		if next.targets, err = d.targets(ctx, b, op.state); err != nil {
@@ -41,15 +41,15 @@ func (d *DB) ActAll(ctx context.Context, b Bulk) (Bulked, error) {
 	return done, nil
 }
 
-func (b *Bulk) check() error {
+func (b *BulkCommand) check() error {
 	switch b.Verb {
 	case Retry, Skip:
 		if !b.Since.IsZero() {
-			return badAct("%s of all parked accounts takes no since", b.Verb)
+			return badCommand("%s of all parked accounts takes no since", b.Verb)
 		}
 	case Redrive:
 	default:
-		return badAct("there is no bulk form of %.20q: only of retry, skip and redrive", b.Verb)
+		return badCommand("there is no bulk form of %.20q: only of retry, skip and redrive", b.Verb)
 	}
 	return checkOperator(b.Who, b.Reason, b.Key)
 }
@@ -71,10 +71,10 @@ func (d *DB) chunk(ctx context.Context, op *bulkOp) (*bulkOp, error) {
 	}
 }
 
-// bulkState is how far a Bulk is. It stands in its row of audit as the answer, and
+// bulkState is how far a BulkCommand is. It stands in its row of audit as the answer, and
 // grows in the transactions that do the work: after a crash it is right.
 type bulkState struct {
-	Since    int64  `json:"since,omitempty"` // as the Bulk says, Unix microseconds
+	Since    int64  `json:"since,omitempty"` // as the BulkCommand says, Unix microseconds
 	Count    int64  `json:"count"`
 	ClientID string `json:"after_client,omitempty"` // the last account that was looked at
 	Seq      int64  `json:"after_seq,omitempty"`    // the last event, of a Redrive
@@ -84,10 +84,10 @@ type bulkState struct {
 // bulkOp does the next targets, or, where id is 0, finds or makes the row in audit.
 type bulkOp struct {
 	caller
-	bulk    Bulk
+	bulk    BulkCommand
 	id      int64
 	from    bulkState // the targets were read from here on
-	targets []Act
+	targets []Command
 	state   bulkState // after it
 }
 
@@ -111,7 +111,7 @@ func (o *bulkOp) size() int     { return 4096 + 1024*len(o.targets) }
 
 func (w *writer) beginBulk(o *bulkOp) error {
 	b := o.bulk
-	p := auditOf(Act{Verb: b.Verb, Type: b.Type, Who: b.Who, Reason: b.Reason, Key: b.Key}, b.ClientID)
+	p := auditOf(Command{Verb: b.Verb, Type: b.Type, Who: b.Who, Reason: b.Reason, Key: b.Key}, b.ClientID)
 	if b.Key != "" {
 		row, err := w.q.AuditByKey(background, text(b.Key))
 		if err == nil {
@@ -152,7 +152,7 @@ func (w *writer) bulk(o *bulkOp) error {
 		return fmt.Errorf("read audit %d: %w", o.id, err)
 	}
 	if o.state != o.from {
-		return nil // the same Bulk goes on elsewhere: read again from where it is
+		return nil // the same BulkCommand goes on elsewhere: read again from where it is
 	}
 	for _, a := range o.targets {
 		acted, err := w.target(a, o.id)
@@ -173,7 +173,7 @@ func (w *writer) bulk(o *bulkOp) error {
 }
 
 // target reports whether there was something to do.
-func (w *writer) target(a Act, bulk int64) (bool, error) {
+func (w *writer) target(a Command, bulk int64) (bool, error) {
 	if a.Verb != Redrive {
 		s, err := w.q.Standing(background, a.ClientID)
 		if err != nil || s.Parked == 0 {
@@ -187,14 +187,14 @@ func (w *writer) target(a Act, bulk int64) (bool, error) {
 	return acted.Changed, err
 }
 
-func since(b Bulk) int64 {
+func since(b BulkCommand) int64 {
 	if b.Since.IsZero() {
 		return 0
 	}
 	return b.Since.UnixMicro()
 }
 
-// What a Bulk is done to, by an index that holds nothing else.
+// What a BulkCommand is done to, by an index that holds nothing else.
 const (
 	parkedQuery = `accounts a INDEXED BY accounts_parked JOIN outbox o ON o.seq = a.head_seq
 		WHERE a.parked = 1 AND a.client_id > ?1 AND (?2 = '' OR a.client_id = ?2) AND (?3 = '' OR o.type = ?3)`
@@ -202,7 +202,7 @@ const (
 		WHERE r.status = 'dead' AND r.seq > ?1 AND (?2 = '' OR o.client_id = ?2) AND (?3 = '' OR o.type = ?3) AND r.finished_at >= ?4`
 )
 
-func bulkQuery(b Bulk, s bulkState) (query, columns, order string, args []any) {
+func bulkQuery(b BulkCommand, s bulkState) (query, columns, order string, args []any) {
 	if b.Verb == Redrive {
 		return deadQuery, "o.client_id, r.seq, r.run", "r.seq", []any{s.Seq, b.ClientID, b.Type, since(b)}
 	}
@@ -210,7 +210,7 @@ func bulkQuery(b Bulk, s bulkState) (query, columns, order string, args []any) {
 }
 
 // targets reads the next of them, outside the committer.
-func (d *DB) targets(ctx context.Context, b Bulk, s bulkState) ([]Act, error) {
+func (d *DB) targets(ctx context.Context, b BulkCommand, s bulkState) ([]Command, error) {
 	ctx, cancel := context.WithTimeout(ctx, longReadTime)
 	defer cancel()
 	d.guard.Lock()
@@ -221,9 +221,9 @@ func (d *DB) targets(ctx context.Context, b Bulk, s bulkState) ([]Act, error) {
 		return nil, fmt.Errorf("read targets: %w", err)
 	}
 	defer rows.Close()
-	var acts []Act
+	var acts []Command
 	for rows.Next() {
-		a := Act{Verb: b.Verb, Who: b.Who, Reason: b.Reason}
+		a := Command{Verb: b.Verb, Who: b.Who, Reason: b.Reason}
 		if err := rows.Scan(&a.ClientID, &a.Seq, &a.Run); err != nil {
 			return nil, fmt.Errorf("read targets: %w", err)
 		}
@@ -235,14 +235,14 @@ func (d *DB) targets(ctx context.Context, b Bulk, s bulkState) ([]Act, error) {
 	return acts, nil
 }
 
-func (d *DB) count(ctx context.Context, b Bulk) (done Bulked, err error) {
+func (d *DB) count(ctx context.Context, b BulkCommand) (done BulkResult, err error) {
 	ctx, cancel := context.WithTimeout(ctx, longReadTime)
 	defer cancel()
 	d.guard.Lock()
 	defer d.guard.Unlock()
 	query, _, _, args := bulkQuery(b, bulkState{})
 	if err := d.queryer().QueryRowContext(ctx, "SELECT count(*) FROM "+query, args...).Scan(&done.Count); err != nil {
-		return Bulked{}, fmt.Errorf("count targets: %w", err)
+		return BulkResult{}, fmt.Errorf("count targets: %w", err)
 	}
 	return done, nil
 }

@@ -106,7 +106,7 @@ var checks = []Invariant{
 			UNION ALL SELECT 'turn', max(iif(turn < 0, turn - (%[1]d), turn)) FROM pending
 			UNION ALL SELECT 'turn', max(iif(turn < 0, turn - (%[1]d), turn)) FROM results
 			UNION ALL SELECT 'turn', max(iif(turn < 0, turn - (%[1]d), turn)) FROM runs)
-		WHERE used >= next_seq`, int64(ReplayTurns))},
+		WHERE used >= next_seq`, int64(ReplayOffset))},
 	{"counter", `SELECT format('next_settled is %d, but %d is used', next_settled, used)
 		FROM owner, (SELECT max(settled) AS used FROM results UNION ALL SELECT max(settled) FROM runs) WHERE used >= next_settled`},
 	{"counter", `SELECT format('place %d in the order of settles is used %d times', settled, count(*))

@@ -16,14 +16,14 @@ import (
 //
 // Errors: ErrInUse, also for a program that only reads; and those of Backup. After an
 // error path is as it was.
-func Compact(ctx context.Context, path string, o Copying) (before, after int64, err error) {
+func Compact(ctx context.Context, path string, o CopyOptions) (before, after int64, err error) {
 	if before, after, err = compact(ctx, path, o); err != nil {
 		return before, 0, fmt.Errorf("compact %s: %w", path, err)
 	}
 	return before, after, nil
 }
 
-func compact(ctx context.Context, path string, o Copying) (before, after int64, err error) {
+func compact(ctx context.Context, path string, o CopyOptions) (before, after int64, err error) {
 	if path, err = filepath.Abs(path); err == nil {
 		path, err = resolve(path)
 	}

@@ -18,7 +18,7 @@ func TestCompact(t *testing.T) {
 	if _, err := d.Erase(secret, "", ""); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := Compact(t.Context(), path, Copying{}); !errors.Is(err, ErrInUse) {
+	if _, _, err := Compact(t.Context(), path, CopyOptions{}); !errors.Is(err, ErrInUse) {
 		t.Errorf("while a server has the file: %v", err)
 	}
 	want := rows(t, d, "SELECT * FROM events")
@@ -29,11 +29,11 @@ func TestCompact(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := Compact(t.Context(), path, Copying{}); !errors.Is(err, ErrInUse) {
+	if _, _, err := Compact(t.Context(), path, CopyOptions{}); !errors.Is(err, ErrInUse) {
 		t.Errorf("while somebody reads: %v", err)
 	}
 	reader.Close()
-	before, after, err := Compact(t.Context(), path, Copying{})
+	before, after, err := Compact(t.Context(), path, CopyOptions{})
 	if err != nil || after > before/2 {
 		t.Errorf("%d bytes before, %d after, %v", before, after, err)
 	}
@@ -63,7 +63,7 @@ func TestCompactCutShort(t *testing.T) {
 	}
 	for _, stage := range []string{StageCopy, StageCheck} {
 		ctx, cancel := context.WithCancel(t.Context())
-		_, _, err := Compact(ctx, d.path, Copying{Progress: func(s string, _, _ int64) {
+		_, _, err := Compact(ctx, d.path, CopyOptions{Progress: func(s string, _, _ int64) {
 			if s == stage {
 				cancel()
 			}
@@ -87,7 +87,7 @@ func TestCompactCutShort(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := Compact(t.Context(), d.path, Copying{}); !errors.Is(err, ErrUnsound) {
+	if _, _, err := Compact(t.Context(), d.path, CopyOptions{}); !errors.Is(err, ErrUnsound) {
 		t.Errorf("an unsound file: %v", err)
 	}
 	if after, err := os.Stat(d.path); err != nil || !os.SameFile(before, after) {

@@ -45,7 +45,7 @@ func TestManyAtOnce(t *testing.T) {
 						t.Error(err)
 						return
 					}
-					ev.Seq, ev.Turn, ev.Run, ev.Attempt = r.Seq, r.Seq, 1, 1
+					ev.Seq, ev.Position, ev.Run, ev.Attempt = r.Seq, r.Seq, 1, 1
 					if bad := kinds[(c+i)%len(kinds)]; i%3 == 0 {
 						if _, err := d.Settle([]Settlement{done(ev, bad.effect)}); err == nil {
 							t.Errorf("%s was settled", bad.name)

@@ -15,8 +15,8 @@ import (
 	sqlite3 "modernc.org/sqlite/lib"
 )
 
-// Copying says how a copy of a database is made, by Backup, Restore and Compact.
-type Copying struct {
+// CopyOptions says how a copy of a database is made, by Backup, Restore and Compact.
+type CopyOptions struct {
 	Invariants []Invariant // of the functions, for the check of the copy
 	Force      bool        // put the copy in the place of what has its name
 	// Progress, if not nil, hears of every stage, and while bytes are copied how far it
@@ -30,7 +30,7 @@ const (
 	StageCheck = "checking"
 )
 
-func (o Copying) tell(stage string, done, total int64) {
+func (o CopyOptions) tell(stage string, done, total int64) {
 	if o.Progress != nil {
 		o.Progress(stage, done, total)
 	}
@@ -149,7 +149,7 @@ const copyStep = 256
 //
 // SQLite's backup functions copy pages as they are, inside one read transaction. Why
 // that, and not VACUUM INTO or many short ones, is in docs/design/copies.md.
-func (p *part) fill(ctx context.Context, from string, o Copying) (version int, err error) {
+func (p *part) fill(ctx context.Context, from string, o CopyOptions) (version int, err error) {
 	pool, err := sql.Open("sqlite", fileDSN(from, map[string][]string{
 		"mode": {"ro"}, "_busy_timeout": {"5000"}, "_pragma": {"cache_size(-1024)", "trusted_schema(OFF)"},
 	}))
@@ -186,7 +186,7 @@ func (p *part) fill(ctx context.Context, from string, o Copying) (version int, e
 	return version, err
 }
 
-func (p *part) copyPages(ctx context.Context, dc any, pages, size int64, o Copying) (err error) {
+func (p *part) copyPages(ctx context.Context, dc any, pages, size int64, o CopyOptions) (err error) {
 	source, ok := dc.(interface {
 		NewBackup(to string) (*sqlite.Backup, error)
 	})
@@ -269,7 +269,7 @@ func (p *part) sync() error {
 
 // check proves that the copy is sound. Of a file that is older than this binary it
 // asks only SQLite.
-func (p *part) check(ctx context.Context, version int, o Copying) error {
+func (p *part) check(ctx context.Context, version int, o CopyOptions) error {
 	o.tell(StageCheck, 0, 0)
 	verify := Verify
 	if version < schemaVersion {

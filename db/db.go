@@ -7,7 +7,7 @@
 //	         history, lanes      it is filed, many together: what is not settled by then
 //	Hold     accounts            an attempt failed: the event keeps its place
 //	Settle   effect, results     done or dead, in one transaction; its row of lanes goes
-//	Act      what an operator does, and its row in audit
+//	Execute  what an operator does, and its row in audit
 //
 // One goroutine, the committer, owns the only write connection. Every write is an
 // operation that waits in its queue; what waits together is committed together,
@@ -34,11 +34,11 @@ import (
 
 // Options of Open.
 type Options struct {
-	Path     string    // of the file; its folders are made. ":memory:" for tests
-	Schema   string    // the text of schema.sql
-	Tables   []Tables  // of the functions, for each in order of version
-	Erasures []Erasure // of the functions, in the order in which rows refer to others
-	Check    Check     // of what effects emit; nil checks nothing
+	Path     string      // of the file; its folders are made. ":memory:" for tests
+	Schema   string      // the text of schema.sql
+	Tables   []Migration // of the functions, for each in order of version
+	Erasures []Erasure   // of the functions, in the order in which rows refer to others
+	Check    Check       // of what effects emit; nil checks nothing
 	// Bounds of the backlog, in events; 0 is no bound. Those of parked and of paused
 	// accounts count against MaxAccountPending alone.
 	MaxPending        int

@@ -27,8 +27,8 @@ type Erasure struct {
 	Rows  string
 }
 
-// Erased is what an Erase deleted.
-type Erased struct {
+// EraseReport is what an Erase deleted.
+type EraseReport struct {
 	Client  string // as EraseMark has it
 	Events  int64  // accepted ones, with their results
 	Pending int64  // of them, those that were still to run
@@ -71,13 +71,13 @@ const Erasing Verb = "erase"
 //
 // Errors: ErrErasing, where somebody else erases the client now; the storage's, as of
 // Settle: what was deleted by then stays deleted, and Erase is to be called again.
-func (d *DB) Erase(clientID, who, reason string) (Erased, error) {
+func (d *DB) Erase(clientID, who, reason string) (EraseReport, error) {
 	return d.erase(clientID, who, reason, nil)
 }
 
 // erase calls between after each step; an error of it ends the erasure there.
-func (d *DB) erase(clientID, who, reason string, between func() error) (Erased, error) {
-	e := &eraser{db: d, clientID: clientID, between: between, done: Erased{Client: EraseMark(clientID), Rows: map[string]int64{}}}
+func (d *DB) erase(clientID, who, reason string, between func() error) (EraseReport, error) {
+	e := &eraser{db: d, clientID: clientID, between: between, done: EraseReport{Client: EraseMark(clientID), Rows: map[string]int64{}}}
 	var stop context.CancelFunc
 	e.ctx, stop = context.WithCancel(background)
 	defer stop()
@@ -107,7 +107,7 @@ type eraser struct {
 	ctx      context.Context // ends with the committer
 	clientID string
 	between  func() error
-	done     Erased
+	done     EraseReport
 }
 
 func (e *eraser) run(who, reason string) error {
@@ -381,12 +381,12 @@ func (w *writer) beginErasing(clientID, who, reason string) error {
 		return fmt.Errorf("release account: %w", err)
 	}
 	w.rest(clientID, restParked|restPaused, false)
-	w.changes = append(w.changes, Change{ClientID: clientID, Turn: w.nextSeq, Reread: true})
+	w.changes = append(w.changes, Change{ClientID: clientID, Position: w.nextSeq, Reread: true})
 	return nil
 }
 
 // endErasing deletes the account's row and the mark, which becomes a row of audit.
-func (w *writer) endErasing(clientID string, done Erased) error {
+func (w *writer) endErasing(clientID string, done EraseReport) error {
 	answer, err := json.Marshal(map[string]any{"changed": true, "events": done.Events, "pending": done.Pending, "rows": done.Rows})
 	if err != nil {
 		return err

@@ -18,7 +18,7 @@ CREATE TABLE letters (id INTEGER PRIMARY KEY, person INTEGER NOT NULL REFERENCES
 
 func eraseOptions(t testing.TB, path string) Options {
 	o := options(t, path)
-	o.Tables = append(o.Tables, Tables{"letters", 1, eraseTables})
+	o.Tables = append(o.Tables, Migration{"letters", 1, eraseTables})
 	o.Erasures = []Erasure{
 		{"letters", "SELECT id FROM letters WHERE person IN (SELECT id FROM people WHERE client_id = :client_id)"},
 		{"people", "SELECT id FROM people WHERE client_id = :client_id"},
@@ -54,7 +54,7 @@ func correspond(t testing.TB, d *DB, client, text string, events, pending int) {
 	}
 	for n, a := range answers[:events-pending] {
 		ev := batch[n]
-		ev.Seq, ev.Turn, ev.Run, ev.Attempt = a.Receipt.Seq, a.Receipt.Seq, 1, 1
+		ev.Seq, ev.Position, ev.Run, ev.Attempt = a.Receipt.Seq, a.Receipt.Seq, 1, 1
 		settle(t, d, done(ev, letter(client, text+fmt.Sprint(n))))
 	}
 }
@@ -72,13 +72,13 @@ func TestErase(t *testing.T) {
 	if err := d.Hold(Hold{Event: head[0], Attempts: 3, Park: true, Error: secret}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := d.Act(t.Context(), Act{Verb: Pause, ClientID: secret, Who: "o", Reason: secret, Key: "key-" + secret}); err != nil {
+	if _, err := d.Execute(t.Context(), Command{Verb: Pause, ClientID: secret, Who: "o", Reason: secret, Key: "key-" + secret}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := d.Act(t.Context(), Act{Verb: Replay, ClientID: secret, Who: "o", Reason: secret}); err != nil {
+	if _, err := d.Execute(t.Context(), Command{Verb: Replay, ClientID: secret, Who: "o", Reason: secret}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := d.Unroll(secret); err != nil {
+	if _, err := d.ExpandReplay(secret); err != nil {
 		t.Fatal(err)
 	}
 	var told []Change

@@ -21,9 +21,9 @@ type Event struct {
 	Seq        int64     // place in the outbox, from 1, never reused
 	ReceivedAt time.Time // when it was accepted, to the microsecond
 
-	Turn    int64 // place in the account's order; see ReplayTurns
-	Run     int64 // 1, or more when a person asked for another run
-	Attempt int   // 1 for the first attempt of this run
+	Position int64 // place in the account's order; see ReplayOffset
+	Run      int64 // 1, or more when a person asked for another run
+	Attempt  int   // 1 for the first attempt of this run
 }
 
 // Effect is the second phase of a function: it writes what the function wants
@@ -80,8 +80,8 @@ type Result struct {
 	Error      string          // why it is dead
 }
 
-// Stored is an event with its state, as it is in the file.
-type Stored struct {
+// StoredEvent is an event with its state, as it is in the file.
+type StoredEvent struct {
 	Event
 	State  State
 	Result *Result // nil while State is Pending
@@ -118,15 +118,15 @@ type Hold struct {
 // Backlog is one account as recovery finds it: one that has pending events, or that
 // an operator paused or replays.
 type Backlog struct {
-	ClientID  string
-	Events    int
-	HeadTurn  int64 // of the first of them
-	HeadSeq   int64 // of the held head, 0 if nothing is held
-	Attempts  int
-	NextAt    time.Time
-	Parked    bool
-	Paused    bool
-	Replaying bool // see Unroll
+	ClientID     string
+	Events       int
+	HeadPosition int64 // of the first of them
+	HeadSeq      int64 // of the held head, 0 if nothing is held
+	Attempts     int
+	NextAt       time.Time
+	Parked       bool
+	Paused       bool
+	Replaying    bool // see ExpandReplay
 }
 
 // Change is what an operator's act, or a Hold, left of an account; or, if ClientID
@@ -135,12 +135,12 @@ type Change struct {
 	ClientID string
 	Type     string // "" with an empty ClientID: everything
 	Paused   bool
-	Turn     int64 // what is accepted or ordered from now on has this one or a greater one
+	Position int64 // what is accepted or ordered from now on has this one or a greater one
 
 	// Of an account only.
 	Parked    bool
 	Attempts  int // of the head
 	NextAt    time.Time
-	Replaying bool // a replay waits for Unroll
+	Replaying bool // a replay waits for ExpandReplay
 	Reread    bool // other events are pending than were handed over: they must be read again
 }

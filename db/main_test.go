@@ -42,7 +42,7 @@ func schema(t testing.TB) string {
 }
 
 func options(t testing.TB, path string) Options {
-	return Options{Path: path, Schema: schema(t), Tables: []Tables{{"notes", 1, testTables}}}
+	return Options{Path: path, Schema: schema(t), Tables: []Migration{{"notes", 1, testTables}}}
 }
 
 func open(t testing.TB, o Options) *DB {
@@ -99,7 +99,7 @@ func appendEvent(t testing.TB, d *DB, ev Event) Event {
 	if r.Duplicate {
 		t.Fatalf("append %s %s: a repeat", ev.ClientID, ev.MessageID)
 	}
-	ev.Seq, ev.Turn, ev.Run, ev.Attempt = r.Seq, r.Seq, 1, 1
+	ev.Seq, ev.Position, ev.Run, ev.Attempt = r.Seq, r.Seq, 1, 1
 	return ev
 }
 
@@ -245,7 +245,7 @@ func ended(op operation) <-chan struct{} {
 		return op.done
 	case *holdOp:
 		return op.done
-	case *actOp:
+	case *commandOp:
 		return op.done
 	}
 	panic(fmt.Sprintf("ended: %T", op))

@@ -207,7 +207,7 @@ func (w *writer) copyBefore(path string, version int) (name string, err error) {
 
 // migrateTables runs the versions of the functions' tables that the file lacks, in
 // one transaction. tables are in order of version for each function.
-func (w *writer) migrateTables(tables []Tables) error {
+func (w *writer) migrateTables(tables []Migration) error {
 	if len(tables) == 0 {
 		return nil
 	}

@@ -330,8 +330,8 @@ func TestLostLockEndsTheProcess(t *testing.T) {
 
 func TestFunctionTables(t *testing.T) {
 	path := tempFile(t)
-	one, two := Tables{"f", 1, "CREATE TABLE f (a INTEGER) STRICT; INSERT INTO f VALUES (1)"}, Tables{"f", 2, "ALTER TABLE f ADD COLUMN b INTEGER; UPDATE f SET b = a + 1"}
-	try := func(tables ...Tables) error {
+	one, two := Migration{"f", 1, "CREATE TABLE f (a INTEGER) STRICT; INSERT INTO f VALUES (1)"}, Migration{"f", 2, "ALTER TABLE f ADD COLUMN b INTEGER; UPDATE f SET b = a + 1"}
+	try := func(tables ...Migration) error {
 		d, err := Open(t.Context(), Options{Path: path, Schema: schema(t), Tables: tables})
 		if err != nil {
 			return err
@@ -355,7 +355,7 @@ func TestFunctionTables(t *testing.T) {
 	}
 	for _, bad := range []string{"COMMIT", "COMMIT; BEGIN IMMEDIATE", "CREATE TABLE g (a); COMMIT; CREATE TABLE h (a)", "UPDATE f SET a = 2; ROLLBACK; UPDATE f SET a = 3",
 		"UPDATE f SET nowhere = 1"} {
-		if err := try(one, Tables{"f", 2, bad}); err == nil {
+		if err := try(one, Migration{"f", 2, bad}); err == nil {
 			t.Errorf("%q is taken", bad)
 		}
 		want("1 f1")

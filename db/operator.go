@@ -17,17 +17,17 @@ type AuditFilter struct {
 	Limit    int   // 1 to 1000
 }
 
-// Audited is a row of audit: what an operator did.
-type Audited struct {
-	ID     int64
-	At     time.Time
-	Act    Act
-	Bulk   int64           // of a bulk act, and of all that it did: the id of its own row
-	Answer json.RawMessage // a JSON object, of what was answered then
+// AuditEntry is a row of audit: what an operator did.
+type AuditEntry struct {
+	ID      int64
+	At      time.Time
+	Command Command
+	Bulk    int64           // of a bulk act, and of all that it did: the id of its own row
+	Answer  json.RawMessage // a JSON object, of what was answered then
 }
 
 // Audit lists what operators did, the newest first.
-func (d *DB) Audit(ctx context.Context, f AuditFilter) ([]Audited, error) {
+func (d *DB) Audit(ctx context.Context, f AuditFilter) ([]AuditEntry, error) {
 	ctx, cancel := context.WithTimeout(ctx, readTime)
 	defer cancel()
 	where, args := []string{"1"}, []any{}
@@ -49,14 +49,14 @@ func (d *DB) Audit(ctx context.Context, f AuditFilter) ([]Audited, error) {
 		return nil, fmt.Errorf("list audit: %w", err)
 	}
 	defer rows.Close()
-	var list []Audited
+	var list []AuditEntry
 	for rows.Next() {
-		var a Audited
+		var a AuditEntry
 		var at int64
 		var whole sql.NullBool
 		var answer string
-		err := rows.Scan(&a.ID, &at, &a.Act.Who, &a.Act.Verb, &a.Act.ClientID, &a.Act.Type, &a.Act.Seq,
-			&a.Act.To, &a.Act.Run, &a.Act.Reason, &a.Bulk, &whole, &a.Act.Key, &answer)
+		err := rows.Scan(&a.ID, &at, &a.Command.Who, &a.Command.Verb, &a.Command.ClientID, &a.Command.Type, &a.Command.Seq,
+			&a.Command.To, &a.Command.Run, &a.Command.Reason, &a.Bulk, &whole, &a.Command.Key, &answer)
 		if err != nil {
 			return nil, fmt.Errorf("list audit: %w", err)
 		}
@@ -88,10 +88,10 @@ type DeadFilter struct {
 
 // Dead lists events that were set aside, in the order of seq. It reads an index of
 // them alone.
-func (d *DB) Dead(ctx context.Context, f DeadFilter) ([]Stored, error) {
+func (d *DB) Dead(ctx context.Context, f DeadFilter) ([]StoredEvent, error) {
 	ctx, cancel := context.WithTimeout(ctx, readTime)
 	defer cancel()
-	_, _, order, args := bulkQuery(Bulk{Verb: Redrive, Type: f.Type, ClientID: f.ClientID, Since: f.Since}, bulkState{Seq: f.After})
+	_, _, order, args := bulkQuery(BulkCommand{Verb: Redrive, Type: f.Type, ClientID: f.ClientID, Since: f.Since}, bulkState{Seq: f.After})
 	return d.stored(ctx, deadQuery, order, page(f.Limit), args)
 }
 

@@ -40,6 +40,6 @@ func (p *pace) at(now time.Time) (runnable int, perSecond float64) {
 	return p.runnable, float64(sum) / paceSeconds
 }
 
-// Pace returns how many events are runnable, as Options.MaxPending counts them, and
+// DrainRate returns how many events are runnable, as Options.MaxPending counts them, and
 // how many a second were settled in the last ten seconds.
-func (d *DB) Pace() (runnable int, perSecond float64) { return d.pace.at(time.Now()) }
+func (d *DB) DrainRate() (runnable int, perSecond float64) { return d.pace.at(time.Now()) }

@@ -131,7 +131,7 @@ func BenchmarkSettle(b *testing.B) {
 		}
 		for k, a := range answers {
 			ev := events[k]
-			ev.Seq, ev.Turn, ev.Run, ev.Attempt = a.Receipt.Seq, a.Receipt.Seq, 1, 1
+			ev.Seq, ev.Position, ev.Run, ev.Attempt = a.Receipt.Seq, a.Receipt.Seq, 1, 1
 			lane := &lanes[(i+k)%accounts]
 			*lane = append(*lane, done(ev, nil))
 		}

@@ -69,7 +69,7 @@ func (d *DB) PendingAfter(ctx context.Context, clientID string, after int64, lim
 		var payload string
 		var attrs sql.NullString
 		var received int64
-		if err := rows.Scan(&ev.Turn, &ev.Run, &ev.Seq, &ev.MessageID, &ev.Type, &payload, &received, &ev.RequestID, &attrs); err != nil {
+		if err := rows.Scan(&ev.Position, &ev.Run, &ev.Seq, &ev.MessageID, &ev.Type, &payload, &received, &ev.RequestID, &attrs); err != nil {
 			return nil, false, fmt.Errorf("read pending: %w", err)
 		}
 		if bytes += len(payload); bytes > maxBytes && len(events) > 0 {
@@ -97,23 +97,23 @@ func jsonNumbers(list []int64) string {
 }
 
 // Find returns the event with this identity, or ErrNotFound.
-func (d *DB) Find(ctx context.Context, clientID, messageID string) (Stored, error) {
+func (d *DB) Find(ctx context.Context, clientID, messageID string) (StoredEvent, error) {
 	ctx, cancel := context.WithTimeout(ctx, readTime)
 	defer cancel()
 	d.guard.Lock()
 	r, err := d.reads.Find(ctx, q.FindParams{ClientID: clientID, MessageID: messageID})
 	d.guard.Unlock()
 	if errors.Is(err, sql.ErrNoRows) {
-		return Stored{}, ErrNotFound
+		return StoredEvent{}, ErrNotFound
 	}
 	if err != nil {
-		return Stored{}, fmt.Errorf("find event: %w", err)
+		return StoredEvent{}, fmt.Errorf("find event: %w", err)
 	}
 	return stored(r), nil
 }
 
 // Events lists the events that f selects, in seq order.
-func (d *DB) Events(ctx context.Context, f Filter) ([]Stored, error) {
+func (d *DB) Events(ctx context.Context, f Filter) ([]StoredEvent, error) {
 	ctx, cancel := context.WithTimeout(ctx, readTime)
 	defer cancel()
 	f.Limit = page(f.Limit)
@@ -122,7 +122,7 @@ func (d *DB) Events(ctx context.Context, f Filter) ([]Stored, error) {
 	}
 	// What is filed never changes, so the two need not be one snapshot.
 	filed := d.filer.filedUpTo()
-	var list []Stored
+	var list []StoredEvent
 	if f.After < filed {
 		var err error
 		list, err = d.list(ctx, "history h CROSS JOIN outbox o ON o.seq = h.seq", "h.client_id = ? AND h.seq > ? AND h.seq <= ?",
@@ -137,7 +137,7 @@ func (d *DB) Events(ctx context.Context, f Filter) ([]Stored, error) {
 }
 
 // list is Events of what stands in from, as far as where (with args) says.
-func (d *DB) list(ctx context.Context, from, where string, f Filter, args ...any) ([]Stored, error) {
+func (d *DB) list(ctx context.Context, from, where string, f Filter, args ...any) ([]StoredEvent, error) {
 	conditions, args := []string{where, "o.seq > ?"}, append(args, f.After)
 	if where == "" {
 		conditions = conditions[1:]
@@ -155,7 +155,7 @@ func (d *DB) list(ctx context.Context, from, where string, f Filter, args ...any
 
 // stored reads events: from is the query's part between FROM and ORDER BY, with the
 // tables outbox o and results r.
-func (d *DB) stored(ctx context.Context, from, order string, limit int, args []any) ([]Stored, error) {
+func (d *DB) stored(ctx context.Context, from, order string, limit int, args []any) ([]StoredEvent, error) {
 	query := `SELECT o.seq, o.client_id, o.message_id, o.type, o.payload, o.received_at, o.request_id, o.attrs,
 			r.status, r.run, r.attempts, r.started_at, r.finished_at, r.output, r.error
 		FROM ` + from + fmt.Sprintf(" ORDER BY %s LIMIT %d", order, limit)
@@ -166,7 +166,7 @@ func (d *DB) stored(ctx context.Context, from, order string, limit int, args []a
 		return nil, fmt.Errorf("list events: %w", err)
 	}
 	defer rows.Close()
-	var list []Stored
+	var list []StoredEvent
 	for rows.Next() {
 		var r q.FindRow
 		err := rows.Scan(&r.Seq, &r.ClientID, &r.MessageID, &r.Type, &r.Payload, &r.ReceivedAt, &r.RequestID, &r.Attrs,
@@ -190,8 +190,8 @@ func (d *DB) queryer() q.DBTX {
 	return d.readers
 }
 
-func stored(r q.FindRow) Stored {
-	s := Stored{State: Pending, Event: Event{
+func stored(r q.FindRow) StoredEvent {
+	s := StoredEvent{State: Pending, Event: Event{
 		ClientID: r.ClientID, MessageID: r.MessageID, Type: r.Type, Payload: json.RawMessage(r.Payload),
 		RequestID: r.RequestID, Attrs: rawJSON(r.Attrs), Seq: r.Seq, ReceivedAt: unixMicro(r.ReceivedAt),
 	}}

@@ -28,7 +28,7 @@ func TestFindAndEvents(t *testing.T) {
 			t.Errorf("received at %v", s.ReceivedAt)
 		}
 		s.ReceivedAt, s.Result.FinishedAt = time.Time{}, time.Time{}
-		want := Stored{Event: ev, State: Done, Result: &Result{Status: Done, Run: 1, Attempts: 1, StartedAt: time.UnixMicro(1000).UTC(), Output: json.RawMessage(`"n"`)}}
+		want := StoredEvent{Event: ev, State: Done, Result: &Result{Status: Done, Run: 1, Attempts: 1, StartedAt: time.UnixMicro(1000).UTC(), Output: json.RawMessage(`"n"`)}}
 		want.Seq = 1
 		if fmt.Sprintf("%+v %+v", s.Event, s.Result) != fmt.Sprintf("%+v %+v", want.Event, want.Result) || s.State != Done {
 			t.Errorf("got  %+v %+v\nwant %+v %+v", s, s.Result, want, want.Result)
@@ -81,7 +81,7 @@ func TestPendingAfter(t *testing.T) {
 			got := []string{}
 			for _, ev := range events {
 				got = append(got, ev.MessageID)
-				if ev.ClientID != "c" || ev.Turn != ev.Seq || ev.Run != 1 || ev.Type != "note" || string(ev.Attrs) != `{"a":1}` || ev.RequestID != "r-"+ev.MessageID {
+				if ev.ClientID != "c" || ev.Position != ev.Seq || ev.Run != 1 || ev.Type != "note" || string(ev.Attrs) != `{"a":1}` || ev.RequestID != "r-"+ev.MessageID {
 					t.Errorf("event %+v", ev)
 				}
 			}

@@ -59,7 +59,7 @@ func (d *DB) recover(ctx context.Context, w *writer) error {
 
 func (d *DB) found(w *writer, h q.HeldRow, b q.BacklogsRow) {
 	a := Backlog{
-		ClientID: b.ClientID, Events: int(b.Events), HeadTurn: b.HeadTurn, HeadSeq: h.HeadSeq.Int64, Attempts: int(h.Attempts),
+		ClientID: b.ClientID, Events: int(b.Events), HeadPosition: b.HeadTurn, HeadSeq: h.HeadSeq.Int64, Attempts: int(h.Attempts),
 		Parked: h.Parked == 1, Paused: h.Paused == 1, Replaying: h.ReplayNext.Valid,
 	}
 	if h.NextAt.Valid {

@@ -9,11 +9,11 @@ import (
 	"inturn/db/internal/q"
 )
 
-// ReplayTurns is added to the number that a replayed event draws: its turn is so
+// ReplayOffset is added to the number that a replayed event draws: its turn is so
 // before those of all others of its account, and grows from one replay to the next.
-const ReplayTurns = -1 << 62
+const ReplayOffset = -1 << 62
 
-// unrollEvents is how many events of an account one Unroll looks at. Each costs about
+// unrollEvents is how many events of an account one ExpandReplay looks at. Each costs about
 // four statements of the transaction that everyone waits for.
 const unrollEvents = 256
 
@@ -23,7 +23,7 @@ type finished struct {
 }
 
 // finished reads it outside the committer: it walks the account's events.
-func (d *DB) finished(ctx context.Context, a Act) (f finished, err error) {
+func (d *DB) finished(ctx context.Context, a Command) (f finished, err error) {
 	ctx, cancel := context.WithTimeout(ctx, longReadTime)
 	defer cancel()
 	d.guard.Lock()
@@ -38,7 +38,7 @@ func (d *DB) finished(ctx context.Context, a Act) (f finished, err error) {
 }
 
 // replay notes the range. The head, if it was held, is not the head any more.
-func (w *writer) replay(a Act, f finished, acted *Acted) error {
+func (w *writer) replay(a Command, f finished, acted *CommandResult) error {
 	s, head, err := w.standing(a.ClientID)
 	switch {
 	case err != nil:
@@ -61,10 +61,10 @@ func (w *writer) replay(a Act, f finished, acted *Acted) error {
 	return w.changed(a.ClientID, true)
 }
 
-// Unroll makes the next events of an account's replay pending, before everything else
+// ExpandReplay makes the next events of an account's replay pending, before everything else
 // of it, and moves their results to runs. It is called when none of the replay's is
 // pending; more says that further ones may be left. Errors as of Settle.
-func (d *DB) Unroll(clientID string) (more bool, err error) {
+func (d *DB) ExpandReplay(clientID string) (more bool, err error) {
 	op := &unrollOp{clientID: clientID, caller: newCaller()}
 	if op.next, op.seqs, err = d.replayed(clientID); err != nil {
 		return false, fmt.Errorf("read replay: %w", err)
@@ -154,7 +154,7 @@ func (w *writer) unroll(o *unrollOp) (more bool, err error) {
 		case e.Settled > r.ReplaySettled.Int64:
 			continue // it was finished after the replay was ordered
 		}
-		turn := w.nextSeq + ReplayTurns
+		turn := w.nextSeq + ReplayOffset
 		w.nextSeq++
 		if err := w.runAgain(o.clientID, seq, e.Run+1, turn); err != nil {
 			return false, err

@@ -37,14 +37,14 @@ const epochLeap = 1 << 20
 // Errors: ErrExists; ErrInUse, also with o.Force, unless the beat of the process that
 // has it stands still; and those of Backup. After an error (but for ErrRestoring) path
 // is as it was.
-func Restore(ctx context.Context, backup, path string, o Copying) (kept string, err error) {
+func Restore(ctx context.Context, backup, path string, o CopyOptions) (kept string, err error) {
 	if kept, err = restore(ctx, backup, path, o); err != nil {
 		return "", fmt.Errorf("restore %s: %w", path, err)
 	}
 	return kept, nil
 }
 
-func restore(ctx context.Context, backup, path string, o Copying) (kept string, err error) {
+func restore(ctx context.Context, backup, path string, o CopyOptions) (kept string, err error) {
 	backup, path, err = apart(backup, path)
 	if err != nil {
 		return "", err

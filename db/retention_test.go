@@ -22,11 +22,11 @@ func TestRetention(t *testing.T) {
 		}
 		settle(t, d, done(all[0], note("a")), done(all[3], note("b")), done(all[6], nil)) // c0: 1, 4, 7
 		settle(t, d, Settlement{Event: all[1], Status: Dead, Error: "e", StartedAt: time.UnixMicro(1)}, done(all[4], nil))
-		if _, err := d.Act(t.Context(), Act{Verb: Redrive, Seq: 2, Who: "o"}); err != nil { // c1: 2 is pending again
+		if _, err := d.Execute(t.Context(), Command{Verb: Redrive, Seq: 2, Who: "o"}); err != nil { // c1: 2 is pending again
 			t.Fatal(err)
 		}
 		settle(t, d, done(all[2], nil), done(all[5], nil)) // c2: 3, 6
-		if _, err := d.Act(t.Context(), Act{Verb: Replay, ClientID: "c2", Seq: 6, Who: "o"}); err != nil {
+		if _, err := d.Execute(t.Context(), Command{Verb: Replay, ClientID: "c2", Seq: 6, Who: "o"}); err != nil {
 			t.Fatal(err)
 		}
 		if err := d.Hold(Hold{Event: all[9], Attempts: 1, Park: true, Error: "e"}); err != nil { // c0: parked at 10
@@ -46,7 +46,7 @@ func TestRetention(t *testing.T) {
 			t.Errorf("again: %d, %v", n, err)
 		}
 		// The replay finds what was promised to it.
-		if more, err := d.Unroll("c2"); more || err != nil {
+		if more, err := d.ExpandReplay("c2"); more || err != nil {
 			t.Error(more, err)
 		}
 		wantRows(t, d, "SELECT seq FROM pending WHERE client_id = 'c2' ORDER BY turn LIMIT 1", "6")

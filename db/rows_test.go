@@ -101,7 +101,7 @@ func TestTransitions(t *testing.T) {
 		}},
 		{"settle another run, turn or account", func(t *testing.T, d *DB, c1, _, d1 Event) {
 			run, turn, client := c1, c1, c1
-			run.Run, turn.Turn, client.ClientID = 2, 9, "d"
+			run.Run, turn.Position, client.ClientID = 2, 9, "d"
 			for _, ev := range []Event{run, turn, client} {
 				if n, err := d.Settle([]Settlement{done(ev, note("never"))}); n != 0 || !errors.Is(err, ErrSuperseded) {
 					t.Errorf("settled %d, %v", n, err)
@@ -303,7 +303,7 @@ func TestRecovery(t *testing.T) {
 		if unclean == clean {
 			t.Errorf("unclean is %v after a close in order: %v", unclean, clean)
 		}
-		want := []Backlog{{ClientID: "a", Events: 2, HeadTurn: 1, HeadSeq: 1, Attempts: 3, NextAt: at}, {ClientID: "b", Events: 1, HeadTurn: 3, HeadSeq: 3, Attempts: 20, Parked: true}}
+		want := []Backlog{{ClientID: "a", Events: 2, HeadPosition: 1, HeadSeq: 1, Attempts: 3, NextAt: at}, {ClientID: "b", Events: 1, HeadPosition: 3, HeadSeq: 3, Attempts: 20, Parked: true}}
 		if fmt.Sprint(accounts) != fmt.Sprint(want) {
 			t.Errorf("backlog\n got %v\nwant %v", accounts, want)
 		}

@@ -94,7 +94,7 @@ func (w *writer) settle(s *Settlement) error {
 		}
 	}
 	result := q.Result{
-		Seq: ev.Seq, Run: ev.Run, Turn: ev.Turn, Settled: w.nextSettled, Status: string(s.Status), Attempts: int64(ev.Attempt),
+		Seq: ev.Seq, Run: ev.Run, Turn: ev.Position, Settled: w.nextSettled, Status: string(s.Status), Attempts: int64(ev.Attempt),
 		StartedAt: s.StartedAt.UnixMicro(), FinishedAt: time.Now().UnixMicro(), Output: output, Error: reason,
 	}
 	if err := w.hot.insertResult(q.InsertResultParams(result)); err != nil {

@@ -1,7 +1,7 @@
 package db
 
-// Tables is one version of a function's own tables.
-type Tables struct {
+// Migration is one version of a function's own tables.
+type Migration struct {
 	Function string
 	Version  int // from 1
 	SQL      string

@@ -91,7 +91,7 @@ type runID struct {
 	turn, seq, run int64
 }
 
-func runOf(ev *Event) runID { return runID{ev.ClientID, ev.Turn, ev.Seq, ev.Run} }
+func runOf(ev *Event) runID { return runID{ev.ClientID, ev.Position, ev.Seq, ev.Run} }
 
 // first returns what the tail knows of a run, or nil where only lanes knows.
 func (w *writer) first(r runID) *unfiled {

@@ -68,8 +68,8 @@ func lane(t testing.TB, d *DB, clientID string) string {
 			t.Fatalf("reading %s after %d does not go on", clientID, after)
 		}
 		for _, ev := range events {
-			list = append(list, fmt.Sprintf("%d/%d/%d", ev.Turn, ev.Seq, ev.Run))
-			after = ev.Turn
+			list = append(list, fmt.Sprintf("%d/%d/%d", ev.Position, ev.Seq, ev.Run))
+			after = ev.Position
 		}
 	}
 	return strings.Join(list, " ")
@@ -123,7 +123,7 @@ func TestFilingCutShort(t *testing.T) {
 				evs = append(evs, appendEvent(t, d, event(string("abc"[i%3]), fmt.Sprint(i))))
 			}
 			settle(t, d, done(evs[0], nil), dead(evs[3], "no"))
-			mustAct(t, d, Act{Verb: Redrive, Seq: 4})
+			mustAct(t, d, Command{Verb: Redrive, Seq: 4})
 			late := appendEvent(t, d, event("c", "late"))
 			parts := slices.Clone(d.filer.unfiled[:batch])
 			slices.SortFunc(parts, func(a, b appended) int {
@@ -142,7 +142,7 @@ func TestFilingCutShort(t *testing.T) {
 			check(t, d)
 			backlog, _, _ := d.Backlog()
 			for _, b := range backlog {
-				if want := want[b.ClientID]; b.Events != want.events || b.HeadTurn != want.head {
+				if want := want[b.ClientID]; b.Events != want.events || b.HeadPosition != want.head {
 					t.Errorf("found: %+v", b)
 				}
 			}
@@ -151,7 +151,7 @@ func TestFilingCutShort(t *testing.T) {
 			}
 
 			again := evs[3]
-			again.Turn, again.Run = 11, 2
+			again.Position, again.Run = 11, 2
 			for _, ev := range []Event{evs[1], evs[2], evs[4], evs[5], evs[7], evs[8], late, evs[9], again} {
 				settle(t, d, done(ev, nil))
 			}
@@ -247,7 +247,7 @@ func TestEndOfAnotherRun(t *testing.T) {
 				file(t, d, 1)
 			}
 			for _, change := range []func(*Event){
-				func(ev *Event) { ev.ClientID = "other" }, func(ev *Event) { ev.Turn = 2 }, func(ev *Event) { ev.Seq, ev.Turn = 2, 2 }, func(ev *Event) { ev.Run = 2 },
+				func(ev *Event) { ev.ClientID = "other" }, func(ev *Event) { ev.Position = 2 }, func(ev *Event) { ev.Seq, ev.Position = 2, 2 }, func(ev *Event) { ev.Run = 2 },
 			} {
 				other := ev
 				change(&other)
@@ -268,7 +268,7 @@ func TestEndOfAnotherRun(t *testing.T) {
 func TestLaneIsThereBeforeItIsTold(t *testing.T) {
 	d := byHand(t, tempFile(t))
 	d.OnAppend(func(evs []Event) {
-		got, _, err := d.PendingAfter(context.Background(), "c", evs[0].Turn-1, 10, 1<<20)
+		got, _, err := d.PendingAfter(context.Background(), "c", evs[0].Position-1, 10, 1<<20)
 		if err != nil || len(got) != len(evs) || got[0].Seq != evs[0].Seq {
 			t.Errorf("of %v only %v is pending, %v", evs, got, err)
 		}
@@ -283,7 +283,7 @@ func TestLaneIsThereBeforeItIsTold(t *testing.T) {
 		t.Errorf("%v, more %t, %v", evs, more, err)
 	}
 	appendEvent(t, d, event("c", "3"))
-	mustAct(t, d, Act{Verb: Redrive, Seq: 1})
+	mustAct(t, d, Command{Verb: Redrive, Seq: 1})
 	if got := lane(t, d, "c"); got != "2/2/1 3/3/1 4/1/2" {
 		t.Errorf("the lane is %s", got)
 	}
@@ -428,7 +428,7 @@ func TestLaneWhileItIsFiled(t *testing.T) {
 				defer mu.Unlock()
 				for _, ev := range evs {
 					if ev.ClientID == "c" {
-						turns = append(turns, ev.Turn)
+						turns = append(turns, ev.Position)
 					}
 				}
 			})
@@ -436,7 +436,7 @@ func TestLaneWhileItIsFiled(t *testing.T) {
 				mu.Lock()
 				defer mu.Unlock()
 				for _, c := range changes {
-					turns = append(turns, c.Turn-1)
+					turns = append(turns, c.Position-1)
 				}
 			})
 			first := appendEvent(t, d, event("c", "first"))
@@ -454,7 +454,7 @@ func TestLaneWhileItIsFiled(t *testing.T) {
 					appendEvent(t, d, event("c", fmt.Sprint(i)))
 					appendEvent(t, d, event("other", fmt.Sprint(i)))
 					if i == events/2 {
-						mustAct(t, d, Act{Verb: Redrive, Seq: run.Seq})
+						mustAct(t, d, Command{Verb: Redrive, Seq: run.Seq})
 					}
 				}
 			})
@@ -476,7 +476,7 @@ func TestLaneWhileItIsFiled(t *testing.T) {
 								return
 							}
 							for _, ev := range evs {
-								got, after = append(got, ev.Turn), ev.Turn
+								got, after = append(got, ev.Position), ev.Position
 							}
 						}
 						now := stood()

@@ -46,7 +46,7 @@ func sides(t *testing.T, test func(tx *Tx, conn *sql.Conn)) {
 	defer conn.Close()
 	run(t, conn, kinds, "BEGIN")
 	o := options(t, ":memory:")
-	o.Tables = []Tables{{"kinds", 1, kinds}}
+	o.Tables = []Migration{{"kinds", 1, kinds}}
 	onWriter(t, open(t, o), func(w *writer) error {
 		tx := &Tx{w: w}
 		test(tx, conn)

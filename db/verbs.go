@@ -10,16 +10,16 @@ import (
 	"inturn/db/internal/q"
 )
 
-// actOp is one Act.
-type actOp struct {
+// commandOp is one Command.
+type commandOp struct {
 	caller
-	act      Act
+	act      Command
 	finished finished // of a Replay
-	acted    Acted
+	acted    CommandResult
 }
 
-func (o *actOp) exec(w *writer) error {
-	o.acted, o.err = Acted{}, o.excluded
+func (o *commandOp) exec(w *writer) error {
+	o.acted, o.err = CommandResult{}, o.excluded
 	if o.err != nil {
 		return nil
 	}
@@ -28,34 +28,34 @@ func (o *actOp) exec(w *writer) error {
 		return err
 	})
 	if o.err = own; own != nil {
-		o.acted = Acted{}
+		o.acted = CommandResult{}
 	}
 	return group
 }
 
-func (o *actOp) patient() bool { return true }
-func (o *actOp) size() int     { return 4096 }
+func (o *commandOp) patient() bool { return true }
+func (o *commandOp) size() int     { return 4096 }
 
 // act does a, once for a key. Whatever is refused is so before anything is written.
-func (w *writer) act(a Act, f finished) (Acted, error) {
+func (w *writer) act(a Command, f finished) (CommandResult, error) {
 	if a.Key != "" {
 		row, err := w.q.AuditByKey(background, text(a.Key))
 		switch {
 		case err == nil:
 			return again(a, row)
 		case !errors.Is(err, sql.ErrNoRows):
-			return Acted{}, fmt.Errorf("look for key: %w", err)
+			return CommandResult{}, fmt.Errorf("look for key: %w", err)
 		}
 	}
 	return w.do(a, f, 0)
 }
 
-// do is act where the key, if there is one, is new. bulk is the Bulk that a is a part
+// do is act where the key, if there is one, is new. bulk is the BulkCommand that a is a part
 // of, or 0.
-func (w *writer) do(a Act, f finished, bulk int64) (acted Acted, err error) {
-	acted = Acted{At: unixMicro(w.now), ClientID: a.ClientID, Seq: a.Seq}
+func (w *writer) do(a Command, f finished, bulk int64) (acted CommandResult, err error) {
+	acted = CommandResult{At: unixMicro(w.now), ClientID: a.ClientID, Seq: a.Seq}
 	if w.erasing.has(a.ClientID) {
-		return Acted{}, refusal{ErrErasing}
+		return CommandResult{}, refusal{ErrErasing}
 	}
 	switch a.Verb {
 	case Pause, Resume:
@@ -74,28 +74,28 @@ func (w *writer) do(a Act, f finished, bulk int64) (acted Acted, err error) {
 		err = w.replay(a, f, &acted)
 	}
 	if err != nil {
-		return Acted{}, err
+		return CommandResult{}, err
 	}
 	answer, err := json.Marshal(answerOf(acted))
 	if err != nil {
-		return Acted{}, err
+		return CommandResult{}, err
 	}
 	p := auditOf(a, acted.ClientID)
 	p.At, p.Bulk, p.Answer = w.now, number(bulk), string(answer)
 	if acted.ID, err = w.q.InsertAudit(background, p); err != nil {
-		return Acted{}, fmt.Errorf("insert audit: %w", err)
+		return CommandResult{}, fmt.Errorf("insert audit: %w", err)
 	}
 	return acted, nil
 }
 
-func auditOf(a Act, clientID string) q.InsertAuditParams {
+func auditOf(a Command, clientID string) q.InsertAuditParams {
 	return q.InsertAuditParams{
 		Who: a.Who, Verb: string(a.Verb), ClientID: text(clientID), Type: text(a.Type), Seq: number(a.Seq), ToSeq: number(a.To),
 		Run: number(a.Run), Reason: a.Reason, Key: text(a.Key),
 	}
 }
 
-// answer is Acted as it stands in audit.
+// answer is CommandResult as it stands in audit.
 type answer struct {
 	Changed bool  `json:"changed"`
 	Seq     int64 `json:"seq,omitempty"`
@@ -105,10 +105,12 @@ type answer struct {
 	HeadSeq int64 `json:"head_seq,omitempty"`
 }
 
-func answerOf(a Acted) answer { return answer{a.Changed, a.Seq, a.Run, a.To, a.Events, a.HeadSeq} }
+func answerOf(a CommandResult) answer {
+	return answer{a.Changed, a.Seq, a.Run, a.To, a.Events, a.HeadSeq}
+}
 
 // again returns what the key's act was answered.
-func again(a Act, row q.AuditByKeyRow) (Acted, error) {
+func again(a Command, row q.AuditByKeyRow) (CommandResult, error) {
 	clientID := a.ClientID
 	if a.Verb == Redrive && clientID == "" {
 		clientID = row.ClientID.String // the act didn't name it
@@ -117,18 +119,18 @@ func again(a Act, row q.AuditByKeyRow) (Acted, error) {
 	var s answer
 	if row.Verb != want.Verb || row.ClientID != want.ClientID || row.Type != want.Type || row.Seq != want.Seq ||
 		row.ToSeq != want.ToSeq || row.Run != want.Run || row.Bulk.Valid {
-		return Acted{}, refusal{ErrKeyReused}
+		return CommandResult{}, refusal{ErrKeyReused}
 	}
 	if err := json.Unmarshal([]byte(row.Answer), &s); err != nil {
-		return Acted{}, refusal{fmt.Errorf("read audit %d: %w", row.ID, err)}
+		return CommandResult{}, refusal{fmt.Errorf("read audit %d: %w", row.ID, err)}
 	}
-	return Acted{
+	return CommandResult{
 		ID: row.ID, At: unixMicro(row.At), Again: true, ClientID: row.ClientID.String,
 		Changed: s.Changed, Seq: s.Seq, Run: s.Run, To: s.To, Events: s.Events, HeadSeq: s.HeadSeq,
 	}, nil
 }
 
-func (w *writer) pauseType(a Act, acted *Acted) error {
+func (w *writer) pauseType(a Command, acted *CommandResult) error {
 	var n int64
 	var err error
 	if a.Verb == Pause {
@@ -145,7 +147,7 @@ func (w *writer) pauseType(a Act, acted *Acted) error {
 	return nil
 }
 
-func (w *writer) pauseAccount(a Act, acted *Acted) error {
+func (w *writer) pauseAccount(a Command, acted *CommandResult) error {
 	s, head, err := w.standing(a.ClientID)
 	if err != nil {
 		return err
@@ -167,7 +169,7 @@ func (w *writer) pauseAccount(a Act, acted *Acted) error {
 }
 
 // retry lets the head run now. Its attempts so far are forgotten.
-func (w *writer) retry(a Act, acted *Acted) error {
+func (w *writer) retry(a Command, acted *CommandResult) error {
 	s, head, err := w.standing(a.ClientID)
 	if err != nil {
 		return err
@@ -186,7 +188,7 @@ func (w *writer) retry(a Act, acted *Acted) error {
 }
 
 // skip ends the head as dead.
-func (w *writer) skip(a Act, acted *Acted) error {
+func (w *writer) skip(a Command, acted *CommandResult) error {
 	s, head, err := w.standing(a.ClientID)
 	if err != nil {
 		return err
@@ -233,7 +235,7 @@ func (w *writer) skip(a Act, acted *Acted) error {
 }
 
 // redrive makes a dead event pending again, behind everything of its account.
-func (w *writer) redrive(a Act, acted *Acted) error {
+func (w *writer) redrive(a Command, acted *CommandResult) error {
 	ev, err := w.q.EventOf(background, a.Seq)
 	clientID := ev.ClientID
 	switch {
@@ -262,7 +264,7 @@ func (w *writer) redrive(a Act, acted *Acted) error {
 	acted.Run = r.Run
 	switch {
 	case a.Run > r.Run:
-		return refusal{badAct("the latest run of seq %d is %d", a.Seq, r.Run)}
+		return refusal{badCommand("the latest run of seq %d is %d", a.Seq, r.Run)}
 	case a.Run > 0 && a.Run < r.Run:
 		return nil // it was driven on already
 	case pending:
@@ -314,7 +316,7 @@ func (w *writer) standing(clientID string) (s q.StandingRow, head q.HeadRow, err
 
 // moved judges an act on a head that is another now: if this was done already, all
 // is well.
-func (w *writer) moved(a Act, head int64) error {
+func (w *writer) moved(a Command, head int64) error {
 	n, err := w.q.WasDone(background, q.WasDoneParams{ClientID: text(a.ClientID), Verb: string(a.Verb), Seq: number(a.Seq)})
 	switch {
 	case err != nil:
@@ -342,7 +344,7 @@ func (w *writer) changed(clientID string, reread bool) error {
 	}
 	c := Change{
 		ClientID: clientID, Paused: s.Paused == 1, Parked: s.Parked == 1, Attempts: int(s.Attempts),
-		Replaying: s.ReplayNext.Valid, Reread: reread, Turn: w.nextSeq,
+		Replaying: s.ReplayNext.Valid, Reread: reread, Position: w.nextSeq,
 	}
 	if s.NextAt.Valid {
 		c.NextAt = unixMicro(s.NextAt.Int64)

@@ -186,7 +186,7 @@ func TestVerifyBesideWriter(t *testing.T) {
 					t.Error(err)
 					return
 				}
-				ev.Seq, ev.Turn, ev.Run, ev.Attempt = r.Seq, r.Seq, 1, 1
+				ev.Seq, ev.Position, ev.Run, ev.Attempt = r.Seq, r.Seq, 1, 1
 				if _, err := d.Settle([]Settlement{done(ev, note(fmt.Sprint(i, " ", n)))}); err != nil {
 					t.Error(err)
 					return
@@ -273,13 +273,13 @@ func operatedFile(t testing.TB) string {
 	t.Helper()
 	path := busyFile(t)
 	d := open(t, options(t, path))
-	for _, a := range []Act{
+	for _, a := range []Command{
 		{Verb: Replay, ClientID: "a"}, {Verb: Redrive, Seq: 6}, {Verb: Skip, ClientID: "d", Seq: 14},
 		{Verb: Pause, ClientID: "e"}, {Verb: Pause, Type: "note"}, {Verb: Replay, ClientID: "c"},
 	} {
 		mustAct(t, d, a)
 	}
-	if _, err := d.Unroll("a"); err != nil {
+	if _, err := d.ExpandReplay("a"); err != nil {
 		t.Fatal(err)
 	}
 	evs, _, err := d.PendingAfter(t.Context(), "a", -1<<63, 1, 1<<20)
@@ -288,7 +288,7 @@ func operatedFile(t testing.TB) string {
 	}
 	evs[0].Attempt = 1
 	settle(t, d, done(evs[0], nil))
-	if _, err := d.ActAll(t.Context(), Bulk{Verb: Redrive, ClientID: "d"}); err != nil {
+	if _, err := d.ExecuteAll(t.Context(), BulkCommand{Verb: Redrive, ClientID: "d"}); err != nil {
 		t.Fatal(err)
 	}
 	if err := d.Close(); err != nil {

@@ -95,11 +95,11 @@ func TestWaitIsToldWhatIsStored(t *testing.T) {
 		skipped := appendEvent(t, d, event("c", "skipped"))
 		restore := unreadable(t, d)
 		told := waitFor(t, d, skipped.Seq)
-		wantAct(t, d, Act{Verb: Skip, ClientID: "c", Seq: skipped.Seq, Who: "somebody", Reason: "it is wrong"}, true, nil)
+		wantAct(t, d, Command{Verb: Skip, ClientID: "c", Seq: skipped.Seq, Who: "somebody", Reason: "it is wrong"}, true, nil)
 		same("skipped", "skipped", told, restore)
 
 		// Another run of it: a read says that it is pending, and the wait goes on.
-		wantAct(t, d, Act{Verb: Redrive, Seq: skipped.Seq, Run: 1}, true, nil)
+		wantAct(t, d, Command{Verb: Redrive, Seq: skipped.Seq, Run: 1}, true, nil)
 		told = waitFor(t, d, skipped.Seq)
 		events, _, err := d.PendingAfter(t.Context(), "c", 0, 1, 1000)
 		if err != nil || len(events) != 1 {

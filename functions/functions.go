@@ -47,7 +47,7 @@ type Function struct {
 	name          string
 	work          func(context.Context, Event) (Effect, error)
 	check         func(json.RawMessage) error
-	tables        []db.Tables
+	tables        []db.Migration
 	checks        []db.Invariant
 	erases        []db.Erasure
 	maxConcurrent int
@@ -67,7 +67,7 @@ type Option func(*Function)
 // in one transaction.
 func Tables(version int, sql string) Option {
 	return func(f *Function) {
-		f.tables = append(f.tables, db.Tables{Function: f.name, Version: version, SQL: sql})
+		f.tables = append(f.tables, db.Migration{Function: f.name, Version: version, SQL: sql})
 	}
 }
 

@@ -203,7 +203,7 @@ func TestOptions(t *testing.T) {
 		t.Errorf("pure %t, max concurrent %d", f.Pure(), f.MaxConcurrent())
 	}
 	set := mustSet(t, plain, f)
-	if got, want := set.Tables(), []db.Tables{{Function: "f", Version: 1, SQL: "one"}, {Function: "f", Version: 2, SQL: "two"}}; !slices.Equal(got, want) {
+	if got, want := set.Tables(), []db.Migration{{Function: "f", Version: 1, SQL: "one"}, {Function: "f", Version: 2, SQL: "two"}}; !slices.Equal(got, want) {
 		t.Errorf("tables %+v", got)
 	}
 	if got, want := set.Invariants(), []db.Invariant{{Kind: "kind", Query: "SELECT 1"}}; !slices.Equal(got, want) {

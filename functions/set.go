@@ -56,8 +56,8 @@ func (s *Set) Names() []string {
 }
 
 // Tables returns the functions' own tables, and Invariants what must hold in them.
-func (s *Set) Tables() []db.Tables {
-	var all []db.Tables
+func (s *Set) Tables() []db.Migration {
+	var all []db.Migration
 	for _, f := range s.all {
 		all = append(all, f.tables...)
 	}

@@ -298,7 +298,7 @@ func (f *faulty) backup(fault faultvfs.Fault) error {
 	if err := os.WriteFile(copied, before, 0o600); err != nil {
 		f.Fatal(err)
 	}
-	err := db.Backup(f.Context(), f.path, copied, db.Copying{Force: true})
+	err := db.Backup(f.Context(), f.path, copied, db.CopyOptions{Force: true})
 	if full := errors.Is(err, db.ErrStorageFull); full != (fault.Errno == syscall.ENOSPC && fault.Op == faultvfs.Write) {
 		f.Errorf("told %v", err)
 	}
@@ -309,7 +309,7 @@ func (f *faulty) backup(fault faultvfs.Fault) error {
 		f.Errorf("left behind: %q, %v", left, err)
 	}
 	f.watched.Stop()
-	if err := db.Backup(f.Context(), f.path, copied, db.Copying{Force: true}); err != nil {
+	if err := db.Backup(f.Context(), f.path, copied, db.CopyOptions{Force: true}); err != nil {
 		f.Errorf("with a disk that works: %v", err)
 	}
 	if violations, err := db.Verify(f.Context(), copied, nil); err != nil || len(violations) > 0 {

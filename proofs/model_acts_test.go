@@ -53,8 +53,8 @@ type operators struct {
 }
 
 type said struct {
-	act db.Act
-	db.Acted
+	act db.Command
+	db.CommandResult
 }
 
 // held reports whether nothing of this may begin. w.mu is held.
@@ -105,8 +105,8 @@ func (w *world) operate(list []order) {
 // act does what o means for what is there, and judges the answer.
 func (w *world) act(o order) {
 	g := w.engine
-	a := db.Act{Verb: o.verb, ClientID: o.client, Type: o.typ, Who: "model", Reason: fmt.Sprint("because ", o.which)}
-	var evs []db.Stored
+	a := db.Command{Verb: o.verb, ClientID: o.client, Type: o.typ, Who: "model", Reason: fmt.Sprint("because ", o.which)}
+	var evs []db.StoredEvent
 	if o.client != "" {
 		if a.ClientID, evs = w.target(o); evs == nil {
 			return
@@ -148,7 +148,7 @@ func (w *world) act(o order) {
 		a.Key = fmt.Sprint("key ", w.ops.n)
 	}
 	w.mu.Unlock()
-	got, err := g.store.Act(context.Background(), a)
+	got, err := g.store.Execute(context.Background(), a)
 	if g.isDead() {
 		return // nobody heard it
 	}
@@ -157,7 +157,7 @@ func (w *world) act(o order) {
 		return
 	}
 	if a.Key != "" {
-		again, err := g.store.Act(context.Background(), a)
+		again, err := g.store.Execute(context.Background(), a)
 		if want := got; !g.isDead() {
 			if want.Again = true; err != nil || again != want {
 				w.wrong("%+v again: %+v, %v; first %+v", a, again, err, got)
@@ -171,7 +171,7 @@ func (w *world) act(o order) {
 
 // target finds an account for which the verb makes sense, beginning with the one that
 // was drawn; or else any that has events.
-func (w *world) target(o order) (client string, evs []db.Stored) {
+func (w *world) target(o order) (client string, evs []db.StoredEvent) {
 	if o.verb == db.Pause || o.verb == db.Resume { // which accounts are paused is known by what was drawn
 		return o.client, w.events(o.client)
 	}
@@ -183,7 +183,7 @@ func (w *world) target(o order) (client string, evs []db.Stored) {
 		if evs == nil && len(list) > 0 {
 			client, evs = c, list
 		}
-		if slices.ContainsFunc(list, func(ev db.Stored) bool { return ev.State == fits }) {
+		if slices.ContainsFunc(list, func(ev db.StoredEvent) bool { return ev.State == fits }) {
 			return c, list
 		}
 	}
@@ -191,7 +191,7 @@ func (w *world) target(o order) (client string, evs []db.Stored) {
 }
 
 // refused: an operator is told why, and only what can be so.
-func (w *world) refused(a db.Act, err error) {
+func (w *world) refused(a db.Command, err error) {
 	allowed := map[db.Verb][]error{
 		db.Redrive: {db.ErrNotDead, db.ErrStillPending}, db.Replay: {db.ErrNothingToReplay, db.ErrReplaying},
 	}
@@ -208,18 +208,18 @@ func (w *world) refused(a db.Act, err error) {
 
 // resumeAll ends every pause, so that everything can come to its end.
 func (w *world) resumeAll() {
-	acts := []db.Act{{Verb: db.Resume}}
+	acts := []db.Command{{Verb: db.Resume}}
 	for _, typ := range []string{"plain", "slots", "ahead"} {
-		acts = append(acts, db.Act{Verb: db.Resume, Type: typ})
+		acts = append(acts, db.Command{Verb: db.Resume, Type: typ})
 	}
 	for _, c := range clients {
-		acts = append(acts, db.Act{Verb: db.Resume, ClientID: c})
+		acts = append(acts, db.Command{Verb: db.Resume, ClientID: c})
 	}
 	w.mu.Lock()
 	w.ops.accounts, w.ops.types = nil, nil
 	w.mu.Unlock()
 	for _, a := range acts {
-		if _, err := w.engine.store.Act(context.Background(), a); err != nil && !errors.Is(err, db.ErrNotFound) {
+		if _, err := w.engine.store.Execute(context.Background(), a); err != nil && !errors.Is(err, db.ErrNotFound) {
 			w.wrong("%+v: %v", a, err)
 		}
 	}
@@ -290,21 +290,21 @@ func (w *world) judgeAudit() map[int64]int {
 		w.wrong("read audit: %v", err)
 	}
 	skips := map[int64]int{}
-	byID := map[int64]db.Audited{}
+	byID := map[int64]db.AuditEntry{}
 	for _, a := range rows {
 		byID[a.ID] = a
-		if a.Act.Verb == db.Skip && strings.Contains(string(a.Answer), `"changed":true`) {
-			skips[a.Act.Seq]++
+		if a.Command.Verb == db.Skip && strings.Contains(string(a.Answer), `"changed":true`) {
+			skips[a.Command.Seq]++
 		}
 	}
 	for id, h := range w.ops.heard {
-		got := byID[id].Act
+		got := byID[id].Command
 		want := h.act
 		if want.Verb == db.Redrive {
 			want.ClientID = h.ClientID
 		}
 		if got != want || byID[id].At != h.At {
-			w.wrong("the audit has %+v for %+v, which was answered %+v", byID[id], want, h.Acted)
+			w.wrong("the audit has %+v for %+v, which was answered %+v", byID[id], want, h.CommandResult)
 		}
 		if h.act.Verb == db.Skip && h.Changed && skips[h.act.Seq] == 0 {
 			w.wrong("%+v is not in the audit", h)

@@ -414,7 +414,7 @@ func (w *world) nobodyIsHeldUp() {
 	}
 }
 
-func (w *world) events(client string) []db.Stored {
+func (w *world) events(client string) []db.StoredEvent {
 	evs, err := w.engine.store.Events(context.Background(), db.Filter{ClientID: client, Limit: 1000})
 	if err != nil {
 		w.wrong("list events: %v", err)
@@ -423,8 +423,8 @@ func (w *world) events(client string) []db.Stored {
 }
 
 // inTurn lists a client's events: those that are pending come last, in turn.
-func (w *world) inTurn(client string) (evs []db.Stored) {
-	pending := map[int64]db.Stored{}
+func (w *world) inTurn(client string) (evs []db.StoredEvent) {
+	pending := map[int64]db.StoredEvent{}
 	for _, ev := range w.events(client) {
 		if ev.State == db.Pending {
 			pending[ev.Seq] = ev
@@ -442,7 +442,7 @@ func (w *world) inTurn(client string) (evs []db.Stored) {
 	return evs
 }
 
-func scriptOf(ev db.Stored) (s script) {
+func scriptOf(ev db.StoredEvent) (s script) {
 	_ = json.Unmarshal(ev.Payload, &s)
 	return s
 }
@@ -457,7 +457,7 @@ func (w *world) judge() {
 	for _, r := range runs {
 		settled[r.key] += r.status + " "
 	}
-	found := map[string]db.Stored{}
+	found := map[string]db.StoredEvent{}
 	emitted := w.gone.emitted
 	for _, c := range clients {
 		blocked := false

@@ -34,7 +34,7 @@ func TestBadNeighbours(t *testing.T) {
 	for i, kind := range []string{"fails", "hangs"} {
 		h.append(h.events(kind, "bad", []int{failing, hanging}[i]))
 	}
-	h.act(db.Act{Verb: db.Pause, Type: "bad"})
+	h.act(db.Command{Verb: db.Pause, Type: "bad"})
 	var with, without []time.Duration
 	var with99, without99 []time.Duration
 	for round := range 10 {
@@ -43,7 +43,7 @@ func TestBadNeighbours(t *testing.T) {
 		if round%4 == 1 || round%4 == 2 {
 			verb = db.Resume
 		}
-		h.act(db.Act{Verb: verb, Type: "bad"})
+		h.act(db.Command{Verb: verb, Type: "bad"})
 		time.Sleep(5 * time.Second)
 		took, p99 := h.run(healthy(round))
 		name := "without"
@@ -70,7 +70,7 @@ func TestDeepNeighbour(t *testing.T) {
 		for i := range deep {
 			deep[i] = db.Event{ClientID: "deep-" + typ, MessageID: fmt.Sprint(i), Type: typ, Payload: []byte(`{}`)}
 		}
-		h.act(db.Act{Verb: db.Pause})
+		h.act(db.Command{Verb: db.Pause})
 		h.append(deep)
 		var alone, beside []time.Duration
 		for round := range 200 {
@@ -84,20 +84,20 @@ func TestDeepNeighbour(t *testing.T) {
 			if round%4 == 1 || round%4 == 2 {
 				verb, list = db.Resume, &beside
 			}
-			h.act(db.Act{Verb: verb, ClientID: deep[0].ClientID})
+			h.act(db.Command{Verb: verb, ClientID: deep[0].ClientID})
 			h.append(shallow)
 			began := time.Now()
-			h.act(db.Act{Verb: db.Resume})
+			h.act(db.Command{Verb: db.Resume})
 			h.wait(shallow)
 			*list = append(*list, time.Since(began))
-			h.act(db.Act{Verb: db.Pause})
+			h.act(db.Command{Verb: db.Pause})
 		}
 		left, err := h.store.Account(context.Background(), deep[0].ClientID)
 		if err != nil {
 			t.Fatal(err)
 		}
-		h.act(db.Act{Verb: db.Pause, ClientID: deep[0].ClientID})
-		h.act(db.Act{Verb: db.Resume})
+		h.act(db.Command{Verb: db.Pause, ClientID: deep[0].ClientID})
+		h.act(db.Command{Verb: db.Resume})
 		t.Logf("1000 accounts with one event of type %s: %v alone, %v beside one with 100,000, of which %d ran: %.2f times (medians of %d)",
 			typ, medianTime(alone), medianTime(beside), len(deep)-left.Pending, medianTime(beside).Seconds()/medianTime(alone).Seconds(), len(alone))
 	}
@@ -170,9 +170,9 @@ func (h *house) events(client, id string, n int) []db.Event {
 	return evs
 }
 
-func (h *house) act(a db.Act) {
+func (h *house) act(a db.Command) {
 	h.t.Helper()
-	if _, err := h.store.Act(context.Background(), a); err != nil {
+	if _, err := h.store.Execute(context.Background(), a); err != nil {
 		h.t.Fatal(err)
 	}
 }

@@ -85,7 +85,7 @@ func TestPowerRestore(t *testing.T) {
 	source := filepath.Join(dir, "inturn.db")
 	backed := scripted(t, source)
 	backup := filepath.Join(dir, "backup.db")
-	if err := db.Backup(t.Context(), source, backup, db.Copying{}); err != nil {
+	if err := db.Backup(t.Context(), source, backup, db.CopyOptions{}); err != nil {
 		t.Fatal(err)
 	}
 

@@ -18,7 +18,7 @@ import (
 )
 
 // effectsTable lets a double effect be written, so that it can be seen.
-var effectsTable = []db.Tables{{Function: "power", Version: 1,
+var effectsTable = []db.Migration{{Function: "power", Version: 1,
 	SQL: "CREATE TABLE effects (n INTEGER PRIMARY KEY, seq INTEGER NOT NULL, id TEXT NOT NULL) STRICT"}}
 
 func openStore(ctx context.Context, path string) (*db.DB, error) {

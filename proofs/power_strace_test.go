@@ -118,17 +118,17 @@ func TestPowerChild(t *testing.T) {
 			t.Fatal(err)
 		}
 	case "backup":
-		if err := db.Backup(t.Context(), os.Getenv(childFrom), file, db.Copying{}); err != nil {
+		if err := db.Backup(t.Context(), os.Getenv(childFrom), file, db.CopyOptions{}); err != nil {
 			t.Fatal(err)
 		}
 		fmt.Println("answered copy/0 0")
 	case "restore":
-		if _, err := db.Restore(t.Context(), os.Getenv(childFrom), file, db.Copying{Force: true}); err != nil {
+		if _, err := db.Restore(t.Context(), os.Getenv(childFrom), file, db.CopyOptions{Force: true}); err != nil {
 			t.Fatal(err)
 		}
 		fmt.Println("answered copy/0 0")
 	case "compact":
-		if _, _, err := db.Compact(t.Context(), file, db.Copying{}); err != nil {
+		if _, _, err := db.Compact(t.Context(), file, db.CopyOptions{}); err != nil {
 			t.Fatal(err)
 		}
 		fmt.Println("answered copy/0 0")

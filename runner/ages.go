@@ -101,7 +101,7 @@ func (r *Runner) enter(l *lane, head int64) {
 // age is when a turn was given out, as one that isn't replayed has it.
 func age(turn int64) int64 {
 	if turn < 0 {
-		return turn - db.ReplayTurns
+		return turn - db.ReplayOffset
 	}
 	return turn
 }

@@ -127,7 +127,7 @@ func (s *instant) Settle(items []db.Settlement) (int, error) {
 
 func (s *instant) Hold(db.Hold) error { return nil }
 
-func (s *instant) Unroll(string) (bool, error) { return false, nil }
+func (s *instant) ExpandReplay(string) (bool, error) { return false, nil }
 
 func (s *instant) PendingAfter(context.Context, string, int64, int, int) ([]db.Event, bool, error) {
 	s.b.Error("a lane went cold: the benchmark offers more than memory holds")
@@ -156,7 +156,7 @@ func BenchmarkHandOver(b *testing.B) {
 		events := make([]db.Event, min(group, b.N-i))
 		for k := range events {
 			i++
-			events[k] = db.Event{ClientID: clients[i%accounts], MessageID: "m", Type: nothing.Name(), Payload: []byte(`{}`), Seq: int64(i), Turn: int64(i), Run: 1}
+			events[k] = db.Event{ClientID: clients[i%accounts], MessageID: "m", Type: nothing.Name(), Payload: []byte(`{}`), Seq: int64(i), Position: int64(i), Run: 1}
 		}
 		r.Appended(events)
 		for int64(i)-s.settled.Load() > ahead {

@@ -63,7 +63,7 @@ func (r *Runner) change(c *db.Change) {
 	l := r.lanes[c.ClientID]
 	if l == nil {
 		if c.Reread { // it may have something pending now
-			l = r.newLane(c.ClientID, c.Turn)
+			l = r.newLane(c.ClientID, c.Position)
 			l.rewind, l.replaying = true, c.Replaying
 		}
 		return

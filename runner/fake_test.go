@@ -45,7 +45,7 @@ func (s *fakeStore) commit(evs ...db.Event) {
 	defer s.mu.Unlock()
 	for i := range evs {
 		s.next++
-		evs[i].Seq, evs[i].Turn, evs[i].Run = s.next, s.next, 1
+		evs[i].Seq, evs[i].Position, evs[i].Run = s.next, s.next, 1
 		s.pending[evs[i].ClientID] = append(s.pending[evs[i].ClientID], evs[i])
 	}
 	s.r.Appended(evs)
@@ -81,7 +81,7 @@ func (s *fakeStore) Settle(items []db.Settlement) (int, error) {
 // end removes a pending row, wherever it stands, as the file would.
 func (s *fakeStore) end(ev db.Event) bool {
 	for i, p := range s.pending[ev.ClientID] {
-		if p.Turn == ev.Turn {
+		if p.Position == ev.Position {
 			s.pending[ev.ClientID] = append(s.pending[ev.ClientID][:i:i], s.pending[ev.ClientID][i+1:]...)
 			return true
 		}
@@ -89,14 +89,14 @@ func (s *fakeStore) end(ev db.Event) bool {
 	return false
 }
 
-func (s *fakeStore) Unroll(string) (bool, error) { return false, nil }
+func (s *fakeStore) ExpandReplay(string) (bool, error) { return false, nil }
 
 // skip ends an event as a person would.
 func (s *fakeStore) skip(ev db.Event) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.end(ev)
-	if s.holds[ev.ClientID].Event.Turn == ev.Turn {
+	if s.holds[ev.ClientID].Event.Position == ev.Position {
 		delete(s.holds, ev.ClientID)
 	}
 }
@@ -110,7 +110,7 @@ func (s *fakeStore) Hold(h db.Hold) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, p := range s.pending[h.Event.ClientID] {
-		if p.Turn == h.Event.Turn {
+		if p.Position == h.Event.Position {
 			s.all = append(s.all, h)
 			if h.Attempts == 0 && !h.Park {
 				delete(s.holds, h.Event.ClientID)
@@ -151,7 +151,7 @@ func (s *fakeStore) snapshot(clientID string, after int64, limit, maxBytes int) 
 	defer s.mu.Unlock()
 	s.reads++
 	for _, p := range s.pending[clientID] {
-		if p.Turn <= after {
+		if p.Position <= after {
 			continue
 		}
 		if maxBytes -= len(p.Payload); maxBytes < 0 && len(evs) > 0 {

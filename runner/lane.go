@@ -86,10 +86,10 @@ func (r *Runner) Appended(events []db.Event) {
 		l := r.lanes[ev.ClientID]
 		if l == nil {
 			// An account without a lane has nothing pending but this event.
-			l = r.newLane(ev.ClientID, ev.Turn)
+			l = r.newLane(ev.ClientID, ev.Position)
 			l.hot = true
 		}
-		if ev.Turn <= l.tail {
+		if ev.Position <= l.tail {
 			continue // was read from the file before it was published
 		}
 		if l.hot && r.fits(l, size(ev)) {

@@ -48,7 +48,7 @@ func (r *Runner) fits(l *lane, bytes int) bool {
 func (r *Runner) hold(l *lane, ev db.Event) {
 	n := size(&ev)
 	l.queue = append(l.queue, ev)
-	l.tail = ev.Turn
+	l.tail = ev.Position
 	l.bytes += n
 	r.bytes += n
 }
@@ -72,7 +72,7 @@ func (r *Runner) drop(l *lane, n int) {
 // that an account that waits long costs no memory. mu is held.
 func (r *Runner) forget(l *lane) {
 	if len(l.queue) > 0 {
-		l.tail = l.queue[0].Turn - 1
+		l.tail = l.queue[0].Position - 1
 		r.drop(l, len(l.queue))
 	}
 	l.hot = false
@@ -158,7 +158,7 @@ func (r *Runner) look(l *lane) (db.Event, step) {
 		r.leave(l)
 	case len(l.queue) == 0 && !l.hot:
 		return db.Event{}, read
-	case l.replaying && (len(l.queue) == 0 || l.queue[0].Turn > 0):
+	case l.replaying && (len(l.queue) == 0 || l.queue[0].Position > 0):
 		return db.Event{}, unroll
 	default:
 		head := l.queue[0]
@@ -178,7 +178,7 @@ func (r *Runner) look(l *lane) (db.Event, step) {
 // unroll makes the next events of the lane's replay pending. It reports false when
 // the turn is over.
 func (r *Runner) unroll(l *lane) bool {
-	more, err := r.store.Unroll(l.clientID)
+	more, err := r.store.ExpandReplay(l.clientID)
 	if err != nil {
 		r.again(l, db.Event{ClientID: l.clientID}, err)
 		return false
@@ -230,7 +230,7 @@ func (r *Runner) read(l *lane) bool {
 	if len(l.queue) == 0 {
 		r.settleOver(l)
 	} else {
-		r.headIs(l, l.queue[0].Turn)
+		r.headIs(l, l.queue[0].Position)
 	}
 	// What was published since the read began may not be in it.
 	l.hot = !more && l.missed == missed

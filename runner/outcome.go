@@ -164,7 +164,7 @@ func (r *Runner) dead(l *lane, ev db.Event, started time.Time, err error) bool {
 	n, serr := r.store.Settle([]db.Settlement{{Event: ev, Status: db.Dead, Error: err.Error(), StartedAt: started, Held: l.held}})
 	if n == 1 {
 		r.observer.Ended(ev.Type, OutcomeDead)
-		r.advance(l, 1, ev.Turn)
+		r.advance(l, 1, ev.Position)
 		return true
 	}
 	return r.storeFailed(l, ev, serr)

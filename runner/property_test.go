@@ -186,7 +186,7 @@ func (p plan) run(t *collector) {
 	g.commit(events(p.stored)...)
 	var backlog []db.Backlog
 	for c, evs := range g.pending {
-		backlog = append(backlog, db.Backlog{ClientID: c, Events: len(evs), HeadTurn: evs[0].Turn})
+		backlog = append(backlog, db.Backlog{ClientID: c, Events: len(evs), HeadPosition: evs[0].Position})
 	}
 	g.cold()
 	g.start(backlog, p.unclean)

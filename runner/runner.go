@@ -41,7 +41,7 @@ type store interface {
 	Settle(items []db.Settlement) (int, error)
 	Hold(h db.Hold) error
 	PendingAfter(ctx context.Context, clientID string, after int64, limit, maxBytes int) ([]db.Event, bool, error)
-	Unroll(clientID string) (more bool, err error)
+	ExpandReplay(clientID string) (more bool, err error)
 }
 
 // Options of New. Zero fields take the defaults.
@@ -179,7 +179,7 @@ func (r *Runner) Start(backlog []db.Backlog, paused []string, unclean bool) {
 			// Running singly, the event that ends the process is the head next time.
 			l.lease.record, l.lease.single = true, r.o.Slice
 		}
-		r.enter(l, b.HeadTurn)
+		r.enter(l, b.HeadPosition)
 		switch {
 		case b.Parked:
 			r.become(l, parked)

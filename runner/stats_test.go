@@ -37,8 +37,8 @@ func (g *rig) counted() {
 		if *first == 0 || l.head < *first {
 			*first = l.head
 		}
-		if pending := g.pending[l.clientID]; len(pending) > 0 && l.head > pending[0].Turn {
-			g.t.Errorf("the head of %s is said to be %d, it is %d", l.clientID, l.head, pending[0].Turn)
+		if pending := g.pending[l.clientID]; len(pending) > 0 && l.head > pending[0].Position {
+			g.t.Errorf("the head of %s is said to be %d, it is %d", l.clientID, l.head, pending[0].Position)
 		}
 	}
 	if !maps.Equal(stats.Accounts, want) || stats.Paused != stops {

@@ -38,7 +38,7 @@ func (r *Runner) run(l *lane) {
 			return
 		}
 		var on bool
-		if f.Pure() && l.lease.single == 0 && (l.lease.ended == 0 || l.lease.ended < head.Turn) {
+		if f.Pure() && l.lease.single == 0 && (l.lease.ended == 0 || l.lease.ended < head.Position) {
 			on = r.ahead(l, f, head)
 		} else {
 			on = r.one(l, f, head)
@@ -80,7 +80,7 @@ func (r *Runner) advance(l *lane, n int, turn int64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	held := 0 // they may have been forgotten meanwhile
-	for held < len(l.queue) && l.queue[held].Turn <= turn {
+	for held < len(l.queue) && l.queue[held].Position <= turn {
 		held++
 	}
 	r.drop(l, held)
@@ -88,7 +88,7 @@ func (r *Runner) advance(l *lane, n int, turn int64) {
 	l.attempts, l.held, l.fresh = 0, false, false
 	r.judge(l)
 	if len(l.queue) > 0 {
-		r.headIs(l, l.queue[0].Turn)
+		r.headIs(l, l.queue[0].Position)
 	} else {
 		r.headIs(l, turn+1)
 	}
@@ -111,7 +111,7 @@ func (r *Runner) one(l *lane, f functions.Function, ev db.Event) bool {
 		return r.exhausted(l, p, ev, started, errEnded)
 	}
 	ev.Attempt = l.attempts + 1
-	if l.lease.ended == ev.Turn {
+	if l.lease.ended == ev.Position {
 		l.lease.ended = 0
 		return r.failed(l, f, ev, started, errGoexit)
 	}
@@ -128,7 +128,7 @@ func (r *Runner) one(l *lane, f functions.Function, ev db.Event) bool {
 	n, err := r.store.Settle(items)
 	if n == 1 {
 		r.done(items)
-		r.advance(l, 1, ev.Turn)
+		r.advance(l, 1, ev.Position)
 		return true
 	}
 	return r.notSettled(l, f, ev, started, err)
@@ -171,7 +171,7 @@ func (r *Runner) ahead(l *lane, f functions.Function, head db.Event) bool {
 		n, err := r.store.Settle(items)
 		if n > 0 {
 			r.done(items[:n])
-			r.advance(l, n, items[n-1].Event.Turn)
+			r.advance(l, n, items[n-1].Event.Position)
 		}
 		if n < len(items) {
 			return r.notSettled(l, f, items[n].Event, items[n].StartedAt, err)
@@ -198,7 +198,7 @@ func (r *Runner) recordAttempt(l *lane, ev db.Event, p functions.Policy) error {
 // call runs f's first phase within its time limit. A call that ignores its
 // cancelled context keeps the account: it never goes on beside it.
 func (r *Runner) call(l *lane, f functions.Function, ev db.Event) (db.Effect, error) {
-	l.lease.calling = ev.Turn
+	l.lease.calling = ev.Position
 	began := time.Now()
 	defer func() { r.observer.Worked(f.Name(), time.Since(began)) }()
 	if f.Pure() { // pure computation: there is nothing to cancel

@@ -46,7 +46,7 @@ func actProblem(err error) *problem {
 		return replaying.because("nothing was changed: wait for the end of the replay before")
 	case errors.Is(err, db.ErrKeyReused):
 		return keyReused.because("nothing was changed: an act with other fields had this Idempotency-Key: use a new one")
-	case errors.Is(err, db.ErrBadAct):
+	case errors.Is(err, db.ErrBadCommand):
 		return invalidRequest.because("%s", cut(err.Error(), 1000))
 	case errors.Is(err, db.ErrNotFound):
 		return notFound.because("this client_id, or this seq, never was")
@@ -84,7 +84,7 @@ func (a *api) actOnAccount(verb db.Verb) func(*exchange, *http.Request) error {
 		if err != nil {
 			return err
 		}
-		act := db.Act{Verb: verb, ClientID: r.PathValue("client_id"), Who: who.who()}
+		act := db.Command{Verb: verb, ClientID: r.PathValue("client_id"), Who: who.who()}
 		x.clientID = act.ClientID
 		if err := who.mayUse(act.ClientID); err != nil {
 			return err
@@ -125,18 +125,18 @@ func (a *api) actOnAccount(verb db.Verb) func(*exchange, *http.Request) error {
 // actOnType is POST /v1/types/{type}/pause|resume.
 func (a *api) actOnType(verb db.Verb) func(*exchange, *http.Request) error {
 	return func(x *exchange, r *http.Request) error {
-		return a.actOnMany(x, r, db.Act{Verb: verb, Type: r.PathValue("type")})
+		return a.actOnMany(x, r, db.Command{Verb: verb, Type: r.PathValue("type")})
 	}
 }
 
 // actOnEverything is POST /v1/pause|resume.
 func (a *api) actOnEverything(verb db.Verb) func(*exchange, *http.Request) error {
 	return func(x *exchange, r *http.Request) error {
-		return a.actOnMany(x, r, db.Act{Verb: verb})
+		return a.actOnMany(x, r, db.Command{Verb: verb})
 	}
 }
 
-func (a *api) actOnMany(x *exchange, r *http.Request, act db.Act) error {
+func (a *api) actOnMany(x *exchange, r *http.Request, act db.Command) error {
 	who, err := a.authorize(x, r, scopeOperate)
 	if err != nil {
 		return err
@@ -156,7 +156,7 @@ func (a *api) actOnMany(x *exchange, r *http.Request, act db.Act) error {
 }
 
 // act does it and answers with what came of it, and the account's state after it.
-func (a *api) act(x *exchange, r *http.Request, act db.Act) error {
+func (a *api) act(x *exchange, r *http.Request, act db.Command) error {
 	x.seq = act.Seq
 	if err := reasonField(act.Reason); err != nil {
 		return err
@@ -165,7 +165,7 @@ func (a *api) act(x *exchange, r *http.Request, act db.Act) error {
 	if act.Key, err = actKey(r.Header); err != nil {
 		return err
 	}
-	acted, err := a.Store.Act(r.Context(), act)
+	acted, err := a.Store.Execute(r.Context(), act)
 	if err != nil {
 		if r.Context().Err() != nil { // a statement that was interrupted says so in words of its own
 			err = errors.Join(r.Context().Err(), err)
@@ -183,7 +183,7 @@ func (a *api) act(x *exchange, r *http.Request, act db.Act) error {
 
 // appendActed gives the answer to an act. The account is left out where it can't be
 // read: the act is done all the same.
-func (a *api) appendActed(ctx context.Context, b []byte, act db.Act, acted db.Acted) []byte {
+func (a *api) appendActed(ctx context.Context, b []byte, act db.Command, acted db.CommandResult) []byte {
 	b = append(b, `{"verb":`...)
 	b = appendText(b, string(act.Verb))
 	b = append(b, `,"changed":`...)

@@ -43,7 +43,7 @@ func (a *api) actOnParked(verb db.Verb) func(*exchange, *http.Request) error {
 		if !body.All && body.Type == "" {
 			return actField("", `selects nothing: say which by "type", or "all":true`)
 		}
-		return a.bulk(x, r, db.Bulk{Verb: verb, Type: body.Type, DryRun: body.DryRun, Who: who.who(), Reason: body.Reason})
+		return a.bulk(x, r, db.BulkCommand{Verb: verb, Type: body.Type, DryRun: body.DryRun, Who: who.who(), Reason: body.Reason})
 	}
 }
 
@@ -81,13 +81,13 @@ func (a *api) redrive(x *exchange, r *http.Request) error {
 	case body.Seq != 0 && many:
 		return actField("/seq", "names one event: leave out all, type, since and dry_run, which are for many")
 	case body.Seq != 0:
-		return a.act(x, r, db.Act{Verb: db.Redrive, ClientID: body.ClientID, Seq: body.Seq, Run: body.Run, Who: who.who(), Reason: body.Reason})
+		return a.act(x, r, db.Command{Verb: db.Redrive, ClientID: body.ClientID, Seq: body.Seq, Run: body.Run, Who: who.who(), Reason: body.Reason})
 	case body.Run != 0:
 		return actField("/run", "belongs to a seq: name both, or neither")
 	case !body.All && body.Type == "" && body.ClientID == "" && body.Since.IsZero():
 		return actField("", `selects nothing: name an event by "seq", or select many by "type", "client_id" and "since", or "all":true`)
 	}
-	return a.bulk(x, r, db.Bulk{Verb: db.Redrive, ClientID: body.ClientID, Type: body.Type, Since: body.Since,
+	return a.bulk(x, r, db.BulkCommand{Verb: db.Redrive, ClientID: body.ClientID, Type: body.Type, Since: body.Since,
 		DryRun: body.DryRun, Who: who.who(), Reason: body.Reason})
 }
 
@@ -97,7 +97,7 @@ func (a *api) redrive(x *exchange, r *http.Request) error {
 //
 // With more the same request with key as its Idempotency-Key goes on where this one
 // ended, also after a crash, and does nothing twice.
-func (a *api) bulk(x *exchange, r *http.Request, b db.Bulk) error {
+func (a *api) bulk(x *exchange, r *http.Request, b db.BulkCommand) error {
 	if err := reasonField(b.Reason); err != nil {
 		return err
 	}
@@ -111,7 +111,7 @@ func (a *api) bulk(x *exchange, r *http.Request, b db.Bulk) error {
 	b.Key = key
 	ctx, cancel := context.WithTimeout(r.Context(), bulkTime)
 	defer cancel()
-	done, err := a.Store.ActAll(ctx, b)
+	done, err := a.Store.ExecuteAll(ctx, b)
 	more := err != nil && ctx.Err() != nil && r.Context().Err() == nil
 	if err != nil && !more {
 		if r.Context().Err() != nil {

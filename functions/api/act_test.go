@@ -20,22 +20,22 @@ func TestActs(t *testing.T) {
 	for _, c := range []struct {
 		target, body string
 		key          string
-		want         db.Act
+		want         db.Command
 	}{
-		{"/v1/accounts/a/pause", ``, "", db.Act{Verb: db.Pause, ClientID: "a"}},
-		{"/v1/accounts/a%2Fb/pause", ` {} `, "", db.Act{Verb: db.Pause, ClientID: "a/b"}},
-		{"/v1/accounts/a/resume", `{"reason":"mended"}`, "", db.Act{Verb: db.Resume, ClientID: "a", Reason: "mended"}},
-		{"/v1/accounts/a/retry", `{"seq":17,"reason":"` + long + `"}`, "k 1", db.Act{Verb: db.Retry, ClientID: "a", Seq: 17, Reason: long, Key: "k 1"}},
-		{"/v1/accounts/a/skip", `{"seq":17}`, "", db.Act{Verb: db.Skip, ClientID: "a", Seq: 17}},
-		{"/v1/accounts/a/replay", ``, "", db.Act{Verb: db.Replay, ClientID: "a"}},
-		{"/v1/accounts/a/replay", `{"from":3,"to":3}`, "", db.Act{Verb: db.Replay, ClientID: "a", Seq: 3, To: 3}},
-		{"/v1/types/message/pause", `{"reason":"x"}`, "", db.Act{Verb: db.Pause, Type: "message", Reason: "x"}},
-		{"/v1/types/message/resume", ``, "", db.Act{Verb: db.Resume, Type: "message"}},
-		{"/v1/types/gone/resume", ``, "", db.Act{Verb: db.Resume, Type: "gone"}},
-		{"/v1/pause", ``, "", db.Act{Verb: db.Pause}},
-		{"/v1/resume", ``, "", db.Act{Verb: db.Resume}},
-		{"/v1/dead/redrive", `{"seq":4}`, "", db.Act{Verb: db.Redrive, Seq: 4}},
-		{"/v1/dead/redrive", `{"seq":4,"run":2,"client_id":"a","reason":"why"}`, "k", db.Act{Verb: db.Redrive, ClientID: "a", Seq: 4, Run: 2, Reason: "why", Key: "k"}},
+		{"/v1/accounts/a/pause", ``, "", db.Command{Verb: db.Pause, ClientID: "a"}},
+		{"/v1/accounts/a%2Fb/pause", ` {} `, "", db.Command{Verb: db.Pause, ClientID: "a/b"}},
+		{"/v1/accounts/a/resume", `{"reason":"mended"}`, "", db.Command{Verb: db.Resume, ClientID: "a", Reason: "mended"}},
+		{"/v1/accounts/a/retry", `{"seq":17,"reason":"` + long + `"}`, "k 1", db.Command{Verb: db.Retry, ClientID: "a", Seq: 17, Reason: long, Key: "k 1"}},
+		{"/v1/accounts/a/skip", `{"seq":17}`, "", db.Command{Verb: db.Skip, ClientID: "a", Seq: 17}},
+		{"/v1/accounts/a/replay", ``, "", db.Command{Verb: db.Replay, ClientID: "a"}},
+		{"/v1/accounts/a/replay", `{"from":3,"to":3}`, "", db.Command{Verb: db.Replay, ClientID: "a", Seq: 3, To: 3}},
+		{"/v1/types/message/pause", `{"reason":"x"}`, "", db.Command{Verb: db.Pause, Type: "message", Reason: "x"}},
+		{"/v1/types/message/resume", ``, "", db.Command{Verb: db.Resume, Type: "message"}},
+		{"/v1/types/gone/resume", ``, "", db.Command{Verb: db.Resume, Type: "gone"}},
+		{"/v1/pause", ``, "", db.Command{Verb: db.Pause}},
+		{"/v1/resume", ``, "", db.Command{Verb: db.Resume}},
+		{"/v1/dead/redrive", `{"seq":4}`, "", db.Command{Verb: db.Redrive, Seq: 4}},
+		{"/v1/dead/redrive", `{"seq":4,"run":2,"client_id":"a","reason":"why"}`, "k", db.Command{Verb: db.Redrive, ClientID: "a", Seq: 4, Run: 2, Reason: "why", Key: "k"}},
 	} {
 		store := &fakeStore{}
 		h := newAPI(t, Options{Store: store})
@@ -55,7 +55,7 @@ func TestActs(t *testing.T) {
 	postAs(h, "a", "1")
 	wantJSON(t, request(h, "POST", "/v1/accounts/a/skip", `{"seq":1}`), 200, `{"verb":"skip","changed":true,"duplicate":false,"audit":1,"at":"2026-11-21T12:00:00.123456Z",`+
 		`"seq":1,"account":{"client_id":"a","state":"running","paused":false,"replaying":false,"pending":1,"attempts":0,"head_seq":1}}`)
-	store.acted = db.Acted{ID: 9, At: fakeTime, Again: true, Seq: 2, To: 8, Events: 5, Run: 3}
+	store.acted = db.CommandResult{ID: 9, At: fakeTime, Again: true, Seq: 2, To: 8, Events: 5, Run: 3}
 	wantJSON(t, request(h, "POST", "/v1/types/message/pause", ""), 200, `{"verb":"pause","changed":false,"duplicate":true,"audit":9,"at":"2026-11-21T12:00:00.123456Z",`+
 		`"seq":2,"run":3,"to":8,"events":5,"type":"message"}`)
 }
@@ -66,7 +66,7 @@ func TestErase(t *testing.T) {
 	h := newAPI(t, Options{Store: store, Log: log})
 	wantJSON(t, request(h, "POST", "/v1/accounts/carla/erase", `{"reason":"she asked"}`), 200,
 		`{"verb":"erase","client":"`+db.EraseMark("carla")+`","events":3,"pending":1,"rows":{"dialogs":1,"messages":2},"in_wal":false}`)
-	if want := (db.Act{Verb: db.Erasing, ClientID: "carla", Who: "anyone", Reason: "she asked"}); len(store.acts) != 1 || store.acts[0] != want {
+	if want := (db.Command{Verb: db.Erasing, ClientID: "carla", Who: "anyone", Reason: "she asked"}); len(store.acts) != 1 || store.acts[0] != want {
 		t.Errorf("did %+v", store.acts)
 	}
 	// The log is not a place where her name stays.
@@ -158,7 +158,7 @@ func TestActErrors(t *testing.T) {
 		{fmt.Errorf("skip: %w", &db.HeadMovedError{}), 409, "head-moved", 0},
 		{db.ErrNotDead, 409, "not-dead", 17}, {db.ErrStillPending, 409, "still-pending", 17},
 		{db.ErrGone, 410, "gone", 17}, {db.ErrNothingToReplay, 409, "nothing-to-replay", 17}, {db.ErrReplaying, 409, "replaying", 17},
-		{db.ErrKeyReused, 422, "key-reused", 17}, {db.ErrBadAct, 400, "invalid-request", 17}, {db.ErrNotFound, 404, "not-found", 17},
+		{db.ErrKeyReused, 422, "key-reused", 17}, {db.ErrBadCommand, 400, "invalid-request", 17}, {db.ErrNotFound, 404, "not-found", 17},
 		{db.ErrStorageFull, 503, "storage-full", 17}, {db.ErrOutcomeUnknown, 503, "outcome-unknown", 17}, {db.ErrClosed, 503, "shutting-down", 17},
 		{db.ErrFenced, 503, "unavailable", 17}, {context.DeadlineExceeded, 503, "outcome-unknown", 17}, {errors.New("secret cause"), 500, "internal", 17},
 	} {
@@ -245,14 +245,14 @@ func TestBulks(t *testing.T) {
 	since := time.Date(2026, 1, 31, 12, 0, 0, 0, time.UTC)
 	for _, c := range []struct {
 		target, body string
-		want         db.Bulk
+		want         db.BulkCommand
 	}{
-		{"/v1/accounts/retry", `{"all":true,"reason":"r"}`, db.Bulk{Verb: db.Retry, Reason: "r"}},
-		{"/v1/accounts/skip", `{"type":"message"}`, db.Bulk{Verb: db.Skip, Type: "message"}},
-		{"/v1/accounts/skip", `{"type":"message","dry_run":true}`, db.Bulk{Verb: db.Skip, Type: "message", DryRun: true}},
-		{"/v1/dead/redrive", `{"all":true}`, db.Bulk{Verb: db.Redrive}},
+		{"/v1/accounts/retry", `{"all":true,"reason":"r"}`, db.BulkCommand{Verb: db.Retry, Reason: "r"}},
+		{"/v1/accounts/skip", `{"type":"message"}`, db.BulkCommand{Verb: db.Skip, Type: "message"}},
+		{"/v1/accounts/skip", `{"type":"message","dry_run":true}`, db.BulkCommand{Verb: db.Skip, Type: "message", DryRun: true}},
+		{"/v1/dead/redrive", `{"all":true}`, db.BulkCommand{Verb: db.Redrive}},
 		{"/v1/dead/redrive", `{"type":"message","since":"2026-01-31T13:00:00+01:00","client_id":"a","dry_run":true}`,
-			db.Bulk{Verb: db.Redrive, Type: "message", ClientID: "a", Since: since, DryRun: true}},
+			db.BulkCommand{Verb: db.Redrive, Type: "message", ClientID: "a", Since: since, DryRun: true}},
 	} {
 		store.bulks = nil
 		w := request(h, "POST", c.target, c.body, "Idempotency-Key", `"k"`)
@@ -282,15 +282,15 @@ func TestBulks(t *testing.T) {
 		t.Errorf("keys %q", keys)
 	}
 	// The end of its time is no error; that of its client is.
-	store.bulked = func(context.Context, db.Bulk) (db.Bulked, error) {
-		return db.Bulked{ID: 2, Count: 1000}, context.DeadlineExceeded
+	store.bulked = func(context.Context, db.BulkCommand) (db.BulkResult, error) {
+		return db.BulkResult{ID: 2, Count: 1000}, context.DeadlineExceeded
 	}
 	wantProblem(t, request(h, "POST", "/v1/accounts/retry", `{"all":true}`), 503, "outcome-unknown")
 	synctest.Test(t, func(t *testing.T) {
 		store := &fakeStore{}
-		store.bulked = func(ctx context.Context, b db.Bulk) (db.Bulked, error) {
+		store.bulked = func(ctx context.Context, b db.BulkCommand) (db.BulkResult, error) {
 			<-ctx.Done()
-			return db.Bulked{ID: 2, Count: 1000}, ctx.Err()
+			return db.BulkResult{ID: 2, Count: 1000}, ctx.Err()
 		}
 		h, begin := newAPI(t, Options{Store: store}), time.Now()
 		wantJSON(t, request(h, "POST", "/v1/accounts/retry", `{"all":true}`, "Idempotency-Key", `"k"`), 200,
@@ -364,9 +364,9 @@ func TestAuditAndTypes(t *testing.T) {
 	store := &fakeStore{}
 	h := newAPI(t, Options{Store: store})
 	wantJSON(t, request(h, "GET", "/v1/audit", ""), 200, `{"audit":[]}`)
-	store.rows = []db.Audited{
-		{ID: 9, At: fakeTime, Act: db.Act{Verb: db.Skip, ClientID: "a", Seq: 17, Who: "boss", Reason: "it is \"bad\"", Key: "k"}, Answer: []byte(`{"changed":true}`)},
-		{ID: 8, At: fakeTime, Bulk: 8, Act: db.Act{Verb: db.Pause, Type: "message", Who: "boss"}},
+	store.rows = []db.AuditEntry{
+		{ID: 9, At: fakeTime, Command: db.Command{Verb: db.Skip, ClientID: "a", Seq: 17, Who: "boss", Reason: "it is \"bad\"", Key: "k"}, Answer: []byte(`{"changed":true}`)},
+		{ID: 8, At: fakeTime, Bulk: 8, Command: db.Command{Verb: db.Pause, Type: "message", Who: "boss"}},
 	}
 	at := fakeTime.Format("2006-01-02T15:04:05.000000Z")
 	skip := `{"id":9,"at":"` + at + `","who":"boss","verb":"skip","client_id":"a","reason":"it is \"bad\"","seq":17,"answer":{"changed":true}}`

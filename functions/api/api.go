@@ -36,20 +36,20 @@ const (
 // store is what the API needs of the storage; db.Store says what each promises.
 type store interface {
 	Append(ctx context.Context, ev db.Event) (db.Receipt, error)
-	AppendBatch(ctx context.Context, b db.Batch) ([]db.Appended, error)
-	Find(ctx context.Context, clientID, messageID string) (db.Stored, error)
-	Events(ctx context.Context, f db.Filter) ([]db.Stored, error)
+	AppendBatch(ctx context.Context, b db.Batch) ([]db.AppendResult, error)
+	Find(ctx context.Context, clientID, messageID string) (db.StoredEvent, error)
+	Events(ctx context.Context, f db.Filter) ([]db.StoredEvent, error)
 	Wait(ctx context.Context, seq int64, stop <-chan struct{}) (*db.Result, error)
 	Account(ctx context.Context, clientID string) (db.Account, error)
 	Accounts(ctx context.Context, f db.AccountFilter) ([]db.Account, error)
-	Act(ctx context.Context, a db.Act) (db.Acted, error)
-	ActAll(ctx context.Context, b db.Bulk) (db.Bulked, error)
-	Erase(clientID, who, reason string) (db.Erased, error)
-	Audit(ctx context.Context, f db.AuditFilter) ([]db.Audited, error)
-	Dead(ctx context.Context, f db.DeadFilter) ([]db.Stored, error)
+	Execute(ctx context.Context, a db.Command) (db.CommandResult, error)
+	ExecuteAll(ctx context.Context, b db.BulkCommand) (db.BulkResult, error)
+	Erase(clientID, who, reason string) (db.EraseReport, error)
+	Audit(ctx context.Context, f db.AuditFilter) ([]db.AuditEntry, error)
+	Dead(ctx context.Context, f db.DeadFilter) ([]db.StoredEvent, error)
 	Runs(ctx context.Context, seq int64) ([]db.Result, error)
 	Pauses(ctx context.Context) ([]db.PausedType, error)
-	Pace() (runnable int, perSecond float64)
+	DrainRate() (runnable int, perSecond float64)
 	Ready() error
 }
 

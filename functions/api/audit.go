@@ -87,12 +87,12 @@ func auditFilter(rawQuery string) (f db.AuditFilter, err error) {
 }
 
 // appendAudited leaves out what the verb doesn't take.
-func appendAudited(b []byte, row *db.Audited) []byte {
+func appendAudited(b []byte, row *db.AuditEntry) []byte {
 	b = append(b, `{"id":`...)
 	b = strconv.AppendInt(b, row.ID, 10)
 	b = appendTime(b, "at", row.At)
 	for _, text := range []struct{ name, value string }{
-		{"who", row.Act.Who}, {"verb", string(row.Act.Verb)}, {"client_id", row.Act.ClientID}, {"type", row.Act.Type}, {"reason", row.Act.Reason},
+		{"who", row.Command.Who}, {"verb", string(row.Command.Verb)}, {"client_id", row.Command.ClientID}, {"type", row.Command.Type}, {"reason", row.Command.Reason},
 	} {
 		if text.value != "" || text.name == "who" || text.name == "reason" {
 			b = append(append(append(b, `,"`...), text.name...), `":`...)
@@ -102,7 +102,7 @@ func appendAudited(b []byte, row *db.Audited) []byte {
 	for _, n := range []struct {
 		name  string
 		value int64
-	}{{"seq", row.Act.Seq}, {"run", row.Act.Run}, {"to", row.Act.To}, {"bulk", row.Bulk}} {
+	}{{"seq", row.Command.Seq}, {"run", row.Command.Run}, {"to", row.Command.To}, {"bulk", row.Bulk}} {
 		if n.value != 0 {
 			b = append(append(append(b, `,"`...), n.name...), `":`...)
 			b = strconv.AppendInt(b, n.value, 10)

@@ -44,8 +44,8 @@ func (*instantStore) Append(ctx context.Context, ev db.Event) (db.Receipt, error
 	return db.Receipt{ClientID: ev.ClientID, MessageID: ev.MessageID, Seq: 1, State: db.Pending}, nil
 }
 
-func (*instantStore) AppendBatch(ctx context.Context, b db.Batch) ([]db.Appended, error) {
-	answers := make([]db.Appended, len(b.Events))
+func (*instantStore) AppendBatch(ctx context.Context, b db.Batch) ([]db.AppendResult, error) {
+	answers := make([]db.AppendResult, len(b.Events))
 	for i, ev := range b.Events {
 		answers[i].Receipt = db.Receipt{ClientID: ev.ClientID, MessageID: ev.MessageID, Seq: 1, State: db.Pending}
 	}

@@ -242,7 +242,7 @@ func TestTheSDKOfCloudEvents(t *testing.T) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	stored := map[string]*db.Stored{}
+	stored := map[string]*db.StoredEvent{}
 	for _, ev := range s.events {
 		stored[ev.MessageID] = ev
 	}

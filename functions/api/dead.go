@@ -28,7 +28,7 @@ func (a *api) listDead(x *exchange, r *http.Request) error {
 	if err := who.mayUse(filter.ClientID); err != nil {
 		return err
 	}
-	return a.pageOfEvents(x, r, "dead", filter.Limit, func(ctx context.Context, after int64, limit int) ([]db.Stored, error) {
+	return a.pageOfEvents(x, r, "dead", filter.Limit, func(ctx context.Context, after int64, limit int) ([]db.StoredEvent, error) {
 		filter.After, filter.Limit = max(after, filter.After), limit
 		return a.Store.Dead(ctx, filter)
 	})

@@ -61,7 +61,7 @@ func (a *api) listEvents(x *exchange, r *http.Request) error {
 	if err := who.mayUse(filter.ClientID); err != nil {
 		return err
 	}
-	return a.pageOfEvents(x, r, "events", filter.Limit, func(ctx context.Context, after int64, limit int) ([]db.Stored, error) {
+	return a.pageOfEvents(x, r, "events", filter.Limit, func(ctx context.Context, after int64, limit int) ([]db.StoredEvent, error) {
 		filter.After, filter.Limit = max(after, filter.After), limit
 		return a.Store.Events(ctx, filter)
 	})
@@ -69,7 +69,7 @@ func (a *api) listEvents(x *exchange, r *http.Request) error {
 
 // pageOfEvents answers with a page of up to limit events, under name. read returns
 // those with a seq greater than after.
-func (a *api) pageOfEvents(x *exchange, r *http.Request, name string, limit int, read func(ctx context.Context, after int64, limit int) ([]db.Stored, error)) error {
+func (a *api) pageOfEvents(x *exchange, r *http.Request, name string, limit int, read func(ctx context.Context, after int64, limit int) ([]db.StoredEvent, error)) error {
 	ctx, cancel := context.WithTimeout(r.Context(), pageTimeout)
 	defer cancel()
 	body, more, after := []byte(`{"`+name+`":[`), true, int64(0)
@@ -143,7 +143,7 @@ func readProblem(ctx context.Context, err error) *problem {
 
 // appendEvent gives an event as it is in the file. Times are RFC 3339 in UTC, to
 // the microsecond; what is not known yet is left out.
-func appendEvent(b []byte, ev db.Stored) []byte {
+func appendEvent(b []byte, ev db.StoredEvent) []byte {
 	b = appendIdentity(b, ev.ClientID, ev.MessageID, ev.Seq, ev.State)
 	b = append(b, `,"type":`...)
 	b = appendText(b, ev.Type)

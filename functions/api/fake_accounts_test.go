@@ -8,7 +8,7 @@ import (
 )
 
 // pace is what the fake store says of its own.
-func (s *fakeStore) Pace() (int, float64) { return 300, 10 }
+func (s *fakeStore) DrainRate() (int, float64) { return 300, 10 }
 
 func (s *fakeStore) Account(ctx context.Context, clientID string) (db.Account, error) {
 	accounts, err := s.Accounts(ctx, db.AccountFilter{Limit: 1 << 30})

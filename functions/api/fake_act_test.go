@@ -10,38 +10,38 @@ import (
 // fakeActs is what the fake store says to operators, and what it was asked. The
 // verbs themselves are tried with the real storage.
 type fakeActs struct {
-	acts  []db.Act
-	bulks []db.Bulk
+	acts  []db.Command
+	bulks []db.BulkCommand
 	audit []db.AuditFilter
 	dead  []db.DeadFilter
 
-	acted  db.Acted
-	bulked func(ctx context.Context, b db.Bulk) (db.Bulked, error)
-	rows   []db.Audited
+	acted  db.CommandResult
+	bulked func(ctx context.Context, b db.BulkCommand) (db.BulkResult, error)
+	rows   []db.AuditEntry
 	runs   []db.Result
 	pauses []db.PausedType
 	paused map[string]bool // accounts
 }
 
-func (s *fakeStore) Act(_ context.Context, a db.Act) (db.Acted, error) {
+func (s *fakeStore) Execute(_ context.Context, a db.Command) (db.CommandResult, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.acts = append(s.acts, a)
 	answer := s.acted
 	if answer.ID == 0 {
-		answer = db.Acted{ID: int64(len(s.acts)), At: fakeTime, Changed: true, ClientID: a.ClientID, Seq: a.Seq}
+		answer = db.CommandResult{ID: int64(len(s.acts)), At: fakeTime, Changed: true, ClientID: a.ClientID, Seq: a.Seq}
 	}
 	return answer, s.err
 }
 
-func (s *fakeStore) Erase(clientID, who, reason string) (db.Erased, error) {
+func (s *fakeStore) Erase(clientID, who, reason string) (db.EraseReport, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.acts = append(s.acts, db.Act{Verb: db.Erasing, ClientID: clientID, Who: who, Reason: reason})
-	return db.Erased{Client: db.EraseMark(clientID), Events: 3, Pending: 1, Rows: map[string]int64{"messages": 2, "dialogs": 1}}, s.err
+	s.acts = append(s.acts, db.Command{Verb: db.Erasing, ClientID: clientID, Who: who, Reason: reason})
+	return db.EraseReport{Client: db.EraseMark(clientID), Events: 3, Pending: 1, Rows: map[string]int64{"messages": 2, "dialogs": 1}}, s.err
 }
 
-func (s *fakeStore) ActAll(ctx context.Context, b db.Bulk) (db.Bulked, error) {
+func (s *fakeStore) ExecuteAll(ctx context.Context, b db.BulkCommand) (db.BulkResult, error) {
 	s.mu.Lock()
 	s.bulks = append(s.bulks, b)
 	answer, err := s.bulked, s.err
@@ -49,17 +49,17 @@ func (s *fakeStore) ActAll(ctx context.Context, b db.Bulk) (db.Bulked, error) {
 	if answer != nil {
 		return answer(ctx, b)
 	}
-	return db.Bulked{ID: 1, Count: 3}, err
+	return db.BulkResult{ID: 1, Count: 3}, err
 }
 
-func (s *fakeStore) Audit(_ context.Context, f db.AuditFilter) ([]db.Audited, error) {
+func (s *fakeStore) Audit(_ context.Context, f db.AuditFilter) ([]db.AuditEntry, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.audit = append(s.audit, f)
 	return s.rows[:min(f.Limit, len(s.rows))], s.err
 }
 
-func (s *fakeStore) Dead(_ context.Context, f db.DeadFilter) (found []db.Stored, err error) {
+func (s *fakeStore) Dead(_ context.Context, f db.DeadFilter) (found []db.StoredEvent, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.dead = append(s.dead, f)

@@ -23,7 +23,7 @@ import (
 type fakeStore struct {
 	fakeActs
 	mu       sync.Mutex
-	events   []*db.Stored
+	events   []*db.StoredEvent
 	settled  map[int64]chan struct{}
 	err      error         // of the next calls
 	waiting  chan int64    // if not nil, gets the seq of each Wait that has begun
@@ -37,7 +37,7 @@ type fakeStore struct {
 
 var fakeTime = time.Date(2026, 11, 21, 12, 0, 0, 123456000, time.UTC)
 
-func (s *fakeStore) find(clientID, messageID string) *db.Stored {
+func (s *fakeStore) find(clientID, messageID string) *db.StoredEvent {
 	for _, e := range s.events {
 		if e.ClientID == clientID && e.MessageID == messageID {
 			return e
@@ -62,7 +62,7 @@ func (s *fakeStore) Append(ctx context.Context, ev db.Event) (db.Receipt, error)
 	}
 	if !duplicate {
 		ev.Seq, ev.ReceivedAt = int64(len(s.events)+1), fakeTime
-		e = &db.Stored{Event: ev, State: db.Pending}
+		e = &db.StoredEvent{Event: ev, State: db.Pending}
 		s.events = append(s.events, e)
 		if s.settled == nil {
 			s.settled = map[int64]chan struct{}{}
@@ -73,7 +73,7 @@ func (s *fakeStore) Append(ctx context.Context, ev db.Event) (db.Receipt, error)
 }
 
 // AppendBatch keeps the order of an account as db.DB does, and has no limits.
-func (s *fakeStore) AppendBatch(ctx context.Context, b db.Batch) ([]db.Appended, error) {
+func (s *fakeStore) AppendBatch(ctx context.Context, b db.Batch) ([]db.AppendResult, error) {
 	if s.batches != nil {
 		s.batches <- len(b.Events)
 	}
@@ -86,27 +86,27 @@ func (s *fakeStore) AppendBatch(ctx context.Context, b db.Batch) ([]db.Appended,
 	if err != nil {
 		return nil, err
 	}
-	var answers []db.Appended
+	var answers []db.AppendResult
 	for _, ev := range b.Events {
 		s.mu.Lock()
 		full := s.full[ev.ClientID]
 		s.mu.Unlock()
 		if b.Refused[ev.ClientID] {
-			answers = append(answers, db.Appended{Err: db.ErrNotAttempted})
+			answers = append(answers, db.AppendResult{Err: db.ErrNotAttempted})
 			continue
 		}
 		if err = full; err == nil {
 			var r db.Receipt
 			if r, err = s.Append(ctx, ev); err == nil {
 				r.Seq -= s.first
-				answers = append(answers, db.Appended{Receipt: r})
+				answers = append(answers, db.AppendResult{Receipt: r})
 				continue
 			}
 		}
 		if b.Refused != nil {
 			b.Refused[ev.ClientID] = true
 		}
-		answers = append(answers, db.Appended{Err: err})
+		answers = append(answers, db.AppendResult{Err: err})
 	}
 	return answers, nil
 }
@@ -120,19 +120,19 @@ func (s *fakeStore) settle(seq int64, r db.Result) {
 	close(s.settled[seq])
 }
 
-func (s *fakeStore) Find(ctx context.Context, clientID, messageID string) (db.Stored, error) {
+func (s *fakeStore) Find(ctx context.Context, clientID, messageID string) (db.StoredEvent, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.err != nil {
-		return db.Stored{}, s.err
+		return db.StoredEvent{}, s.err
 	}
 	if e := s.find(clientID, messageID); e != nil {
 		return *e, nil
 	}
-	return db.Stored{}, db.ErrNotFound
+	return db.StoredEvent{}, db.ErrNotFound
 }
 
-func (s *fakeStore) Events(ctx context.Context, f db.Filter) (found []db.Stored, err error) {
+func (s *fakeStore) Events(ctx context.Context, f db.Filter) (found []db.StoredEvent, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if f.Limit < 1 || f.Limit > 1000 {

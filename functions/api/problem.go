@@ -193,7 +193,7 @@ func (a *api) refuse(x *exchange, r *http.Request, err error) {
 		a.Observer.Offered(p.result())
 	}
 	if p.name == backlogFull.name {
-		p.retryAfter = backlogRetry(a.Store.Pace())
+		p.retryAfter = backlogRetry(a.Store.DrainRate())
 	}
 	h := x.Header()
 	if p.retryAfter > 0 {

@@ -146,7 +146,7 @@ func (t *taker) append(ctx context.Context, events []db.Event, at []int, answers
 }
 
 // settle gives the answers that the storage had, and returns what has to wait.
-func (t *taker) settle(events []db.Event, at []int, results []db.Appended, answers []answer, patient bool) ([]db.Event, []int) {
+func (t *taker) settle(events []db.Event, at []int, results []db.AppendResult, answers []answer, patient bool) ([]db.Event, []int) {
 	waits := func(err error) bool {
 		return patient && (errors.Is(err, db.ErrBacklogFull) || errors.Is(err, db.ErrAccountFull) && t.patience == forever)
 	}

@@ -7,9 +7,9 @@ import (
 )
 
 // Act does what an operator can: pause, resume, retry, skip, redrive, replay.
-func (e *Engine) Act(a db.Act) db.Acted {
+func (e *Engine) Execute(a db.Command) db.CommandResult {
 	e.t.Helper()
-	acted, err := e.db.Act(e.t.Context(), a)
+	acted, err := e.db.Execute(e.t.Context(), a)
 	if err != nil {
 		e.t.Fatalf("functionstest: %s %s: %v", a.Verb, a.ClientID, err)
 	}

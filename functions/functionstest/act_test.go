@@ -25,18 +25,18 @@ func TestAct(t *testing.T) {
 	if parked := e.Parked("a"); parked.HeadSeq != first.Seq || parked.LastError != "broken" {
 		t.Errorf("parked: %+v", parked)
 	}
-	e.Act(db.Act{Verb: db.Skip, ClientID: "a", Seq: first.Seq, Who: "test"})
+	e.Execute(db.Command{Verb: db.Skip, ClientID: "a", Seq: first.Seq, Who: "test"})
 	e.Parked("a")
 	mended.Store(true)
-	e.Act(db.Act{Verb: db.Retry, ClientID: "a", Seq: second.Seq})
+	e.Execute(db.Command{Verb: db.Retry, ClientID: "a", Seq: second.Seq})
 	e.Wait(second)
-	e.Act(db.Act{Verb: db.Redrive, Seq: first.Seq})
+	e.Execute(db.Command{Verb: db.Redrive, Seq: first.Seq})
 	e.Wait(first)
-	e.Act(db.Act{Verb: db.Pause})
-	if got := e.Act(db.Act{Verb: db.Replay, ClientID: "a"}); got.Events != 2 {
+	e.Execute(db.Command{Verb: db.Pause})
+	if got := e.Execute(db.Command{Verb: db.Replay, ClientID: "a"}); got.Events != 2 {
 		t.Errorf("replay: %+v", got)
 	}
-	e.Act(db.Act{Verb: db.Resume})
+	e.Execute(db.Command{Verb: db.Resume})
 	e.Do(functions.Event{ClientID: "a", MessageID: "3", Type: "fragile", Payload: []byte(`{}`)}) // behind the replay
 	for id, run := range map[string]string{"1": "3", "2": "2", "3": "1"} {
 		if s := e.Find("a", id); s.State != db.Done || string(s.Result.Output) != run {

@@ -196,7 +196,7 @@ func (e *Engine) Send(ev functions.Event) db.Receipt {
 }
 
 // Do sends an event and returns it once it is settled, done or dead.
-func (e *Engine) Do(ev functions.Event) db.Stored {
+func (e *Engine) Do(ev functions.Event) db.StoredEvent {
 	e.t.Helper()
 	e.Wait(e.Send(ev))
 	return e.Find(ev.ClientID, ev.MessageID)
@@ -214,7 +214,7 @@ func (e *Engine) Wait(r db.Receipt) {
 }
 
 // Find returns an event as it is in the file.
-func (e *Engine) Find(clientID, messageID string) db.Stored {
+func (e *Engine) Find(clientID, messageID string) db.StoredEvent {
 	e.t.Helper()
 	s, err := e.db.Find(e.t.Context(), clientID, messageID)
 	if err != nil {
@@ -224,7 +224,7 @@ func (e *Engine) Find(clientID, messageID string) db.Stored {
 }
 
 // Erase deletes everything of a client, as an operator does, and returns what it was.
-func (e *Engine) Erase(clientID string) db.Erased {
+func (e *Engine) Erase(clientID string) db.EraseReport {
 	e.t.Helper()
 	done, err := e.db.Erase(clientID, "a test", "")
 	if err != nil {

@@ -95,7 +95,7 @@ func TestDeliveryIDs(t *testing.T) {
 			t.Errorf("%+v and %+v have the same id", ev, other)
 		}
 		seen[id] = ev
-		ev.Attempt, ev.Seq, ev.Turn = 7, 8, 9
+		ev.Attempt, ev.Seq, ev.Position = 7, 8, 9
 		if deliveryID(ev) != id {
 			t.Errorf("%+v: the id changes with the attempt", ev)
 		}
