@@ -37,24 +37,49 @@ func (b Backup) Run(ctx context.Context, out IO, invariants []db.Invariant) erro
 	if err := existingFile(b.DB); err != nil {
 		return fmt.Errorf("backup: %w", err)
 	}
-	o := copying(out.Err, invariants, b.Force)
-	if b.File != "-" {
-		if err := db.Backup(ctx, b.DB, b.File, o); err != nil {
-			return explainCopy(err)
-		}
-		return printCopy(ctx, out.Out, b.JSON, copyOf{File: b.File}, "checked")
+	stream, err := streamTo(b.File, out.Out)
+	if err != nil {
+		return fmt.Errorf("backup: %w", err)
 	}
+	o := copying(out.Err, invariants, b.Force)
+	if stream != nil {
+		return errors.Join(b.toStream(ctx, stream, o), stream.Close())
+	}
+	if err := b.mayReplace(); err != nil {
+		return fmt.Errorf("backup: %w", err)
+	}
+	if err := db.Backup(ctx, b.DB, b.File, o); err != nil {
+		return explainCopy(err)
+	}
+	return printCopy(ctx, out.Out, b.JSON, copyOf{File: b.File}, "checked")
+}
+
+func (b Backup) toStream(ctx context.Context, w io.Writer, o db.CopyOptions) error {
 	if b.JSON {
 		return errors.New("backup: --json would stand in the midst of the copy: name a FILE")
 	}
-	if isTerminal(out.Out) {
+	if stdout, ok := w.(nopCloser); ok && isTerminal(stdout.Writer) {
 		return errors.New("backup: standard output is a terminal: redirect it, or name a FILE")
 	}
 	dir := os.TempDir()
 	if info, err := os.Stat(dir); err != nil || !info.IsDir() { // as in an image that has nothing else in it
 		dir = filepath.Dir(b.DB)
 	}
-	return explainCopy(db.BackupTo(ctx, b.DB, dir, out.Out, o))
+	return explainCopy(db.BackupTo(ctx, b.DB, dir, w, o))
+}
+
+// mayReplace returns an error if FILE is another database and no earlier backup, which
+// --force may replace. That a file without --force is not replaced is the storage's.
+func (b Backup) mayReplace() error {
+	there, err := os.Stat(b.File)
+	own, oerr := os.Stat(b.DB)
+	if err == nil && oerr == nil && os.SameFile(there, own) {
+		return nil // the storage refuses it
+	}
+	if isBackup(b.File) && besideIt(b.File) == "" {
+		return nil
+	}
+	return notDatabase(b.File)
 }
 
 // Restore makes a database from a backup.

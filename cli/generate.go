@@ -7,16 +7,16 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 )
 
 // Generate writes client messages as CSV.
 type Generate struct {
-	File         string `arg:"" help:"File to write; - is standard output."`
+	File         string `arg:"" help:"File to write, which must not be there; - is standard output."`
 	Events       int    `help:"Number of messages." default:"10000" env:"INTURN_EVENTS"`
 	Clients      int    `help:"Number of clients." default:"1000" env:"INTURN_CLIENTS"`
 	Type         string `help:"Type of the messages: work or message." enum:"work,message" default:"work" env:"INTURN_TYPE"`
 	Distribution string `help:"How messages are spread over clients: even, random or zipf." enum:"even,random,zipf" default:"even" env:"INTURN_DISTRIBUTION"`
+	Force        bool   `help:"Replace FILE if it is there." env:"INTURN_FORCE"`
 	Seed         uint64 `help:"The same seed gives the same file." default:"1" env:"INTURN_SEED"`
 }
 
@@ -37,20 +37,31 @@ func (g Generate) Validate() error {
 	return nil
 }
 
-// Run writes the file. What is there already is overwritten; after an error the
-// file is not complete.
+// Run writes the file, which gets its name once it is complete.
 func (g Generate) Run(ctx context.Context, out IO) error {
-	if g.File == "-" {
-		return g.write(ctx, out.Out)
-	}
-	f, err := os.Create(g.File)
-	if err != nil {
+	if err := g.run(ctx, out.Out); err != nil {
 		return fmt.Errorf("generate: %w", err)
 	}
-	if err := errors.Join(g.write(ctx, f), f.Close()); err != nil {
-		return fmt.Errorf("generate: %s is not complete: %w", g.File, err)
-	}
 	return nil
+}
+
+func (g Generate) run(ctx context.Context, out io.Writer) error {
+	stream, err := streamTo(g.File, out)
+	if err != nil {
+		return err
+	}
+	if stream != nil {
+		return errors.Join(g.write(ctx, stream), stream.Close())
+	}
+	f, err := createOutput(g.File, g.Force)
+	if err != nil {
+		return err
+	}
+	defer f.Discard()
+	if err := g.write(ctx, f); err != nil {
+		return err
+	}
+	return commitOutput(f, g.File, g.Force)
 }
 
 func (g Generate) write(ctx context.Context, w io.Writer) error {

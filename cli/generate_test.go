@@ -125,8 +125,11 @@ func TestGenerateFile(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	g.File = path
+	g.File = filepath.Join(t.TempDir(), "interrupted.csv")
 	if err := g.Run(ctx, out); !errors.Is(err, context.Canceled) {
 		t.Errorf("interrupted: %v", err)
+	}
+	if left, err := os.ReadDir(filepath.Dir(g.File)); err != nil || len(left) > 0 {
+		t.Errorf("interrupted, it leaves %v, %v", left, err)
 	}
 }

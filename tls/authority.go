@@ -17,6 +17,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"inturn/internal/atomicfile"
 )
 
 const (
@@ -26,7 +28,7 @@ const (
 	caMargin = 365 * 24 * time.Hour
 
 	// keyName holds the key and the certificate: in one file they can't come from
-	// two CAs, whatever stops or races whom. ca.pem is a copy of the certificate for
+	// two CAs, however processes race or are killed. ca.pem is a copy of the certificate for
 	// clients.
 	keyName  = "ca-key.pem"
 	certName = "ca.pem"
@@ -52,7 +54,7 @@ func openAuthority(dir string, now time.Time, log *slog.Logger) (*authority, err
 		if ca, err = newAuthority(now); err != nil {
 			return nil, err
 		}
-		err = createFile(keyFile, ca.pem())
+		err = atomicfile.WriteNew(keyFile, ca.pem(), 0o600)
 		if errors.Is(err, fs.ErrExist) { // another process was first
 			ca, err = readAuthority(keyFile)
 		}
@@ -75,7 +77,7 @@ func openAuthority(dir string, now time.Time, log *slog.Logger) (*authority, err
 // that isn't the newest: both certify the same key, so both work.
 func (a *authority) replace(dir string, log *slog.Logger) error {
 	log.Warn("local CA renewed with the same key: clients keep working until the end of the ca.pem they have; give them the new one", "ends", a.cert.NotAfter)
-	if err := replaceFile(filepath.Join(dir, keyName), a.pem(), 0o600); err != nil {
+	if err := atomicfile.Write(filepath.Join(dir, keyName), a.pem(), 0o600); err != nil {
 		return err
 	}
 	return a.publish(dir, log)
@@ -88,7 +90,7 @@ func (a *authority) publish(dir string, log *slog.Logger) error {
 	if have, err := os.ReadFile(file); err == nil && bytes.Equal(have, want) {
 		return nil
 	}
-	if err := replaceFile(file, want, 0o644); err != nil {
+	if err := atomicfile.Write(file, want, 0o644); err != nil {
 		return err
 	}
 	log.Info("certificate of the local CA written", "file", file, "ends", a.cert.NotAfter)

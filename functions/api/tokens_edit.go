@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"crypto/rand"
 	"encoding/base64"
 	"errors"
@@ -10,9 +11,13 @@ import (
 	"path/filepath"
 	"slices"
 	"syscall"
+	"time"
 
 	jsonv2 "github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
+	"github.com/gofrs/flock"
+
+	"inturn/internal/atomicfile"
 )
 
 // TokenInfo is what a token file says of a token.
@@ -22,8 +27,8 @@ type TokenInfo struct {
 	ClientIDs []string `json:"client_ids,omitempty"` // none: all
 }
 
-// NewToken adds a token of 256 random bits to the file at path, which is made if it
-// isn't there, and returns it. It can't be read from the file again. No scopes are
+// NewToken adds a token of 256 random bits to the file at path, which is made with its
+// folder (mode 0700) if it isn't there, and returns it. It can't be read from the file again. No scopes are
 // an error; no client_ids are all.
 func NewToken(path string, info TokenInfo) (secret string, err error) {
 	key := make([]byte, 32)
@@ -74,71 +79,60 @@ func RevokeToken(path, name string) error {
 	})
 }
 
-// editTokens changes the file under a lock and puts the new one in its place at
-// once, synced. What would not be read again is not written.
+// lockTimeout bounds the wait for another edit of the same file, which takes milliseconds.
+const lockTimeout = 5 * time.Second
+
+// editTokens changes the file at path under a lock and replaces it as a whole, synced.
+// A change that is refused, or whose result would not be read again, leaves no trace.
+// A file behind a symbolic link is replaced where it is.
 func editTokens(path string, change func(*tokensFile) error) (err error) {
 	defer func() {
 		if err != nil {
 			err = fmt.Errorf("token file %s: %w", path, err)
 		}
 	}()
-	lock, err := lockTokens(path)
-	if err != nil {
+	if real, err := filepath.EvalSymlinks(path); err == nil {
+		path = real
+	}
+	if _, err := changedTokens(path, change); err != nil {
 		return err
+	}
+	if err := atomicfile.MakeFolder(filepath.Dir(path)); err != nil {
+		return err
+	}
+	// A file beside it, because the file itself is replaced. The link of another user
+	// in the same folder is not followed.
+	lock := flock.New(path+".lock", flock.SetFlag(os.O_CREATE|os.O_RDWR|syscall.O_NOFOLLOW), flock.SetPermissions(0o600))
+	ctx, cancel := context.WithTimeoutCause(context.Background(), lockTimeout, fmt.Errorf("another process has held %s.lock for %v", path, lockTimeout))
+	defer cancel()
+	if _, err := lock.TryLockContext(ctx, 10*time.Millisecond); err != nil {
+		if ctx.Err() != nil {
+			err = context.Cause(ctx)
+		}
+		return fmt.Errorf("lock: %w", err)
 	}
 	defer lock.Close()
+	text, err := changedTokens(path, change)
+	if err != nil {
+		return err
+	}
+	return atomicfile.Write(path, text, 0o600)
+}
+
+// changedTokens returns the text of the file at path after change.
+func changedTokens(path string, change func(*tokensFile) error) ([]byte, error) {
 	file, err := readTokenFile(path)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	if err := change(&file); err != nil {
-		return err
-	}
-	if err := new(tokenSet).fill(file); err != nil {
-		return err
-	}
-	text, err := jsonv2.Marshal(file, jsontext.WithIndent("  "), jsonv2.Deterministic(true))
-	if err != nil {
-		return err
-	}
-	return replaceFile(path, append(text, '\n'))
-}
-
-// lockTokens waits for the lock of a token file: a file beside it, because the file
-// itself is replaced. The system frees it when the process ends.
-func lockTokens(path string) (*os.File, error) {
-	f, err := os.OpenFile(path+".lock", os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
 		return nil, err
 	}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX); err != nil {
-		f.Close()
-		return nil, fmt.Errorf("lock: %w", err)
+	if err := change(&file); err != nil {
+		return nil, err
 	}
-	return f, nil
-}
-
-// replaceFile writes a file that only its owner can read.
-func replaceFile(path string, text []byte) error {
-	dir := filepath.Dir(path)
-	f, err := os.CreateTemp(dir, filepath.Base(path)+".new-*") // mode 0600
-	if err != nil {
-		return err
+	if err := new(tokenSet).fill(file); err != nil {
+		return nil, err
 	}
-	_, err = f.Write(text)
-	err = errors.Join(err, f.Sync(), f.Close())
-	if err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		os.Remove(f.Name())
-		return err
-	}
-	folder, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(folder.Sync(), folder.Close())
+	text, err := jsonv2.Marshal(file, jsontext.WithIndent("  "), jsonv2.Deterministic(true))
+	return append(text, '\n'), err
 }
 
 // inode tells one file from another at the same path.

@@ -3,6 +3,7 @@ package api
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -63,8 +64,64 @@ func TestEditTokens(t *testing.T) {
 	if err := tokens.Reload(); err != nil || tokens.find(shop) != nil || tokens.find(boss) == nil {
 		t.Errorf("after revoke: %v", err)
 	}
-	if left, err := filepath.Glob(path + ".new*"); err != nil || len(left) > 0 {
+	if left, err := filepath.Glob(filepath.Join(filepath.Dir(path), ".*")); err != nil || len(left) > 0 {
 		t.Errorf("left behind: %v, %v", left, err)
+	}
+}
+
+// TestEditTokensRefused: a refused edit leaves no trace; neither does one whose lock
+// another user has turned into a link.
+func TestEditTokensRefused(t *testing.T) {
+	dir := t.TempDir()
+	if _, err := NewToken(filepath.Join(dir, "new", "tokens.json"), TokenInfo{Name: "x"}); err == nil {
+		t.Error("a token without scopes is made")
+	}
+	if err := RevokeToken(filepath.Join(dir, "new", "tokens.json"), "x"); !errors.Is(err, ErrNoToken) {
+		t.Errorf("revoke without a file: %v", err)
+	}
+	text := filepath.Join(dir, "text")
+	if err := os.WriteFile(text, []byte("a text"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := NewToken(text, TokenInfo{Name: "x", Scopes: []string{"read"}}); err == nil {
+		t.Error("a text is taken for a token file")
+	}
+	if err := os.Symlink("text", filepath.Join(dir, "tokens.json.lock")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := NewToken(filepath.Join(dir, "tokens.json"), TokenInfo{Name: "x", Scopes: []string{"read"}}); !errors.Is(err, syscall.ELOOP) {
+		t.Errorf("a lock that is a link: %v", err)
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil || len(entries) != 2 {
+		t.Errorf("left behind: %v, %v", entries, err)
+	}
+	if got, err := os.ReadFile(text); err != nil || string(got) != "a text" {
+		t.Errorf("the text is now %q, %v", got, err)
+	}
+}
+
+// TestEditTokensPlaces: folders are made for this user alone, and a link is followed.
+func TestEditTokensPlaces(t *testing.T) {
+	dir := t.TempDir()
+	real := filepath.Join(dir, "a", "b", "tokens.json")
+	if _, err := NewToken(real, TokenInfo{Name: "x", Scopes: []string{"read"}}); err != nil {
+		t.Fatal(err)
+	}
+	for _, folder := range []string{filepath.Join(dir, "a"), filepath.Dir(real)} {
+		if info, err := os.Stat(folder); err != nil || info.Mode().Perm() != 0o700 {
+			t.Errorf("%s: %v, %v; want mode 0700", folder, info, err)
+		}
+	}
+	link := filepath.Join(dir, "link.json")
+	if err := os.Symlink(real, link); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := NewToken(link, TokenInfo{Name: "y", Scopes: []string{"read"}}); err != nil {
+		t.Fatal(err)
+	}
+	if list, err := ListTokens(real); err != nil || len(list) != 2 {
+		t.Errorf("behind the link: %v, %v", list, err)
 	}
 }
 
