@@ -3,7 +3,6 @@ package api
 import (
 	"context"
 	"net/http"
-	"net/url"
 	"slices"
 	"strconv"
 
@@ -20,16 +19,16 @@ const (
 )
 
 // getAccount is GET /v1/accounts/{client_id}.
-func (a *api) getAccount(x *exchange, r *http.Request) error {
-	who, err := a.authorize(x, r, scopeRead)
+func (q *queries) getAccount(x *exchange, r *http.Request) error {
+	tok, err := q.authorize(x, r, scopeRead)
 	if err != nil {
 		return err
 	}
 	x.clientID = r.PathValue("client_id")
-	if err := who.mayUse(x.clientID); err != nil {
+	if err := tok.authorizeClient(x.clientID); err != nil {
 		return err
 	}
-	account, err := a.Store.Account(r.Context(), x.clientID)
+	account, err := q.store.Account(r.Context(), x.clientID)
 	if err != nil {
 		p := readProblem(r.Context(), err)
 		if p.kind == notFound {
@@ -37,7 +36,7 @@ func (a *api) getAccount(x *exchange, r *http.Request) error {
 		}
 		return p
 	}
-	x.answer(http.StatusOK, jsonType, append(appendAccount(nil, account, a.accountState(account)), '\n'))
+	x.answer(http.StatusOK, jsonType, append(appendAccount(nil, account, q.accounts.state(account)), '\n'))
 	return nil
 }
 
@@ -47,15 +46,15 @@ func (a *api) getAccount(x *exchange, r *http.Request) error {
 //
 // next, if present, is `after` for the page that follows. With state or paused a page may
 // have fewer than limit, or none, and still have a next one.
-func (a *api) listAccounts(x *exchange, r *http.Request) error {
-	who, err := a.authorize(x, r, scopeRead)
+func (q *queries) listAccounts(x *exchange, r *http.Request) error {
+	tok, err := q.authorize(x, r, scopeRead)
 	if err != nil {
 		return err
 	}
-	if err := who.mayUse(""); err != nil {
+	if err := tok.authorizeClient(""); err != nil {
 		return err
 	}
-	f, err := newAccountFilter(r.URL.RawQuery)
+	f, err := newAccountFilter(x.query)
 	if err != nil {
 		return err
 	}
@@ -68,7 +67,7 @@ func (a *api) listAccounts(x *exchange, r *http.Request) error {
 			step = min(step, f.limit-found)
 		}
 		// The storage finds the paused and the parked without looking at all others.
-		accounts, err := a.Store.Accounts(ctx, db.AccountFilter{
+		accounts, err := q.store.Accounts(ctx, db.AccountFilter{
 			After: f.after, Limit: step, Paused: f.paused != nil && *f.paused, Parked: f.state == "parked",
 		})
 		if err != nil {
@@ -78,7 +77,7 @@ func (a *api) listAccounts(x *exchange, r *http.Request) error {
 		for i, account := range accounts {
 			scanned++
 			f.after = account.ClientID
-			state := a.accountState(account)
+			state := q.accounts.state(account)
 			if f.state != "" && f.state != state || f.paused != nil && *f.paused != account.Paused {
 				continue
 			}
@@ -101,29 +100,6 @@ func (a *api) listAccounts(x *exchange, r *http.Request) error {
 	return nil
 }
 
-// accountState joins what the process does with what the file says: that an account
-// is parked is the file's to say, and an account that the process hasn't heard of
-// yet is not idle if something is pending.
-func (a *api) accountState(account db.Account) string {
-	state := ""
-	if a.AccountState != nil {
-		state = a.AccountState(account.ClientID)
-	}
-	switch {
-	case account.Parked:
-		return "parked"
-	case state == "ready" && account.Pending == 0 && account.ReplayNext == 0:
-		return "idle" // paused, and skipped meanwhile: it waits for nothing
-	case state != "" && state != "idle":
-		return state
-	case account.Pending == 0:
-		return "idle"
-	case account.NextAt.After(a.Now()):
-		return "retrying"
-	}
-	return "ready"
-}
-
 // accountFilter is the query of a listing.
 type accountFilter struct {
 	state, after string
@@ -131,17 +107,9 @@ type accountFilter struct {
 	limit        int
 }
 
-func newAccountFilter(rawQuery string) (f accountFilter, err error) {
+func newAccountFilter(query map[string]string) (f accountFilter, err error) {
 	f.limit = defaultPage
-	query, err := url.ParseQuery(rawQuery)
-	if err != nil {
-		return f, unreadableQuery()
-	}
-	for name, values := range query {
-		value := values[0]
-		if len(values) > 1 {
-			return f, parameter(name, "is given more than once")
-		}
+	for name, value := range query {
 		switch name {
 		case "state":
 			if f.state = value; !slices.Contains(accountStates, value) {
@@ -156,8 +124,6 @@ func newAccountFilter(rawQuery string) (f accountFilter, err error) {
 			f.after = value
 		case "limit":
 			f.limit, err = limitParameter(name, value)
-		default:
-			err = parameter(name, "is not known: there are state, paused, after and limit")
 		}
 		if err != nil {
 			return f, err

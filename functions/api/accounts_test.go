@@ -79,11 +79,11 @@ func TestAccountState(t *testing.T) {
 		{db.Account{Pending: 1}, "stuck", "stuck"}, {db.Account{Pending: 1, Parked: true}, "ready", "parked"}, {db.Account{}, "running", "running"},
 		{db.Account{Paused: true}, "ready", "idle"}, {db.Account{ReplayNext: 1, ReplayTo: 2}, "ready", "ready"},
 	} {
-		a := &api{Options: Options{Now: func() time.Time { return now }}}
+		v := accountView{now: func() time.Time { return now }}
 		if c.process != "" {
-			a.AccountState = func(string) string { return c.process }
+			v.process = func(string) string { return c.process }
 		}
-		if got := a.accountState(c.account); got != c.want {
+		if got := v.state(c.account); got != c.want {
 			t.Errorf("%+v, %q: %s, want %s", c.account, c.process, got, c.want)
 		}
 	}

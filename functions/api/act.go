@@ -28,28 +28,28 @@ func actProblem(err error) *problem {
 	var moved *db.HeadMovedError
 	switch {
 	case errors.As(err, &moved):
-		p := headMoved.because("nothing was changed: nothing of this account is pending")
+		p := headMoved.withDetail("nothing was changed: nothing of this account is pending")
 		if moved.Seq != 0 {
-			p = headMoved.because("nothing was changed: the head is seq %d now; look at it, then name it", moved.Seq)
+			p = headMoved.withDetail("nothing was changed: the head is seq %d now; look at it, then name it", moved.Seq)
 		}
 		p.seq = moved.Seq
 		return p
 	case errors.Is(err, db.ErrNotDead):
-		return notDead.because("nothing was changed: the event is done; to run it again, replay its account from this seq to this seq")
+		return notDead.withDetail("nothing was changed: the event is done; to run it again, replay its account from this seq to this seq")
 	case errors.Is(err, db.ErrStillPending):
-		return stillPending.because("nothing was changed: the event is pending and runs when its turn comes")
+		return stillPending.withDetail("nothing was changed: the event is pending and runs when its turn comes")
 	case errors.Is(err, db.ErrGone):
-		return eventGone.because("nothing was changed: the event was deleted (--retention)")
+		return eventGone.withDetail("nothing was changed: the event was deleted (--retention)")
 	case errors.Is(err, db.ErrNothingToReplay):
-		return nothingToReplay.because("nothing was changed: no finished event of this range is kept")
+		return nothingToReplay.withDetail("nothing was changed: no finished event of this range is kept")
 	case errors.Is(err, db.ErrReplaying):
-		return replaying.because("nothing was changed: wait for the end of the replay before")
+		return replaying.withDetail("nothing was changed: wait for the end of the replay before")
 	case errors.Is(err, db.ErrKeyReused):
-		return keyReused.because("nothing was changed: an act with other fields had this Idempotency-Key: use a new one")
+		return keyReused.withDetail("nothing was changed: an act with other fields had this Idempotency-Key: use a new one")
 	case errors.Is(err, db.ErrBadCommand):
-		return invalidRequest.because("%s", cut(err.Error(), 1000))
+		return invalidRequest.withDetail("%s", cut(err.Error(), 1000))
 	case errors.Is(err, db.ErrNotFound):
-		return notFound.because("this client_id, or this seq, never was")
+		return notFound.withDetail("this client_id, or this seq, never was")
 	}
 	p := storeProblem(err)
 	if p.name == outcomeUnknown.name {
@@ -78,21 +78,21 @@ type replayBody struct {
 }
 
 // actOnAccount is POST /v1/accounts/{client_id}/pause|resume|retry|skip|replay.
-func (a *api) actOnAccount(verb db.Verb) func(*exchange, *http.Request) error {
+func (o *operations) actOnAccount(verb db.Verb) func(*exchange, *http.Request) error {
 	return func(x *exchange, r *http.Request) error {
-		who, err := a.authorize(x, r, scopeOperate)
+		tok, err := o.authorize(x, r, scopeOperate)
 		if err != nil {
 			return err
 		}
-		act := db.Command{Verb: verb, ClientID: r.PathValue("client_id"), Who: who.who()}
+		act := db.Command{Verb: verb, ClientID: r.PathValue("client_id"), Who: tok.auditName()}
 		x.clientID = act.ClientID
-		if err := who.mayUse(act.ClientID); err != nil {
+		if err := tok.authorizeClient(act.ClientID); err != nil {
 			return err
 		}
 		switch verb {
 		case db.Retry, db.Skip:
 			var body actBody
-			if err := a.readAct(x, r, &body); err != nil {
+			if err := o.readAct(x, r, &body); err != nil {
 				return err
 			}
 			if err := seqField("seq", body.Seq, true); err != nil {
@@ -101,7 +101,7 @@ func (a *api) actOnAccount(verb db.Verb) func(*exchange, *http.Request) error {
 			act.Seq, act.Reason = body.Seq, body.Reason
 		case db.Replay:
 			var body replayBody
-			if err := a.readAct(x, r, &body); err != nil {
+			if err := o.readAct(x, r, &body); err != nil {
 				return err
 			}
 			if err := cmp.Or(seqField("from", body.From, false), seqField("to", body.To, false)); err != nil {
@@ -113,50 +113,50 @@ func (a *api) actOnAccount(verb db.Verb) func(*exchange, *http.Request) error {
 			act.Seq, act.To, act.Reason = body.From, body.To, body.Reason
 		default:
 			var body reasonBody
-			if err := a.readAct(x, r, &body); err != nil {
+			if err := o.readAct(x, r, &body); err != nil {
 				return err
 			}
 			act.Reason = body.Reason
 		}
-		return a.act(x, r, act)
+		return o.act(x, r, act)
 	}
 }
 
 // actOnType is POST /v1/types/{type}/pause|resume.
-func (a *api) actOnType(verb db.Verb) func(*exchange, *http.Request) error {
+func (o *operations) actOnType(verb db.Verb) func(*exchange, *http.Request) error {
 	return func(x *exchange, r *http.Request) error {
-		return a.actOnMany(x, r, db.Command{Verb: verb, Type: r.PathValue("type")})
+		return o.actOnMany(x, r, db.Command{Verb: verb, Type: r.PathValue("type")})
 	}
 }
 
 // actOnEverything is POST /v1/pause|resume.
-func (a *api) actOnEverything(verb db.Verb) func(*exchange, *http.Request) error {
+func (o *operations) actOnEverything(verb db.Verb) func(*exchange, *http.Request) error {
 	return func(x *exchange, r *http.Request) error {
-		return a.actOnMany(x, r, db.Command{Verb: verb})
+		return o.actOnMany(x, r, db.Command{Verb: verb})
 	}
 }
 
-func (a *api) actOnMany(x *exchange, r *http.Request, act db.Command) error {
-	who, err := a.authorize(x, r, scopeOperate)
+func (o *operations) actOnMany(x *exchange, r *http.Request, act db.Command) error {
+	tok, err := o.authorize(x, r, scopeOperate)
 	if err != nil {
 		return err
 	}
-	if who.clientIDs != nil {
-		return forbidden.because("this token is for some client_ids only, and this concerns all")
+	if tok.clientIDs != nil {
+		return forbidden.withDetail("this token is for some client_ids only, and this concerns all")
 	}
-	if _, known := a.Functions.Get(act.Type); act.Type != "" && act.Verb == db.Pause && !known {
-		return notFound.because("there is no function for type %.100q; GET /v1/types lists them", act.Type)
+	if _, known := o.functions.Get(act.Type); act.Type != "" && act.Verb == db.Pause && !known {
+		return notFound.withDetail("there is no function for type %.100q; GET /v1/types lists them", act.Type)
 	}
 	var body reasonBody
-	if err := a.readAct(x, r, &body); err != nil {
+	if err := o.readAct(x, r, &body); err != nil {
 		return err
 	}
-	act.Who, act.Reason = who.who(), body.Reason
-	return a.act(x, r, act)
+	act.Who, act.Reason = tok.auditName(), body.Reason
+	return o.act(x, r, act)
 }
 
 // act does it and answers with what came of it, and the account's state after it.
-func (a *api) act(x *exchange, r *http.Request, act db.Command) error {
+func (o *operations) act(x *exchange, r *http.Request, act db.Command) error {
 	x.seq = act.Seq
 	if err := reasonField(act.Reason); err != nil {
 		return err
@@ -165,7 +165,7 @@ func (a *api) act(x *exchange, r *http.Request, act db.Command) error {
 	if act.Key, err = actKey(r.Header); err != nil {
 		return err
 	}
-	acted, err := a.Store.Execute(r.Context(), act)
+	acted, err := o.store.Execute(r.Context(), act)
 	if err != nil {
 		if r.Context().Err() != nil { // a statement that was interrupted says so in words of its own
 			err = errors.Join(r.Context().Err(), err)
@@ -174,16 +174,16 @@ func (a *api) act(x *exchange, r *http.Request, act db.Command) error {
 	}
 	x.clientID = acted.ClientID
 	// Without the reason, which is a person's own words.
-	a.Log.LogAttrs(r.Context(), slog.LevelInfo, "an operator acted", slog.String("request_id", x.requestID),
+	o.log.LogAttrs(r.Context(), slog.LevelInfo, "an operator acted", slog.String("request_id", x.requestID),
 		slog.String("verb", string(act.Verb)), slog.String("token_name", act.Who), slog.String("client_id", cut(acted.ClientID, 256)),
 		slog.String("type", act.Type), slog.Int64("seq", acted.Seq), slog.Bool("changed", acted.Changed), slog.Int64("audit", acted.ID))
-	x.answer(http.StatusOK, jsonType, append(a.appendActed(r.Context(), nil, act, acted), '\n'))
+	x.answer(http.StatusOK, jsonType, append(o.appendActed(r.Context(), nil, act, acted), '\n'))
 	return nil
 }
 
 // appendActed gives the answer to an act. The account is left out where it can't be
 // read: the act is done all the same.
-func (a *api) appendActed(ctx context.Context, b []byte, act db.Command, acted db.CommandResult) []byte {
+func (o *operations) appendActed(ctx context.Context, b []byte, act db.Command, acted db.CommandResult) []byte {
 	b = append(b, `{"verb":`...)
 	b = appendText(b, string(act.Verb))
 	b = append(b, `,"changed":`...)
@@ -207,9 +207,9 @@ func (a *api) appendActed(ctx context.Context, b []byte, act db.Command, acted d
 		b = appendText(b, act.Type)
 	}
 	if acted.ClientID != "" {
-		if account, err := a.Store.Account(ctx, acted.ClientID); err == nil {
+		if account, err := o.store.Account(ctx, acted.ClientID); err == nil {
 			b = append(b, `,"account":`...)
-			b = appendAccount(b, account, a.accountState(account))
+			b = appendAccount(b, account, o.accounts.state(account))
 		}
 	}
 	return append(b, '}')

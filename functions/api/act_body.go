@@ -15,13 +15,13 @@ const maxActBody = 16 << 10
 
 // readAct reads the body of an operator's request into body, strictly. An empty one
 // is an empty object, for the verbs that need nothing.
-func (a *api) readAct(x *exchange, r *http.Request, body any) error {
+func (o *operations) readAct(x *exchange, r *http.Request, body any) error {
 	form, err := formOf(r.Header)
 	if err != nil {
 		return err
 	}
 	if form != plainForm {
-		return mediaType.because("send JSON, as %s", typeJSON)
+		return mediaType.withDetail("send JSON, as %s", typeJSON)
 	}
 	if r.ContentLength > maxActBody {
 		return bodyProblem(&http.MaxBytesError{Limit: maxActBody})
@@ -94,7 +94,7 @@ func seqField(name string, seq int64, required bool) error {
 func actKey(h http.Header) (string, error) {
 	key, err := idempotencyKey(h)
 	if err == nil && len(key) > maxKey {
-		err = invalidRequest.because("Idempotency-Key is longer than %d bytes", maxKey)
+		err = invalidRequest.withDetail("Idempotency-Key is longer than %d bytes", maxKey)
 	}
 	return key, err
 }
@@ -113,7 +113,7 @@ func reasonField(reason string) error {
 }
 
 // who is the operator's name in the audit.
-func (t *token) who() string {
+func (t *token) auditName() string {
 	if t == anyone {
 		return "anyone" // no tokens are asked for
 	}

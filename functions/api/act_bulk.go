@@ -27,23 +27,23 @@ type bulkBody struct {
 
 // actOnParked is POST /v1/accounts/retry|skip: of every parked account, or of those
 // whose head has a type.
-func (a *api) actOnParked(verb db.Verb) func(*exchange, *http.Request) error {
+func (o *operations) actOnParked(verb db.Verb) func(*exchange, *http.Request) error {
 	return func(x *exchange, r *http.Request) error {
-		who, err := a.authorize(x, r, scopeOperate)
+		tok, err := o.authorize(x, r, scopeOperate)
 		if err != nil {
 			return err
 		}
-		if who.clientIDs != nil {
-			return forbidden.because("this token is for some client_ids only: name each account in the path")
+		if tok.clientIDs != nil {
+			return forbidden.withDetail("this token is for some client_ids only: name each account in the path")
 		}
 		var body bulkBody
-		if err := a.readAct(x, r, &body); err != nil {
+		if err := o.readAct(x, r, &body); err != nil {
 			return err
 		}
 		if !body.All && body.Type == "" {
 			return actField("", `selects nothing: say which by "type", or "all":true`)
 		}
-		return a.bulk(x, r, db.BulkCommand{Verb: verb, Type: body.Type, DryRun: body.DryRun, Who: who.who(), Reason: body.Reason})
+		return o.bulk(x, r, db.BulkCommand{Verb: verb, Type: body.Type, DryRun: body.DryRun, Who: tok.auditName(), Reason: body.Reason})
 	}
 }
 
@@ -60,17 +60,17 @@ type redriveBody struct {
 }
 
 // redrive is POST /v1/dead/redrive: of one event, or in bulk.
-func (a *api) redrive(x *exchange, r *http.Request) error {
-	who, err := a.authorize(x, r, scopeOperate)
+func (o *operations) redrive(x *exchange, r *http.Request) error {
+	tok, err := o.authorize(x, r, scopeOperate)
 	if err != nil {
 		return err
 	}
 	var body redriveBody
-	if err := a.readAct(x, r, &body); err != nil {
+	if err := o.readAct(x, r, &body); err != nil {
 		return err
 	}
 	x.clientID = body.ClientID
-	if err := who.mayUse(body.ClientID); err != nil {
+	if err := tok.authorizeClient(body.ClientID); err != nil {
 		return err
 	}
 	if err := cmp.Or(seqField("seq", body.Seq, false), seqField("run", body.Run, false)); err != nil {
@@ -81,14 +81,14 @@ func (a *api) redrive(x *exchange, r *http.Request) error {
 	case body.Seq != 0 && many:
 		return actField("/seq", "names one event: leave out all, type, since and dry_run, which are for many")
 	case body.Seq != 0:
-		return a.act(x, r, db.Command{Verb: db.Redrive, ClientID: body.ClientID, Seq: body.Seq, Run: body.Run, Who: who.who(), Reason: body.Reason})
+		return o.act(x, r, db.Command{Verb: db.Redrive, ClientID: body.ClientID, Seq: body.Seq, Run: body.Run, Who: tok.auditName(), Reason: body.Reason})
 	case body.Run != 0:
 		return actField("/run", "belongs to a seq: name both, or neither")
 	case !body.All && body.Type == "" && body.ClientID == "" && body.Since.IsZero():
 		return actField("", `selects nothing: name an event by "seq", or select many by "type", "client_id" and "since", or "all":true`)
 	}
-	return a.bulk(x, r, db.BulkCommand{Verb: db.Redrive, ClientID: body.ClientID, Type: body.Type, Since: body.Since,
-		DryRun: body.DryRun, Who: who.who(), Reason: body.Reason})
+	return o.bulk(x, r, db.BulkCommand{Verb: db.Redrive, ClientID: body.ClientID, Type: body.Type, Since: body.Since,
+		DryRun: body.DryRun, Who: tok.auditName(), Reason: body.Reason})
 }
 
 // bulk does as much of b as there is time for, and says whether that was all:
@@ -97,7 +97,7 @@ func (a *api) redrive(x *exchange, r *http.Request) error {
 //
 // With more the same request with key as its Idempotency-Key goes on where this one
 // ended, also after a crash, and does nothing twice.
-func (a *api) bulk(x *exchange, r *http.Request, b db.BulkCommand) error {
+func (o *operations) bulk(x *exchange, r *http.Request, b db.BulkCommand) error {
 	if err := reasonField(b.Reason); err != nil {
 		return err
 	}
@@ -111,7 +111,7 @@ func (a *api) bulk(x *exchange, r *http.Request, b db.BulkCommand) error {
 	b.Key = key
 	ctx, cancel := context.WithTimeout(r.Context(), bulkTime)
 	defer cancel()
-	done, err := a.Store.ExecuteAll(ctx, b)
+	done, err := o.store.ExecuteAll(ctx, b)
 	more := err != nil && ctx.Err() != nil && r.Context().Err() == nil
 	if err != nil && !more {
 		if r.Context().Err() != nil {
@@ -119,7 +119,7 @@ func (a *api) bulk(x *exchange, r *http.Request, b db.BulkCommand) error {
 		}
 		return actProblem(err)
 	}
-	a.Log.LogAttrs(ctx, slog.LevelInfo, "an operator acted on many", slog.String("request_id", x.requestID),
+	o.log.LogAttrs(ctx, slog.LevelInfo, "an operator acted on many", slog.String("request_id", x.requestID),
 		slog.String("verb", string(b.Verb)), slog.String("token_name", b.Who), slog.String("client_id", cut(b.ClientID, 256)),
 		slog.String("type", cut(b.Type, 256)), slog.Bool("dry_run", b.DryRun), slog.Int64("count", done.Count), slog.Bool("more", more), slog.Int64("audit", done.ID))
 	body := append([]byte(`{"verb":`), `"`+string(b.Verb)+`"`...)

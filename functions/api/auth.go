@@ -8,27 +8,30 @@ import (
 // anyone is the sender where no tokens are asked for.
 var anyone = &token{scopes: scopeIngest | scopeRead | scopeOperate}
 
+// auth knows the tokens that are taken; with none it asks for none.
+type auth struct{ tokens *Tokens }
+
 // authorize returns the token of a request that may do what needs scope: 401 for
 // no token or one that is not known, 403 for one that may not.
-func (a *api) authorize(x *exchange, r *http.Request, need scope) (*token, error) {
-	if a.Tokens == nil {
+func (a auth) authorize(x *exchange, r *http.Request, need scope) (*token, error) {
+	if a.tokens == nil {
 		return anyone, nil
 	}
 	presented, ok := bearer(r.Header)
 	if !ok {
-		p := unauthorized.because("send a token: Authorization: Bearer …")
+		p := unauthorized.withDetail("send a token: Authorization: Bearer …")
 		p.challenge = `Bearer realm="inturn"`
 		return nil, p
 	}
-	t := a.Tokens.find(presented)
+	t := a.tokens.find(presented)
 	if t == nil {
-		p := unauthorized.because("this token is not known")
+		p := unauthorized.withDetail("this token is not known")
 		p.challenge = `Bearer realm="inturn", error="invalid_token"`
 		return nil, p
 	}
 	x.token = t.name
 	if t.scopes&need == 0 {
-		p := forbidden.because("this needs a token with the scope %s", need)
+		p := forbidden.withDetail("this needs a token with the scope %s", need)
 		p.challenge = `Bearer realm="inturn", error="insufficient_scope", scope="` + need.String() + `"`
 		return nil, p
 	}
@@ -47,8 +50,8 @@ func bearer(h http.Header) (string, bool) {
 	return presented, strings.EqualFold(scheme, "Bearer") && presented != ""
 }
 
-// mayUse says 403 for a client_id that the token is not for; "" stands for all.
-func (t *token) mayUse(clientID string) error {
+// authorizeClient says 403 for a client_id that the token is not for; "" stands for all.
+func (t *token) authorizeClient(clientID string) error {
 	if t.clientIDs == nil {
 		return nil
 	}
@@ -56,7 +59,7 @@ func (t *token) mayUse(clientID string) error {
 		return nil
 	}
 	if clientID == "" {
-		return forbidden.because("this token is for some client_ids only: name one with client_id=")
+		return forbidden.withDetail("this token is for some client_ids only: name one with client_id=")
 	}
-	return forbidden.because("this token is not for this client_id")
+	return forbidden.withDetail("this token is not for this client_id")
 }

@@ -27,16 +27,16 @@ const maxResults = 4 << 20
 // It is 200 however many were refused. Where the array itself is broken, or has too
 // many events, nothing of it is taken: 400, 413. Where the storage takes none of
 // them now, it is one problem.
-func (a *api) postBatch(x *exchange, r *http.Request, who *token, cloud bool, body []byte) error {
+func (g *ingestion) postBatch(x *exchange, r *http.Request, tok *token, cloud bool, body []byte) error {
 	if err := noIdempotencyKey(r.Header); err != nil {
 		return err
 	}
-	t, err := a.taker(x, r, who)
+	t, err := g.newIngester(x, r, tok)
 	if err != nil {
 		return err
 	}
 	t.cloud = cloud
-	raws, err := a.split(body)
+	raws, err := g.split(body)
 	if err != nil {
 		return err
 	}
@@ -49,7 +49,7 @@ func (a *api) postBatch(x *exchange, r *http.Request, who *token, cloud bool, bo
 	if err != nil {
 		p := storeProblem(err)
 		for range len(items) - 1 { // the answer counts as one
-			a.Observer.Offered(p.result())
+			g.observer.Offered(p.result())
 		}
 		return p
 	}
@@ -84,7 +84,7 @@ func fits(sum *int, a *answer) bool {
 
 // split finds the elements of the array. What is wrong within one is for its own
 // answer, so only what hides where it ends is an error here.
-func (a *api) split(body []byte) ([][]byte, error) {
+func (g *ingestion) split(body []byte) ([][]byte, error) {
 	d := jsontext.NewDecoder(bytes.NewBuffer(body), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
 	if kind := d.PeekKind(); kind != '[' && kind != jsontext.KindInvalid {
 		return nil, field("", "must be an array of events, not %s", kindName(kind))
@@ -101,8 +101,8 @@ func (a *api) split(body []byte) ([][]byte, error) {
 		if err != nil {
 			return nil, syntaxProblem("", err)
 		}
-		if len(raws) == a.MaxBatch {
-			return nil, tooLarge.because("a batch may have %d events: send fewer, or application/x-ndjson", a.MaxBatch)
+		if len(raws) == g.maxBatch {
+			return nil, tooLarge.withDetail("a batch may have %d events: send fewer, or application/x-ndjson", g.maxBatch)
 		}
 		end := int(d.InputOffset())
 		raws = append(raws, body[end-len(raw):end]) // raw itself is the decoder's

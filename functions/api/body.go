@@ -9,6 +9,15 @@ import (
 	"sync/atomic"
 )
 
+// maxHeld bounds the bodies of all requests together, in bytes, from their first
+// byte until their event is written. Past it new ones are answered 503, but for small
+// ones (of firstRead), which have smallHeld beside it: a few senders of large bodies
+// that never end could else keep all others out.
+const (
+	maxHeld   = 256 << 20
+	smallHeld = 64 << 20
+)
+
 // heldBody is a request's body with two bounds: its own, and that of all bodies
 // that are in memory. What was read counts until release, not what Content-Length
 // promises, so that a slow sender holds no room that it doesn't use.
@@ -55,21 +64,21 @@ const firstRead = 64 << 10
 // readBody reads the whole body into buf: one event, of at most --max-event bytes,
 // or, if it begins as an array does, a batch of at most --max-body. One that says
 // that it is too large is refused unread.
-func (a *api) readBody(x *exchange, r *http.Request, buf *bytes.Buffer) error {
-	if r.ContentLength > max(a.MaxEvent, a.MaxBody) {
-		return bodyProblem(&http.MaxBytesError{Limit: a.MaxEvent})
+func (g *ingestion) readBody(x *exchange, r *http.Request, buf *bytes.Buffer) error {
+	if r.ContentLength > max(g.maxEvent, g.maxBody) {
+		return bodyProblem(&http.MaxBytesError{Limit: g.maxEvent})
 	}
 	if r.ContentLength > 0 {
 		buf.Grow(int(min(r.ContentLength, firstRead)) + bytes.MinRead)
 	}
-	if r.ContentLength < 0 || r.ContentLength > a.MaxEvent {
-		if _, err := io.CopyN(buf, &x.body, min(a.MaxEvent, 512)); err != nil && err != io.EOF {
+	if r.ContentLength < 0 || r.ContentLength > g.maxEvent {
+		if _, err := io.CopyN(buf, &x.body, min(g.maxEvent, 512)); err != nil && err != io.EOF {
 			return bodyProblem(err)
 		}
 		if isArray(buf.Bytes()) {
-			x.body.max = a.MaxBody
-		} else if r.ContentLength > a.MaxEvent {
-			return bodyProblem(&http.MaxBytesError{Limit: a.MaxEvent})
+			x.body.max = g.maxBody
+		} else if r.ContentLength > g.maxEvent {
+			return bodyProblem(&http.MaxBytesError{Limit: g.maxEvent})
 		}
 	}
 	if _, err := buf.ReadFrom(&x.body); err != nil {
@@ -88,7 +97,7 @@ const maxUnwanted = 32 << 20
 //
 // What came of it, in buf, is let go of first. The connection ends: where the body is
 // broken, or too slow or too long, what follows would be taken for the next request.
-func (a *api) refuseBody(x *exchange, r *http.Request, buf *bytes.Buffer, err error) error {
+func (g *ingestion) refuseBody(x *exchange, r *http.Request, buf *bytes.Buffer, err error) error {
 	rc := http.NewResponseController(x)
 	waits := r.Header.Get("Expect") != "" && x.body.taken == 0
 	if r.ProtoMajor != 1 || waits || rc.EnableFullDuplex() != nil {
@@ -98,7 +107,7 @@ func (a *api) refuseBody(x *exchange, r *http.Request, buf *bytes.Buffer, err er
 	x.body.release()
 	x.early = true
 	x.Header().Set("Connection", "close")
-	a.refuse(x, r, err)
+	g.front.refuse(x, r, err)
 	if rc.Flush() == nil {
 		_, _ = io.CopyN(io.Discard, x.body.ReadCloser, maxUnwanted)
 	}
@@ -115,11 +124,11 @@ func bodyProblem(err error) *problem {
 	var tooBig *http.MaxBytesError
 	switch {
 	case errors.As(err, &tooBig):
-		return tooLarge.because("the body may have %d bytes: send less in one request", tooBig.Limit)
+		return tooLarge.withDetail("the body may have %d bytes: send less in one request", tooBig.Limit)
 	case errors.Is(err, errHeld):
-		return overloaded.because("nothing was stored: resend later").causedBy(err)
+		return overloaded.withDetail("nothing was stored: resend later").withCause(err)
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		return tooSlow.because("the body did not arrive in time: resend").causedBy(err)
+		return tooSlow.withDetail("the body did not arrive in time: resend").withCause(err)
 	}
-	return invalidRequest.because("the body ended before it was complete: resend").causedBy(err)
+	return invalidRequest.withDetail("the body ended before it was complete: resend").withCause(err)
 }

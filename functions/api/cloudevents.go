@@ -132,7 +132,7 @@ func (e *envelope) member(c *cloudEvent) error {
 		c.data, err = e.payload()
 		return err
 	case "data_base64":
-		return mediaType.because("data_base64 is not taken: the data of a CloudEvent must be JSON here, in data")
+		return mediaType.withDetail("data_base64 is not taken: the data of a CloudEvent must be JSON here, in data")
 	}
 	value, err := e.dec.ReadValue()
 	if err != nil {

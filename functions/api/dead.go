@@ -3,7 +3,6 @@ package api
 import (
 	"context"
 	"net/http"
-	"net/url"
 	"strconv"
 	"time"
 
@@ -15,36 +14,28 @@ import (
 //	{"dead": […], "next": seq}
 //
 // next, if present, is `after` for the page that follows.
-func (a *api) listDead(x *exchange, r *http.Request) error {
-	who, err := a.authorize(x, r, scopeRead)
+func (q *queries) listDead(x *exchange, r *http.Request) error {
+	tok, err := q.authorize(x, r, scopeRead)
 	if err != nil {
 		return err
 	}
-	filter, err := deadFilter(r.URL.RawQuery)
+	filter, err := deadFilter(x.query)
 	if err != nil {
 		return err
 	}
 	x.clientID = filter.ClientID
-	if err := who.mayUse(filter.ClientID); err != nil {
+	if err := tok.authorizeClient(filter.ClientID); err != nil {
 		return err
 	}
-	return a.pageOfEvents(x, r, "dead", filter.Limit, func(ctx context.Context, after int64, limit int) ([]db.StoredEvent, error) {
+	return q.pageOfEvents(x, r, "dead", filter.Limit, func(ctx context.Context, after int64, limit int) ([]db.StoredEvent, error) {
 		filter.After, filter.Limit = max(after, filter.After), limit
-		return a.Store.Dead(ctx, filter)
+		return q.store.Dead(ctx, filter)
 	})
 }
 
-func deadFilter(rawQuery string) (f db.DeadFilter, err error) {
+func deadFilter(query map[string]string) (f db.DeadFilter, err error) {
 	f.Limit = defaultPage
-	query, err := url.ParseQuery(rawQuery)
-	if err != nil {
-		return f, unreadableQuery()
-	}
-	for name, values := range query {
-		value := values[0]
-		if len(values) > 1 {
-			return f, parameter(name, "is given more than once")
-		}
+	for name, value := range query {
 		switch name {
 		case "client_id":
 			f.ClientID, err = notEmpty(name, value)
@@ -58,8 +49,6 @@ func deadFilter(rawQuery string) (f db.DeadFilter, err error) {
 			f.After, err = seqParameter(name, value)
 		case "limit":
 			f.Limit, err = limitParameter(name, value)
-		default:
-			err = parameter(name, "is not known: there are client_id, type, since, after and limit")
 		}
 		if err != nil {
 			return f, err
@@ -70,23 +59,23 @@ func deadFilter(rawQuery string) (f db.DeadFilter, err error) {
 
 // listRuns is GET /v1/events/{client_id}/{message_id}/runs: how the event's earlier
 // runs ended, those before a redrive or a replay, the first one first.
-func (a *api) listRuns(x *exchange, r *http.Request) error {
-	who, err := a.authorize(x, r, scopeRead)
+func (q *queries) listRuns(x *exchange, r *http.Request) error {
+	tok, err := q.authorize(x, r, scopeRead)
 	if err != nil {
 		return err
 	}
 	x.clientID, x.messageID = r.PathValue("client_id"), r.PathValue("message_id")
-	if err := who.mayUse(x.clientID); err != nil {
+	if err := tok.authorizeClient(x.clientID); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), pageTimeout)
 	defer cancel()
-	ev, err := a.Store.Find(ctx, x.clientID, x.messageID)
+	ev, err := q.store.Find(ctx, x.clientID, x.messageID)
 	if err != nil {
 		return readProblem(ctx, err)
 	}
 	x.seq = ev.Seq
-	runs, err := a.Store.Runs(ctx, ev.Seq)
+	runs, err := q.store.Runs(ctx, ev.Seq)
 	if err != nil {
 		return readProblem(ctx, err)
 	}

@@ -22,17 +22,17 @@ const eraseTime = 10 * time.Minute
 //	{"verb":"erase", "client":"sha256:…", "events":12, "pending":0, "rows":{"messages":12}, "in_wal":false}
 //
 // client is how the audit names it from now on.
-func (a *api) erase(x *exchange, r *http.Request) error {
-	who, err := a.authorize(x, r, scopeOperate)
+func (o *operations) erase(x *exchange, r *http.Request) error {
+	tok, err := o.authorize(x, r, scopeOperate)
 	if err != nil {
 		return err
 	}
 	clientID := r.PathValue("client_id")
-	if err := who.mayUse(clientID); err != nil {
+	if err := tok.authorizeClient(clientID); err != nil {
 		return err
 	}
 	var body reasonBody
-	if err := a.readAct(x, r, &body); err != nil {
+	if err := o.readAct(x, r, &body); err != nil {
 		return err
 	}
 	if err := cmp.Or(reasonField(body.Reason), noKey(r.Header)); err != nil {
@@ -40,7 +40,7 @@ func (a *api) erase(x *exchange, r *http.Request) error {
 	}
 	// An answer that can't be written is no reason to leave it half done.
 	_ = http.NewResponseController(x).SetWriteDeadline(time.Now().Add(eraseTime))
-	done, err := a.Store.Erase(clientID, who.who(), body.Reason)
+	done, err := o.store.Erase(clientID, tok.auditName(), body.Reason)
 	if err != nil {
 		p := actProblem(err)
 		if errors.Is(err, db.ErrErasing) {
@@ -48,8 +48,8 @@ func (a *api) erase(x *exchange, r *http.Request) error {
 		}
 		return p
 	}
-	a.Log.LogAttrs(r.Context(), slog.LevelInfo, "an operator erased a client", slog.String("request_id", x.requestID),
-		slog.String("token_name", who.who()), slog.String("client", done.Client), slog.Int64("events", done.Events))
+	o.log.LogAttrs(r.Context(), slog.LevelInfo, "an operator erased a client", slog.String("request_id", x.requestID),
+		slog.String("token_name", tok.auditName()), slog.String("client", done.Client), slog.Int64("events", done.Events))
 	b := []byte(`{"verb":"erase","client":`)
 	b = appendText(b, done.Client)
 	b = append(b, `,"events":`...)
@@ -76,5 +76,5 @@ func noKey(h http.Header) error {
 	if h["Idempotency-Key"] == nil {
 		return nil
 	}
-	return invalidRequest.because("Idempotency-Key is not for an erasure, which may be sent again without one")
+	return invalidRequest.withDetail("Idempotency-Key is not for an erasure, which may be sent again without one")
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"net/url"
 	"strconv"
 	"time"
 
@@ -24,16 +23,16 @@ const (
 const pageTimeout = writeTimeout / 2
 
 // getEvent is GET /v1/events/{client_id}/{message_id}.
-func (a *api) getEvent(x *exchange, r *http.Request) error {
-	who, err := a.authorize(x, r, scopeRead)
+func (q *queries) getEvent(x *exchange, r *http.Request) error {
+	tok, err := q.authorize(x, r, scopeRead)
 	if err != nil {
 		return err
 	}
 	x.clientID, x.messageID = r.PathValue("client_id"), r.PathValue("message_id")
-	if err := who.mayUse(x.clientID); err != nil {
+	if err := tok.authorizeClient(x.clientID); err != nil {
 		return err
 	}
-	ev, err := a.Store.Find(r.Context(), x.clientID, x.messageID)
+	ev, err := q.store.Find(r.Context(), x.clientID, x.messageID)
 	if err != nil {
 		return readProblem(r.Context(), err)
 	}
@@ -48,28 +47,28 @@ func (a *api) getEvent(x *exchange, r *http.Request) error {
 //
 // next, if present, is `after` for the page that follows, which may be empty. A
 // page may end before limit where events are large.
-func (a *api) listEvents(x *exchange, r *http.Request) error {
-	who, err := a.authorize(x, r, scopeRead)
+func (q *queries) listEvents(x *exchange, r *http.Request) error {
+	tok, err := q.authorize(x, r, scopeRead)
 	if err != nil {
 		return err
 	}
-	filter, err := eventFilter(r.URL.RawQuery)
+	filter, err := eventFilter(x.query)
 	if err != nil {
 		return err
 	}
 	x.clientID = filter.ClientID
-	if err := who.mayUse(filter.ClientID); err != nil {
+	if err := tok.authorizeClient(filter.ClientID); err != nil {
 		return err
 	}
-	return a.pageOfEvents(x, r, "events", filter.Limit, func(ctx context.Context, after int64, limit int) ([]db.StoredEvent, error) {
+	return q.pageOfEvents(x, r, "events", filter.Limit, func(ctx context.Context, after int64, limit int) ([]db.StoredEvent, error) {
 		filter.After, filter.Limit = max(after, filter.After), limit
-		return a.Store.Events(ctx, filter)
+		return q.store.Events(ctx, filter)
 	})
 }
 
 // pageOfEvents answers with a page of up to limit events, under name. read returns
 // those with a seq greater than after.
-func (a *api) pageOfEvents(x *exchange, r *http.Request, name string, limit int, read func(ctx context.Context, after int64, limit int) ([]db.StoredEvent, error)) error {
+func (q *queries) pageOfEvents(x *exchange, r *http.Request, name string, limit int, read func(ctx context.Context, after int64, limit int) ([]db.StoredEvent, error)) error {
 	ctx, cancel := context.WithTimeout(r.Context(), pageTimeout)
 	defer cancel()
 	body, more, after := []byte(`{"`+name+`":[`), true, int64(0)
@@ -98,17 +97,9 @@ func (a *api) pageOfEvents(x *exchange, r *http.Request, name string, limit int,
 	return nil
 }
 
-func eventFilter(rawQuery string) (f db.Filter, err error) {
+func eventFilter(query map[string]string) (f db.Filter, err error) {
 	f.Limit = defaultPage
-	query, err := url.ParseQuery(rawQuery)
-	if err != nil {
-		return f, unreadableQuery()
-	}
-	for name, values := range query {
-		value := values[0]
-		if len(values) > 1 {
-			return f, parameter(name, "is given more than once")
-		}
+	for name, value := range query {
 		switch name {
 		case "client_id":
 			f.ClientID, err = notEmpty(name, value)
@@ -122,8 +113,6 @@ func eventFilter(rawQuery string) (f db.Filter, err error) {
 			f.After, err = seqParameter(name, value)
 		case "limit":
 			f.Limit, err = limitParameter(name, value)
-		default:
-			err = parameter(name, "is not known: there are client_id, state, after and limit")
 		}
 		if err != nil {
 			return f, err
@@ -136,7 +125,7 @@ func eventFilter(rawQuery string) (f db.Filter, err error) {
 // A statement that was interrupted by it may say so in words of its own.
 func readProblem(ctx context.Context, err error) *problem {
 	if ctx.Err() != nil || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
-		return overloaded.because("the answer took too long: ask again").causedBy(err)
+		return overloaded.withDetail("the answer took too long: ask again").withCause(err)
 	}
 	return storeProblem(err)
 }

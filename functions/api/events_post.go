@@ -9,14 +9,14 @@ import (
 
 // postEvents is POST /v1/events: one event in, one receipt out, or many of them.
 // See form for how it is told which.
-func (a *api) postEvents(x *exchange, r *http.Request) error {
+func (g *ingestion) postEvents(x *exchange, r *http.Request) error {
 	x.offers = true
-	who, err := a.authorize(x, r, scopeIngest)
+	tok, err := g.authorize(x, r, scopeIngest)
 	if err != nil {
 		return err
 	}
-	if a.stopped() {
-		return shuttingDown.because("nothing was stored: resend in a moment")
+	if stopped(g.stopping) {
+		return shuttingDown.withDetail("nothing was stored: resend in a moment")
 	}
 	form, err := formOf(r.Header)
 	switch {
@@ -24,26 +24,26 @@ func (a *api) postEvents(x *exchange, r *http.Request) error {
 		return err
 	case form == linesForm:
 		x.offers = false // its lines do
-		return a.postLines(x, r, who)
+		return g.postLines(x, r, tok)
 	case form == cloudBatchForm:
-		x.body.max = a.MaxBody
+		x.body.max = g.maxBody
 	}
 	e := newEnvelope()
 	defer e.free()
-	if err := a.readBody(x, r, &e.body); err != nil {
-		return a.refuseBody(x, r, &e.body, err)
+	if err := g.readBody(x, r, &e.body); err != nil {
+		return g.refuseBody(x, r, &e.body, err)
 	}
 	switch {
 	case form == cloudBatchForm, form == plainForm && isArray(e.body.Bytes()):
-		return a.postBatch(x, r, who, form == cloudBatchForm, e.body.Bytes())
+		return g.postBatch(x, r, tok, form == cloudBatchForm, e.body.Bytes())
 	case form == plainForm:
-		return a.postPlain(x, r, who, e)
+		return g.postPlain(x, r, tok, e)
 	}
-	return a.postCloudEvent(x, r, who, form, e)
+	return g.postCloudEvent(x, r, tok, form, e)
 }
 
 // postPlain takes the plain form in e.body.
-func (a *api) postPlain(x *exchange, r *http.Request, who *token, e *envelope) error {
+func (g *ingestion) postPlain(x *exchange, r *http.Request, tok *token, e *envelope) error {
 	key, err := idempotencyKey(r.Header)
 	if err != nil {
 		return err
@@ -53,14 +53,14 @@ func (a *api) postPlain(x *exchange, r *http.Request, who *token, e *envelope) e
 	if err != nil {
 		return err
 	}
-	if err := who.mayUse(ev.ClientID); err != nil {
+	if err := tok.authorizeClient(ev.ClientID); err != nil {
 		return err
 	}
-	return a.accept(x, r, ev)
+	return g.accept(x, r, ev)
 }
 
 // postCloudEvent takes one CloudEvent in e.body, structured or binary.
-func (a *api) postCloudEvent(x *exchange, r *http.Request, who *token, form form, e *envelope) (err error) {
+func (g *ingestion) postCloudEvent(x *exchange, r *http.Request, tok *token, form form, e *envelope) (err error) {
 	var c cloudEvent
 	defer func() { err = c.named(err) }()
 	if form == cloudForm {
@@ -82,27 +82,27 @@ func (a *api) postCloudEvent(x *exchange, r *http.Request, who *token, form form
 	case key != "" && key != c.id:
 		return field("/id", "differs from the Idempotency-Key: leave that out, or send the same in both")
 	}
-	if err := who.mayUse(ev.ClientID); err != nil {
+	if err := tok.authorizeClient(ev.ClientID); err != nil {
 		return err
 	}
-	return a.accept(x, r, ev)
+	return g.accept(x, r, ev)
 }
 
 // accept checks ev, makes it durable and answers. Every single event goes through
 // here, whichever way it came in.
-func (a *api) accept(x *exchange, r *http.Request, ev functions.Event) error {
-	ev, err := a.Functions.Check(ev)
+func (g *ingestion) accept(x *exchange, r *http.Request, ev functions.Event) error {
+	ev, err := g.functions.Check(ev)
 	if err != nil {
 		return eventProblem(err)
 	}
-	if err := a.mayCome(x, ev.ClientID); err != nil {
+	if err := g.allowRate(x, ev.ClientID); err != nil {
 		return err
 	}
 	ev.RequestID = x.requestID
 	if ev.Attrs == nil {
 		ev.Attrs = traceAttrs(r.Header)
 	}
-	receipt, err := a.Store.Append(r.Context(), ev)
+	receipt, err := g.store.Append(r.Context(), ev)
 	x.body.release()
 	if err != nil {
 		if r.Context().Err() != nil { // a statement that was interrupted says so in words of its own
@@ -111,10 +111,10 @@ func (a *api) accept(x *exchange, r *http.Request, ev functions.Event) error {
 		return storeProblem(err)
 	}
 	x.seq = receipt.Seq
-	a.Observer.Offered(resultOf(receipt.Duplicate))
+	g.observer.Offered(resultOf(receipt.Duplicate))
 	if receipt.Result == nil {
 		if wait := preferredWait(r.Header); wait > 0 {
-			a.waitFor(x, r, &receipt, wait)
+			g.waitFor(x, r, &receipt, wait)
 		}
 	}
 	x.answerReceipt(receipt)

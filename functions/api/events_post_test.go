@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
@@ -194,30 +193,27 @@ func TestLargeBodies(t *testing.T) {
 }
 
 func TestAllBodiesTogetherAreBounded(t *testing.T) {
-	a := &api{Options: Options{Store: &fakeStore{}, Functions: testSet(t)}.complete()}
-	routes := http.NewServeMux()
-	routes.HandleFunc("POST /v1/events", a.endpoint(a.postEvents))
-	h := a.front(routes)
+	s := &fakeStore{}
+	f, h := newIngestAPI(Options{Store: s, Functions: testSet(t)})
 	large := strings.Repeat(" ", firstRead) + goodEvent
-	a.held.Store(maxHeld)
+	f.bodies.Store(maxHeld)
 	wantProblem(t, request(h, "POST", "/v1/events", large), 503, "overloaded")
 	if w := request(h, "POST", "/v1/events", goodEvent); w.Code != 202 {
 		t.Errorf("a small event is kept out by large ones: %d %s", w.Code, w.Body)
 	}
-	a.held.Store(maxHeld + smallHeld)
+	f.bodies.Store(maxHeld + smallHeld)
 	wantProblem(t, request(h, "POST", "/v1/events", goodEvent), 503, "overloaded")
-	a.held.Store(0)
+	f.bodies.Store(0)
 	for range 3 {
 		request(h, "POST", "/v1/events", goodEvent)
 		request(h, "POST", "/v1/events", "{")
 	}
-	if n := a.held.Load(); n != 0 {
+	if n := f.bodies.Load(); n != 0 {
 		t.Errorf("%d bytes are still counted", n)
 	}
 	// Who only waits for a result holds no body.
-	s := a.Store.(*fakeStore)
 	answered := asked(h, s)
-	if n := a.held.Load(); n != 0 {
+	if n := f.bodies.Load(); n != 0 {
 		t.Errorf("%d bytes are counted during a wait", n)
 	}
 	s.settle(1, db.Result{Status: db.Done})

@@ -216,6 +216,15 @@ func newAPI(t testing.TB, o Options) http.Handler {
 	return h
 }
 
+// newIngestAPI returns a handler of POST /v1/events, and the front that counts its bodies.
+func newIngestAPI(o Options) (*front, http.Handler) {
+	o = o.complete()
+	f := newFront(o)
+	r := &router{mux: http.NewServeMux(), front: f}
+	newIngestion(o, f).register(r)
+	return f, f.handler(r.mux)
+}
+
 // request asks h. headers are pairs of a name and a value.
 func request(h http.Handler, method, target, body string, headers ...string) *httptest.ResponseRecorder {
 	r := httptest.NewRequest(method, target, strings.NewReader(body))

@@ -34,7 +34,7 @@ const accepted = typeJSON + ", " + typeLines + ", " + typeCloud + ", " + typeClo
 func formOf(h http.Header) (form, error) {
 	for _, encoding := range h["Content-Encoding"] {
 		if encoding != "" && !strings.EqualFold(encoding, "identity") {
-			return 0, mediaType.because("Content-Encoding %.50q is not taken: send the body as it is", encoding)
+			return 0, mediaType.withDetail("Content-Encoding %.50q is not taken: send the body as it is", encoding)
 		}
 	}
 	contentType := h.Get("Content-Type")
@@ -46,11 +46,11 @@ func formOf(h http.Header) (form, error) {
 	if contentType != "" {
 		var err error
 		if media, params, err = mime.ParseMediaType(contentType); err != nil {
-			return 0, mediaType.because("Content-Type %.100q can't be read: send %s", contentType, accepted)
+			return 0, mediaType.withDetail("Content-Type %.100q can't be read: send %s", contentType, accepted)
 		}
 	}
 	if c := params["charset"]; c != "" && !strings.EqualFold(c, "utf-8") {
-		return 0, mediaType.because("charset %.50q is not taken: send UTF-8", c)
+		return 0, mediaType.withDetail("charset %.50q is not taken: send UTF-8", c)
 	}
 	// Structured mode goes first: its headers may repeat the attributes (CloudEvents
 	// HTTP binding 1.0.2, section 3).
@@ -60,17 +60,17 @@ func formOf(h http.Header) (form, error) {
 	case media == typeCloudBatch:
 		return cloudBatchForm, nil
 	case strings.HasPrefix(media, "application/cloudevents"):
-		return 0, mediaType.because("Content-Type %.100q is not taken: send CloudEvents in JSON, as %s or %s", contentType, typeCloud, typeCloudBatch)
+		return 0, mediaType.withDetail("Content-Type %.100q is not taken: send CloudEvents in JSON, as %s or %s", contentType, typeCloud, typeCloudBatch)
 	case binary && (media == "" || isJSON(media)):
 		return cloudBodyForm, nil
 	case binary:
-		return 0, mediaType.because("the data of a CloudEvent must be JSON here, not %.100q", contentType)
+		return 0, mediaType.withDetail("the data of a CloudEvent must be JSON here, not %.100q", contentType)
 	case media == typeJSON, media == typeForm:
 		return plainForm, nil
 	case media == typeLines:
 		return linesForm, nil
 	}
-	return 0, mediaType.because("Content-Type %.100q is not taken: send %s", contentType, accepted)
+	return 0, mediaType.withDetail("Content-Type %.100q is not taken: send %s", contentType, accepted)
 }
 
 // isJSON follows RFC 6839, section 3.1, and CloudEvents' JSON format, section 3.1.

@@ -89,7 +89,8 @@ func TestTheLogLine(t *testing.T) {
 	now := fakeTime
 	h := newAPI(t, Options{Store: s, Log: log, Now: func() time.Time { now = now.Add(time.Millisecond); return now }})
 	secrets := []string{"Authorization", "Bearer secret-token"}
-	request(h, "POST", "/v1/events?secret-query", strings.Replace(goodEvent, "hi", "secret-text", 1), secrets...)
+	request(h, "POST", "/v1/events?secret-query", goodEvent, secrets...)
+	request(h, "POST", "/v1/events", strings.Replace(goodEvent, "hi", "secret-text", 1), secrets...)
 	request(h, "POST", "/v1/events", `{"client_id":"a","message_id":"2","payload":{"phone":"secret-phone"}}`, secrets...)
 	request(h, "GET", "/secret-path", "", secrets...)
 	request(h, "POST", "/v1/events", goodEvent) // with another text
@@ -98,6 +99,7 @@ func TestTheLogLine(t *testing.T) {
 	s.err = fmt.Errorf("unheard of")
 	request(h, "POST", "/v1/events", goodEvent)
 	want := []string{
+		"INFO POST /v1/events 400 <nil> <nil> <nil> invalid-request <nil>",
 		"DEBUG POST /v1/events 202 a 1 1 <nil> <nil>",
 		"INFO POST /v1/events 400 a 2 <nil> invalid-event <nil>",
 		"INFO  404 <nil> <nil> <nil> not-found <nil>",

@@ -31,19 +31,19 @@ func hosts(names []string) map[string]struct{} {
 
 // guard refuses requests to foreign names and those that a browser makes for another
 // site's page. Both are asked before any token: neither sender knows one.
-func (a *api) guard(r *http.Request) error {
-	if a.hosts != nil {
+func (f *front) guard(r *http.Request) error {
+	if f.hosts != nil {
 		host := r.Host
 		if name, _, err := net.SplitHostPort(host); err == nil {
 			host = name
 		}
 		host = strings.ToLower(strings.TrimSuffix(strings.Trim(host, "[]"), "."))
-		if _, ok := a.hosts[host]; !ok {
-			return unknownHost.because("use a name that the server was given with --domain")
+		if _, ok := f.hosts[host]; !ok {
+			return unknownHost.withDetail("use a name that the server was given with --domain")
 		}
 	}
-	if a.origins.Check(r) != nil {
-		return crossOrigin.because("a browser sent this for another site's page")
+	if f.origins.Check(r) != nil {
+		return crossOrigin.withDetail("a browser sent this for another site's page")
 	}
 	return nil
 }

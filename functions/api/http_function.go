@@ -10,14 +10,14 @@ import (
 
 // httpFunction mounts an HTTP function: it makes the event, the rest is as for one
 // that was posted. It decides by itself who may send, so no token is asked.
-func (a *api) httpFunction(fn func(*http.Request) (functions.Event, error)) func(*exchange, *http.Request) error {
+func (g *ingestion) httpFunction(fn func(*http.Request) (functions.Event, error)) func(*exchange, *http.Request) error {
 	return func(x *exchange, r *http.Request) error {
 		x.offers = true
-		if a.stopped() {
-			return shuttingDown.because("nothing was stored: resend in a moment")
+		if stopped(g.stopping) {
+			return shuttingDown.withDetail("nothing was stored: resend in a moment")
 		}
-		if r.ContentLength > a.MaxEvent {
-			return bodyProblem(&http.MaxBytesError{Limit: a.MaxEvent})
+		if r.ContentLength > g.maxEvent {
+			return bodyProblem(&http.MaxBytesError{Limit: g.maxEvent})
 		}
 		r.Body = &x.body
 		ev, err := fn(r)
@@ -30,7 +30,7 @@ func (a *api) httpFunction(fn func(*http.Request) (functions.Event, error)) func
 				return err
 			}
 		}
-		return a.accept(x, r, ev)
+		return g.accept(x, r, ev)
 	}
 }
 
@@ -41,7 +41,7 @@ func functionProblem(err error) *problem {
 		return bodyProblem(err)
 	}
 	if ue, ok := errors.AsType[*functions.UnauthorizedError](err); ok {
-		p := unauthorized.because("%s", cut(ue.Error(), 1000))
+		p := unauthorized.withDetail("%s", cut(ue.Error(), 1000))
 		// A 401 must have a challenge (RFC 9110, section 15.5.2). How the function
 		// wants to be shown who sends is not known here.
 		p.challenge = `HTTP-Function realm="inturn"`
@@ -50,5 +50,5 @@ func functionProblem(err error) *problem {
 	if fe, ok := errors.AsType[*functions.FieldError](err); ok {
 		return eventProblem(fe)
 	}
-	return invalidEvent.because("%s", cut(err.Error(), 1000))
+	return invalidEvent.withDetail("%s", cut(err.Error(), 1000))
 }

@@ -84,9 +84,9 @@ func TestAFunctionsPanicAtTheDoor(t *testing.T) {
 }
 
 func TestAPanicInTheMiddleOfAnAnswerCutsIt(t *testing.T) {
-	a := &api{Options: Options{}.complete()}
+	f := newFront(Options{}.complete())
 	routes := http.NewServeMux()
-	routes.HandleFunc("GET /x", a.endpoint(func(x *exchange, r *http.Request) error {
+	routes.HandleFunc("GET /x", f.serve(func(x *exchange, r *http.Request) error {
 		x.Write([]byte("half"))
 		panic("later")
 	}))
@@ -95,6 +95,6 @@ func TestAPanicInTheMiddleOfAnAnswerCutsIt(t *testing.T) {
 			t.Errorf("recovered %v", v)
 		}
 	}()
-	request(a.front(routes), "GET", "/x", "")
+	request(f.handler(routes), "GET", "/x", "")
 	t.Error("the answer looks whole")
 }

@@ -13,7 +13,7 @@ func idempotencyKey(h http.Header) (string, error) {
 	if len(values) == 0 {
 		return "", nil
 	}
-	wrong := invalidRequest.because(`Idempotency-Key must be one quoted string of visible ASCII characters and blanks, not empty: Idempotency-Key: "…"`)
+	wrong := invalidRequest.withDetail(`Idempotency-Key must be one quoted string of visible ASCII characters and blanks, not empty: Idempotency-Key: "…"`)
 	if len(values) > 1 {
 		return "", wrong
 	}
@@ -48,5 +48,5 @@ func noIdempotencyKey(h http.Header) error {
 	if h["Idempotency-Key"] == nil {
 		return nil
 	}
-	return invalidRequest.because("Idempotency-Key is for requests with one event: give each event its id in the body")
+	return invalidRequest.withDetail("Idempotency-Key is for requests with one event: give each event its id in the body")
 }

@@ -42,7 +42,7 @@ func (t *tally) add(n *answer) {
 }
 
 // item decodes and checks one event of many.
-func (t *taker) item(raw []byte) item {
+func (t *ingester) item(raw []byte) item {
 	it, err := t.decode(raw)
 	if err != nil {
 		it.account = accountIn(raw, t.cloud)
@@ -53,9 +53,9 @@ func (t *taker) item(raw []byte) item {
 	return it
 }
 
-func (t *taker) decode(raw []byte) (it item, err error) {
-	if int64(len(raw)) > t.MaxEvent {
-		return it, tooLarge.because("an event may have %d bytes: send less in one event", t.MaxEvent)
+func (t *ingester) decode(raw []byte) (it item, err error) {
+	if int64(len(raw)) > t.maxEvent {
+		return it, tooLarge.withDetail("an event may have %d bytes: send less in one event", t.maxEvent)
 	}
 	e := newEnvelope()
 	defer e.free()
@@ -74,10 +74,10 @@ func (t *taker) decode(raw []byte) (it item, err error) {
 	if err != nil {
 		return it, err
 	}
-	if err := t.who.mayUse(it.event.ClientID); err != nil {
+	if err := t.token.authorizeClient(it.event.ClientID); err != nil {
 		return it, err
 	}
-	if it.event, err = t.Functions.Check(it.event); err != nil {
+	if it.event, err = t.functions.Check(it.event); err != nil {
 		return it, eventProblem(err)
 	}
 	it.event.RequestID = t.requestID

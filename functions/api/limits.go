@@ -87,32 +87,32 @@ func (r *rates) header(h http.Header, q quota) {
 func seconds(d time.Duration) int { return int(math.Ceil(d.Seconds())) }
 
 func (q quota) problem() *problem {
-	p := rateLimited.because("nothing was stored: this client_id sends faster than it may")
+	p := rateLimited.withDetail("nothing was stored: this client_id sends faster than it may")
 	p.retryAfter = max(1, seconds(q.wait))
 	return p
 }
 
-// mayCome says 429 for a single event beyond its client_id's rate.
-func (a *api) mayCome(x *exchange, clientID string) error {
-	if a.rates == nil {
+// allowRate says 429 for a single event beyond its client_id's rate.
+func (g *ingestion) allowRate(x *exchange, clientID string) error {
+	if g.rates == nil {
 		return nil
 	}
-	q := a.rates.take(clientID, a.Now())
-	a.rates.header(x.Header(), q)
+	q := g.rates.take(clientID, g.now())
+	g.rates.header(x.Header(), q)
 	if !q.ok {
 		return q.problem()
 	}
 	return nil
 }
 
-// mayCome says 429 for one event of many, where the taker can't wait for as long as
+// allowRate says 429 for one event of many, where the ingester can't wait for as long as
 // it takes. On a stream, which is never told to come back, it waits.
-func (t *taker) mayCome(ctx context.Context, clientID string) *problem {
+func (t *ingester) allowRate(ctx context.Context, clientID string) *problem {
 	if t.rates == nil {
 		return nil
 	}
 	for {
-		q := t.rates.take(clientID, t.Now())
+		q := t.rates.take(clientID, t.now())
 		switch {
 		case q.ok:
 			return nil
@@ -123,7 +123,7 @@ func (t *taker) mayCome(ctx context.Context, clientID string) *problem {
 		case <-time.After(q.wait):
 		case <-ctx.Done():
 			return nil // whoever writes says so
-		case <-t.Stopping:
+		case <-t.stopping:
 			return nil
 		}
 	}

@@ -61,11 +61,10 @@ func TestClientRate(t *testing.T) {
 // A stream waits instead of being told to come back.
 func TestClientRateOnStreams(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		a := &api{Options: Options{}.complete(), rates: newRates(1, 1)}
-		taker := &taker{api: a, patience: forever}
+		ingester := &ingester{ingestion: &ingestion{now: time.Now, rates: newRates(1, 1)}, patience: forever}
 		begin := time.Now()
 		for range 3 {
-			if p := taker.mayCome(t.Context(), "a"); p != nil {
+			if p := ingester.allowRate(t.Context(), "a"); p != nil {
 				t.Error(p)
 			}
 		}
@@ -74,7 +73,7 @@ func TestClientRateOnStreams(t *testing.T) {
 		}
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
-		if p := taker.mayCome(ctx, "a"); p != nil || time.Since(begin) != 2*time.Second {
+		if p := ingester.allowRate(ctx, "a"); p != nil || time.Since(begin) != 2*time.Second {
 			t.Errorf("a stream that ended: %v", p)
 		}
 	})

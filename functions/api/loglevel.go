@@ -13,8 +13,8 @@ import (
 //	curl -X PUT -d debug http://127.0.0.1:9091/loglevel
 //
 // until the next start, which begins with --log-level again.
-func (a *api) logLevel(x *exchange, r *http.Request) error {
-	if _, err := a.authorize(x, r, scopeOperate); err != nil {
+func (m *admin) logLevel(x *exchange, r *http.Request) error {
+	if _, err := m.authorize(x, r, scopeOperate); err != nil {
 		return err
 	}
 	if r.Method == http.MethodPut {
@@ -24,16 +24,16 @@ func (a *api) logLevel(x *exchange, r *http.Request) error {
 		}
 		level, err := parseLevel(strings.TrimSpace(string(text)))
 		if err != nil {
-			return invalidRequest.because("%s", err)
+			return invalidRequest.withDetail("%s", err)
 		}
-		if was := a.LogLevel.Level(); was != level {
-			a.LogLevel.Set(min(was, level, slog.LevelInfo)) // so that the next line is written
-			a.Log.LogAttrs(r.Context(), slog.LevelInfo, "the log level was changed", slog.String("request_id", x.requestID),
+		if was := m.level.Level(); was != level {
+			m.level.Set(min(was, level, slog.LevelInfo)) // so that the next line is written
+			m.log.LogAttrs(r.Context(), slog.LevelInfo, "the log level was changed", slog.String("request_id", x.requestID),
 				slog.String("token_name", x.token), slog.String("from", name(was)), slog.String("to", name(level)))
-			a.LogLevel.Set(level)
+			m.level.Set(level)
 		}
 	}
-	x.answer(http.StatusOK, jsonType, []byte(`{"level":"`+name(a.LogLevel.Level())+"\"}\n"))
+	x.answer(http.StatusOK, jsonType, []byte(`{"level":"`+name(m.level.Level())+"\"}\n"))
 	return nil
 }
 

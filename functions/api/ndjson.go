@@ -31,34 +31,34 @@ const (
 // The status is 200 before anything is known of most lines, so whatever ends the
 // reading (a time-out, shutdown, a body that is cut) is the answer of the line that
 // did not come.
-func (a *api) postLines(x *exchange, r *http.Request, who *token) error {
+func (g *ingestion) postLines(x *exchange, r *http.Request, tok *token) error {
 	if err := noIdempotencyKey(r.Header); err != nil {
 		return err
 	}
-	t, err := a.taker(x, r, who)
+	t, err := g.newIngester(x, r, tok)
 	if err != nil {
 		return err
 	}
 	t.patience = linesPatience
-	if err := a.Streams.enter(); err != nil {
+	if err := g.streams.enter(); err != nil {
 		return err
 	}
-	defer a.Streams.leave()
+	defer g.streams.leave()
 
 	rc := http.NewResponseController(x)
 	_ = rc.EnableFullDuplex() // HTTP/2 needs none
-	in := newIntake(a.Streams)
+	in := newFrameQueue(g.streams)
 	body := &patientBody{Reader: x.body.ReadCloser, rc: rc}
 	handled, read, watched := make(chan struct{}), make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(read)
 		defer in.end()
-		a.readLines(r.Context(), body, in)
+		g.readLines(r.Context(), body, in)
 	}()
 	go func() {
 		defer close(watched)
 		select {
-		case <-a.Stopping:
+		case <-g.stopping:
 		case <-handled:
 		case <-read:
 			return
@@ -76,8 +76,8 @@ func (a *api) postLines(x *exchange, r *http.Request, who *token) error {
 	n := 0
 	for g := new(group); in.take(g); {
 		// A token that was taken back is good for no further line.
-		who, denied := a.authorize(x, r, scopeIngest)
-		if t.who = who; denied != nil {
+		tok, denied := t.authorize(x, r, scopeIngest)
+		if t.token = tok; denied != nil {
 			for i := range g.raws {
 				g.raws[i].problem = asProblem(denied)
 			}
@@ -104,7 +104,7 @@ func (a *api) postLines(x *exchange, r *http.Request, who *token) error {
 }
 
 // items decodes a group.
-func (t *taker) items(g *group) []item {
+func (t *ingester) items(g *group) []item {
 	items := make([]item, 0, len(g.raws))
 	g.each(func(body []byte, p *problem) {
 		if p != nil {
@@ -117,17 +117,17 @@ func (t *taker) items(g *group) []item {
 }
 
 // readLines puts each line of body, until it ends.
-func (a *api) readLines(ctx context.Context, body *patientBody, in *intake) {
+func (g *ingestion) readLines(ctx context.Context, body *patientBody, in *frameQueue) {
 	lines := bufio.NewReaderSize(body, 32<<10)
 	for {
-		line, err := a.readLine(lines)
+		line, err := g.readLine(lines)
 		line = bytes.TrimRight(line, "\r\n")
 		var p *problem
 		switch {
 		case err != nil && err != io.EOF:
-			p = a.linesProblem(err)
-		case int64(len(line)) > a.MaxEvent:
-			p = tooLarge.because("an event may have %d bytes: send less in one line", a.MaxEvent)
+			p = g.linesProblem(err)
+		case int64(len(line)) > g.maxEvent:
+			p = tooLarge.withDetail("an event may have %d bytes: send less in one line", g.maxEvent)
 		}
 		if p != nil {
 			line = nil
@@ -148,20 +148,20 @@ var errEndless = errors.New("the line does not end")
 
 // readLine returns the next line, valid until the next call. Of one that is too long
 // it keeps enough to see that, and it gives up one that is longer than --max-body.
-func (a *api) readLine(lines *bufio.Reader) ([]byte, error) {
+func (g *ingestion) readLine(lines *bufio.Reader) ([]byte, error) {
 	line, err := lines.ReadSlice('\n')
 	if err != bufio.ErrBufferFull {
 		return line, err
 	}
 	var long []byte
-	defer func() { a.Streams.release(len(long)) }()
+	defer func() { g.streams.release(len(long)) }()
 	for total := int64(0); ; {
-		if total += int64(len(line)); total > a.MaxBody {
+		if total += int64(len(line)); total > g.maxBody {
 			return nil, errEndless
 		}
-		if int64(len(long)) <= a.MaxEvent {
+		if int64(len(long)) <= g.maxEvent {
 			long = append(long, line...)
-			if !a.Streams.hold(len(line)) {
+			if !g.streams.hold(len(line)) {
 				return nil, errHeld
 			}
 		}
@@ -172,14 +172,14 @@ func (a *api) readLine(lines *bufio.Reader) ([]byte, error) {
 	}
 }
 
-func (a *api) linesProblem(err error) *problem {
+func (g *ingestion) linesProblem(err error) *problem {
 	switch {
-	case a.stopped():
-		return shuttingDown.because("this line and those after it were not read: resend them in a moment")
+	case stopped(g.stopping):
+		return shuttingDown.withDetail("this line and those after it were not read: resend them in a moment")
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		return tooSlow.because("nothing came for too long: resend what was not answered")
+		return tooSlow.withDetail("nothing came for too long: resend what was not answered")
 	case errors.Is(err, errEndless):
-		return tooLarge.because("an event may have %d bytes: this line went on, and nothing after it was read", a.MaxEvent)
+		return tooLarge.withDetail("an event may have %d bytes: this line went on, and nothing after it was read", g.maxEvent)
 	}
 	return bodyProblem(err)
 }

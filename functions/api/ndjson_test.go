@@ -340,13 +340,13 @@ func TestASenderOfLinesThatLeaves(t *testing.T) {
 
 func TestASenderOfLinesThatIsSilent(t *testing.T) {
 	body := &patientBody{Reader: brokenReader{os.ErrDeadlineExceeded}, rc: http.NewResponseController(&discardAnswer{})}
-	a := &api{Options: Options{}.complete()}
-	in := newIntake(a.Streams)
-	a.readLines(t.Context(), body, in)
+	g := newIngestion(Options{}.complete(), nil)
+	in := newFrameQueue(g.streams)
+	g.readLines(t.Context(), body, in)
 	in.end()
-	var g group
-	if !in.take(&g) || len(g.raws) != 1 || g.raws[0].problem == nil || g.raws[0].problem.name != "request-timeout" {
-		t.Errorf("%+v", g.raws)
+	var got group
+	if !in.take(&got) || len(got.raws) != 1 || got.raws[0].problem == nil || got.raws[0].problem.name != "request-timeout" {
+		t.Errorf("%+v", got.raws)
 	}
 }
 

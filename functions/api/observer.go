@@ -37,15 +37,3 @@ func resultOf(duplicate bool) string {
 	}
 	return "new"
 }
-
-// metrics is GET /metrics, for Prometheus.
-func (a *api) metrics(x *exchange, r *http.Request) error {
-	if !a.OpenMetrics {
-		if _, err := a.authorize(x, r, scopeRead); err != nil {
-			return err
-		}
-	}
-	x.Header()["Cache-Control"] = noStore
-	a.Metrics.ServeHTTP(x, r)
-	return nil
-}

@@ -11,7 +11,7 @@ var openAPIText []byte
 var yamlType = []string{"application/yaml"} // RFC 9512
 
 // openAPI is GET /v1/openapi.yaml. It needs no token: it says nothing about anybody.
-func (a *api) openAPI(x *exchange, r *http.Request) error {
+func openAPI(x *exchange, r *http.Request) error {
 	x.answer(http.StatusOK, yamlType, openAPIText)
 	return nil
 }

@@ -17,7 +17,7 @@ const maxWait = 60
 // waitFor holds the answer until the event is settled, the time is over, or the
 // server stops, and completes the receipt with the result if there is one. What
 // goes wrong here is not the sender's concern: the event is durable.
-func (a *api) waitFor(x *exchange, r *http.Request, receipt *db.Receipt, seconds int) {
+func (g *ingestion) waitFor(x *exchange, r *http.Request, receipt *db.Receipt, seconds int) {
 	x.Header().Set("Preference-Applied", "wait="+strconv.Itoa(seconds))
 	limit := time.Duration(seconds) * time.Second
 
@@ -28,10 +28,10 @@ func (a *api) waitFor(x *exchange, r *http.Request, receipt *db.Receipt, seconds
 
 	ctx, cancel := context.WithTimeout(r.Context(), limit)
 	defer cancel()
-	result, err := a.Store.Wait(ctx, receipt.Seq, a.Stopping)
+	result, err := g.store.Wait(ctx, receipt.Seq, g.stopping)
 	if err != nil {
 		if ctx.Err() == nil && !errors.Is(err, db.ErrClosed) {
-			a.Log.WarnContext(ctx, "wait for the result of an event", "request_id", x.requestID,
+			g.log.WarnContext(ctx, "wait for the result of an event", "request_id", x.requestID,
 				"client_id", receipt.ClientID, "message_id", receipt.MessageID, "seq", receipt.Seq, "error", err)
 		}
 		return

@@ -78,11 +78,11 @@ func (p *problem) Error() string {
 
 func (p *problem) Unwrap() error { return p.cause }
 
-func (k kind) because(format string, args ...any) *problem {
+func (k kind) withDetail(format string, args ...any) *problem {
 	return &problem{kind: k, detail: fmt.Sprintf(format, args...)}
 }
 
-func (p *problem) causedBy(err error) *problem {
+func (p *problem) withCause(err error) *problem {
 	p.cause = err
 	return p
 }
@@ -145,31 +145,31 @@ func storeProblem(err error) *problem {
 	var reused *db.IDReusedError
 	switch {
 	case errors.As(err, &reused):
-		p := idReused.because("an event with this client_id and message_id was accepted before with another payload or type: use a new message_id, or send the same event")
+		p := idReused.withDetail("an event with this client_id and message_id was accepted before with another payload or type: use a new message_id, or send the same event")
 		p.seq = reused.Seq
 		return p
 	case errors.Is(err, db.ErrNotAttempted):
-		return notAttempted.because("an earlier event of this account was refused, or one whose account can't be read: repair that one, then send it and those after it again in order, in another batch or on another stream")
+		return notAttempted.withDetail("an earlier event of this account was refused, or one whose account can't be read: repair that one, then send it and those after it again in order, in another batch or on another stream")
 	case errors.Is(err, db.ErrNotFound):
-		return notFound.because("there is no event with this client_id and message_id")
+		return notFound.withDetail("there is no event with this client_id and message_id")
 	case errors.Is(err, db.ErrAccountFull):
-		return accountFull.because("nothing was stored: wait until some events of this client_id are done, then resend").causedBy(err)
+		return accountFull.withDetail("nothing was stored: wait until some events of this client_id are done, then resend").withCause(err)
 	case errors.Is(err, db.ErrBacklogFull):
-		return backlogFull.because("nothing was stored: resend later").causedBy(err)
+		return backlogFull.withDetail("nothing was stored: resend later").withCause(err)
 	case errors.Is(err, db.ErrOverloaded):
-		return overloaded.because("nothing was stored: resend later").causedBy(err)
+		return overloaded.withDetail("nothing was stored: resend later").withCause(err)
 	case errors.Is(err, db.ErrOutcomeUnknown):
-		return outcomeUnknown.because("resend the same id: a repeat is never processed twice").causedBy(err)
+		return outcomeUnknown.withDetail("resend the same id: a repeat is never processed twice").withCause(err)
 	case errors.Is(err, db.ErrStorageFull):
-		return storageFull.because("nothing was stored: resend later").causedBy(err)
+		return storageFull.withDetail("nothing was stored: resend later").withCause(err)
 	case errors.Is(err, db.ErrClosed):
-		return shuttingDown.because("resend in a moment").causedBy(err)
+		return shuttingDown.withDetail("resend in a moment").withCause(err)
 	case errors.Is(err, db.ErrUnavailable), errors.Is(err, db.ErrFenced), errors.Is(err, db.ErrCorrupt):
-		return unavailable.because("resend later").causedBy(err)
+		return unavailable.withDetail("resend later").withCause(err)
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
-		return outcomeUnknown.because("resend the same id: a repeat is never processed twice").causedBy(err)
+		return outcomeUnknown.withDetail("resend the same id: a repeat is never processed twice").withCause(err)
 	}
-	return internal.because("the cause is in the server's log, under this request_id").causedBy(err)
+	return internal.withDetail("the cause is in the server's log, under this request_id").withCause(err)
 }
 
 // asProblem makes any error a problem.
@@ -182,18 +182,18 @@ func asProblem(err error) *problem {
 
 // refuse answers err. It is the one place where errors become answers, are counted
 // and are noted for the log.
-func (a *api) refuse(x *exchange, r *http.Request, err error) {
+func (f *front) refuse(x *exchange, r *http.Request, err error) {
 	p := asProblem(err)
 	x.problem = p
 	if p.seq != 0 {
 		x.seq = p.seq
 	}
-	a.Observer.Problem(p.name)
+	f.observer.Problem(p.name)
 	if x.offers {
-		a.Observer.Offered(p.result())
+		f.observer.Offered(p.result())
 	}
 	if p.name == backlogFull.name {
-		p.retryAfter = backlogRetry(a.Store.DrainRate())
+		p.retryAfter = backlogRetry(f.drainRate())
 	}
 	h := x.Header()
 	if p.retryAfter > 0 {

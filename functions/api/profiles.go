@@ -13,12 +13,12 @@ const (
 	maxProfile     = 20
 )
 
-// profiles gives what `go tool pprof http://ADMIN/debug/pprof/NAME` asks for: profile
+// getProfile is GET /debug/pprof/NAME: it gives what `go tool pprof http://ADMIN/debug/pprof/NAME` asks for: profile
 // (of the CPU, over ?seconds=10) or one of runtime/pprof's (heap, goroutine, …), and
 // without a NAME their list.
 // net/http/pprof would do more, and adds itself to a global handler.
-func (a *api) profiles(x *exchange, r *http.Request) error {
-	if _, err := a.authorize(x, r, scopeOperate); err != nil {
+func (m *admin) getProfile(x *exchange, r *http.Request) error {
+	if _, err := m.authorize(x, r, scopeOperate); err != nil {
 		return err
 	}
 	name := r.PathValue("name")
@@ -31,11 +31,11 @@ func (a *api) profiles(x *exchange, r *http.Request) error {
 		x.answer(http.StatusOK, []string{"text/plain; charset=utf-8"}, []byte(list))
 		return nil
 	case "profile":
-		return a.cpuProfile(x, r)
+		return m.cpuProfile(x, r)
 	}
 	p := pprof.Lookup(name)
 	if p == nil {
-		return notFound.because("there is no profile of this name: profile, heap, goroutine, allocs, block, mutex and threadcreate are")
+		return notFound.withDetail("there is no profile of this name: profile, heap, goroutine, allocs, block, mutex and threadcreate are")
 	}
 	debug, _ := strconv.Atoi(r.URL.Query().Get("debug")) // 0 for what isn't a number: the binary form
 	x.Header()["Content-Type"] = []string{"application/octet-stream"}
@@ -45,14 +45,14 @@ func (a *api) profiles(x *exchange, r *http.Request) error {
 	return p.WriteTo(x, debug)
 }
 
-func (a *api) cpuProfile(x *exchange, r *http.Request) error {
+func (m *admin) cpuProfile(x *exchange, r *http.Request) error {
 	seconds, err := strconv.Atoi(r.URL.Query().Get("seconds"))
 	if err != nil || seconds < 1 {
 		seconds = defaultProfile
 	}
 	x.Header()["Content-Type"] = []string{"application/octet-stream"}
 	if err := pprof.StartCPUProfile(x); err != nil {
-		return unavailable.because("another profile is being taken: come back later").causedBy(err)
+		return unavailable.withDetail("another profile is being taken: come back later").withCause(err)
 	}
 	defer pprof.StopCPUProfile()
 	over := time.NewTimer(time.Duration(min(seconds, maxProfile)) * time.Second)
@@ -60,7 +60,7 @@ func (a *api) cpuProfile(x *exchange, r *http.Request) error {
 	select {
 	case <-over.C:
 	case <-r.Context().Done():
-	case <-a.Stopping:
+	case <-m.stopping:
 	}
 	return nil
 }

@@ -2,11 +2,6 @@ package api
 
 import "strconv"
 
-// unreadableQuery is for a query that no parser takes.
-func unreadableQuery() *problem {
-	return invalidRequest.because("the query can't be read: escape it as a URL wants it")
-}
-
 func notEmpty(name, value string) (string, error) {
 	if value == "" {
 		return "", parameter(name, "is empty: name one, or leave it out for all")

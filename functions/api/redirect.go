@@ -15,11 +15,11 @@ var httpsOnly = kind{"https-only", http.StatusForbidden, "Events are taken over 
 // notice. GET and HEAD for one of Hosts, of which there must be some, are redirected
 // to HTTPS on port (0: its own, 443); all else is refused.
 func Redirect(o Options, port int) http.Handler {
-	a := &api{Options: o.complete(), hosts: hosts(o.Hosts)}
-	routes := http.NewServeMux()
-	routes.HandleFunc("/", a.endpoint(func(x *exchange, r *http.Request) error {
+	f := newFront(o.complete())
+	r := &router{mux: http.NewServeMux(), front: f}
+	_ = r.mount("/", func(x *exchange, r *http.Request) error {
 		if r.Method != http.MethodGet && r.Method != http.MethodHead {
-			return httpsOnly.because("nothing was stored: send it to https://%s, and replace a token that was sent here", cut(r.Host, 300))
+			return httpsOnly.withDetail("nothing was stored: send it to https://%s, and replace a token that was sent here", cut(r.Host, 300))
 		}
 		host := r.Host
 		if name, _, err := net.SplitHostPort(host); err == nil {
@@ -35,6 +35,6 @@ func Redirect(o Options, port int) http.Handler {
 		x.Header().Set("Location", (&url.URL{Scheme: "https", Host: host, Path: r.URL.Path, RawPath: r.URL.RawPath, RawQuery: r.URL.RawQuery}).String())
 		x.answer(http.StatusPermanentRedirect, jsonType, nil)
 		return nil
-	}))
-	return a.front(routes)
+	})
+	return f.handler(r.mux)
 }

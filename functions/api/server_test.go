@@ -216,11 +216,9 @@ func TestErrorLog(t *testing.T) {
 // that listens first hears it before. What comes is more than the kernel's buffers hold.
 // What was read of it is not held meanwhile, and what comes behind it is no request.
 func TestRefusedBodyIsReadAway(t *testing.T) {
-	a := &api{Options: Options{Store: &fakeStore{}, Functions: testSet(t)}.complete()}
-	routes := http.NewServeMux()
-	routes.HandleFunc("POST /v1/events", a.endpoint(a.postEvents))
-	patient := serve(t, Server(a.front(routes), nil, nil), 0)
-	srv := Server(a.front(routes), nil, nil)
+	f, h := newIngestAPI(Options{Store: &fakeStore{}, Functions: testSet(t)})
+	patient := serve(t, Server(h, nil, nil), 0)
+	srv := Server(h, nil, nil)
 	srv.ReadTimeout = 20 * time.Millisecond
 	hasty := serve(t, srv, 0)
 	body := strings.Repeat("x", 16<<20)
@@ -258,7 +256,7 @@ func TestRefusedBodyIsReadAway(t *testing.T) {
 			if got := fmt.Sprint(w.StatusCode, " ", strings.TrimPrefix(p.Type, "urn:inturn:problem:")); got != tt.want {
 				t.Errorf("%s, want %s", got, tt.want)
 			}
-			if n := a.held.Load(); n != 0 {
+			if n := f.bodies.Load(); n != 0 {
 				t.Errorf("%d bytes are held while the rest comes", n)
 			}
 			send(tt.after)

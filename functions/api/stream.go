@@ -43,25 +43,25 @@ const (
 // for one that is not UTF-8; 1008 when the token is no longer good; 1009 for one
 // that is too long; 1011 and 1013 where the storage or memory gives out. What was not
 // answered then may or may not be stored: sending all of it again is safe.
-func (a *api) stream(x *exchange, r *http.Request) error {
-	who, err := a.authorize(x, r, scopeIngest)
+func (g *ingestion) stream(x *exchange, r *http.Request) error {
+	tok, err := g.authorize(x, r, scopeIngest)
 	if err != nil {
 		return err
 	}
-	if a.stopped() {
-		return shuttingDown.because("connect again in a moment")
+	if stopped(g.stopping) {
+		return shuttingDown.withDetail("connect again in a moment")
 	}
-	t, err := a.taker(x, r, who)
+	t, err := g.newIngester(x, r, tok)
 	if err != nil {
 		return err
 	}
 	t.patience = forever
-	if err := a.Streams.enter(); err != nil {
+	if err := g.streams.enter(); err != nil {
 		return err
 	}
-	defer a.Streams.leave()
+	defer g.streams.leave()
 
-	in := newIntake(a.Streams)
+	in := newFrameQueue(g.streams)
 	conn, wire, err := upgrade(x, r, in.idle)
 	if err != nil {
 		return err
@@ -71,7 +71,7 @@ func (a *api) stream(x *exchange, r *http.Request) error {
 	defer cancel()
 	defer context.AfterFunc(ctx, in.stop)()
 
-	s := &streamer{taker: t, x: x, r: r, conn: conn, in: in}
+	s := &streamer{ingester: t, x: x, r: r, conn: conn, in: in}
 	read := make(chan struct{})
 	go func() {
 		defer close(read)
@@ -90,7 +90,7 @@ func (a *api) stream(x *exchange, r *http.Request) error {
 	go func() {
 		defer close(stopped)
 		select {
-		case <-a.Stopping:
+		case <-g.stopping:
 			in.end()
 		case <-ctx.Done():
 		}
@@ -102,7 +102,7 @@ func (a *api) stream(x *exchange, r *http.Request) error {
 		select {
 		case <-read:
 			end = s.reading
-		case <-a.Stopping:
+		case <-g.stopping:
 			end = goingAway
 		}
 	}
@@ -125,11 +125,11 @@ func (a *api) stream(x *exchange, r *http.Request) error {
 // gives the library a context, which costs a goroutine's worth of work a frame: what
 // waits has a deadline of the connection's, and ends with CloseNow.
 type streamer struct {
-	*taker
+	*ingester
 	x       *exchange
 	r       *http.Request
 	conn    *websocket.Conn
-	in      *intake
+	in      *frameQueue
 	reading error // why read ended
 }
 
@@ -182,7 +182,7 @@ func (s *streamer) frame(body io.Reader, buf []byte) ([]byte, error) {
 	late := time.AfterFunc(frameTime, func() { s.conn.CloseNow() })
 	defer late.Stop()
 	held := 0
-	defer func() { s.Streams.release(held) }()
+	defer func() { s.streams.release(held) }()
 	for {
 		if len(buf) == cap(buf) {
 			buf = append(buf, 0)[:len(buf)]
@@ -190,12 +190,12 @@ func (s *streamer) frame(body io.Reader, buf []byte) ([]byte, error) {
 		n, err := body.Read(buf[len(buf):cap(buf)])
 		buf = buf[:len(buf)+n]
 		held += n
-		switch room := s.Streams.hold(n); {
+		switch room := s.streams.hold(n); {
 		case err == io.EOF:
 			return buf, nil
 		case err != nil:
 			return buf, err
-		case int64(len(buf)) > s.MaxEvent:
+		case int64(len(buf)) > s.maxEvent:
 			return buf, closing{websocket.StatusMessageTooBig, "this frame is longer than an event may be"}
 		case !room:
 			return buf, closing{websocket.StatusTryAgainLater, "too much is coming in: connect again in a moment"}
@@ -209,11 +209,11 @@ func (s *streamer) answer(ctx context.Context) error {
 	n := 0
 	for g := new(group); s.in.take(g); {
 		// A token that was taken back is good for no further event.
-		who, err := s.authorize(s.x, s.r, scopeIngest)
+		tok, err := s.authorize(s.x, s.r, scopeIngest)
 		if err != nil {
 			return closing{websocket.StatusPolicyViolation, "the token is no longer good for this"}
 		}
-		s.who = who
+		s.token = tok
 		answers, err := s.take(ctx, s.items(g))
 		answered := 0
 		for answered < len(answers) && !answers[answered].open {

@@ -15,7 +15,7 @@ import (
 // Origin that is another is refused. idle waits until all frames are answered.
 func upgrade(x *exchange, r *http.Request, idle func()) (*websocket.Conn, *streamConn, error) {
 	if r.ProtoMajor != 1 {
-		return nil, nil, upgradeRequired.because("WebSocket is spoken over HTTP/1.1 here: connect without HTTP/2")
+		return nil, nil, upgradeRequired.withDetail("WebSocket is spoken over HTTP/1.1 here: connect without HTTP/2")
 	}
 	u := &upgrader{exchange: x, idle: idle}
 	conn, err := websocket.Accept(u, r, &websocket.AcceptOptions{CompressionMode: websocket.CompressionDisabled})
@@ -26,13 +26,13 @@ func upgrade(x *exchange, r *http.Request, idle func()) (*websocket.Conn, *strea
 	}
 	switch u.status {
 	case http.StatusForbidden:
-		return nil, nil, crossOrigin.because("a page of another origin may not connect: %s", cut(u.text, 300))
+		return nil, nil, crossOrigin.withDetail("a page of another origin may not connect: %s", cut(u.text, 300))
 	case http.StatusUpgradeRequired:
-		return nil, nil, upgradeRequired.because("%s", cut(u.text, 300))
+		return nil, nil, upgradeRequired.withDetail("%s", cut(u.text, 300))
 	case http.StatusBadRequest:
-		return nil, nil, invalidRequest.because("%s", cut(u.text, 300))
+		return nil, nil, invalidRequest.withDetail("%s", cut(u.text, 300))
 	}
-	return nil, nil, internal.because("the cause is in the server's log, under this request_id").causedBy(err)
+	return nil, nil, internal.withDetail("the cause is in the server's log, under this request_id").withCause(err)
 }
 
 // upgrader is the ResponseWriter of a handshake. It keeps what the library answers to

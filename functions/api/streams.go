@@ -62,7 +62,7 @@ func (s *Streams) enter() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.open >= s.max {
-		return overloaded.because("%d streams are open: come back later, or send events in requests of their own", s.open)
+		return overloaded.withDetail("%d streams are open: come back later, or send events in requests of their own", s.open)
 	}
 	s.open++
 	return nil

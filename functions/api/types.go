@@ -13,17 +13,17 @@ import (
 //	{"paused": false, "types": [{"type": "message", "paused": false}]}
 //
 // with since, who and reason of each pause.
-func (a *api) listTypes(x *exchange, r *http.Request) error {
-	who, err := a.authorize(x, r, scopeRead)
+func (q *queries) listTypes(x *exchange, r *http.Request) error {
+	tok, err := q.authorize(x, r, scopeRead)
 	if err != nil {
 		return err
 	}
-	if who.clientIDs != nil {
-		return forbidden.because("this token is for some client_ids only, and this concerns all")
+	if tok.clientIDs != nil {
+		return forbidden.withDetail("this token is for some client_ids only, and this concerns all")
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), pageTimeout)
 	defer cancel()
-	pauses, err := a.Store.Pauses(ctx)
+	pauses, err := q.store.Pauses(ctx)
 	if err != nil {
 		return readProblem(ctx, err)
 	}
@@ -41,7 +41,7 @@ func (a *api) listTypes(x *exchange, r *http.Request) error {
 		body = appendText(body, name)
 		body = append(append(append(body, ','), appendPause(nil, paused[name])...), '}')
 	}
-	for _, name := range a.Functions.Names() {
+	for _, name := range q.functions.Names() {
 		add(name)
 		delete(paused, name)
 	}

@@ -9,11 +9,11 @@ import (
 	"inturn/db"
 )
 
-// taker takes the events of one request that has many: it keeps their order and
+// ingester takes the events of one request that has many: it keeps their order and
 // answers each.
-type taker struct {
-	*api
-	who       *token
+type ingester struct {
+	*ingestion
+	token     *token
 	requestID string
 	trace     []byte // attrs of the request's traceparent, or nil
 	cloud     bool   // items are CloudEvents
@@ -26,11 +26,11 @@ type taker struct {
 
 const forever = 1<<63 - 1
 
-func (a *api) taker(x *exchange, r *http.Request, who *token) (*taker, error) {
-	t := &taker{api: a, who: who, requestID: x.requestID, trace: traceAttrs(r.Header), order: &order{}}
-	switch values := r.URL.Query()["on_error"]; {
-	case len(values) == 0:
-	case len(values) == 1 && values[0] == "continue":
+func (g *ingestion) newIngester(x *exchange, r *http.Request, tok *token) (*ingester, error) {
+	t := &ingester{ingestion: g, token: tok, requestID: x.requestID, trace: traceAttrs(r.Header), order: &order{}}
+	switch value, given := x.query["on_error"]; {
+	case !given:
+	case value == "continue":
 		t.order = nil
 	default:
 		return nil, parameter("on_error", "must be continue, or left out")
@@ -40,8 +40,8 @@ func (a *api) taker(x *exchange, r *http.Request, who *token) (*taker, error) {
 
 // take makes the events of items durable, as one transaction, and returns an answer
 // for each, in order. With an error, and where the server stops before a patient
-// taker had room, some are open.
-func (t *taker) take(ctx context.Context, items []item) ([]answer, error) {
+// ingester had room, some are open.
+func (t *ingester) take(ctx context.Context, items []item) ([]answer, error) {
 	answers := make([]answer, len(items))
 	events, at := make([]db.Event, 0, len(items)), make([]int, 0, len(items))
 	for i := range items {
@@ -57,7 +57,7 @@ func (t *taker) take(ctx context.Context, items []item) ([]answer, error) {
 			a.problem = it.problem
 			t.order.refuse(it.account)
 		default:
-			if a.problem = t.mayCome(ctx, it.account); a.problem != nil {
+			if a.problem = t.allowRate(ctx, it.account); a.problem != nil {
 				t.order.refuse(it.account)
 				break
 			}
@@ -71,7 +71,7 @@ func (t *taker) take(ctx context.Context, items []item) ([]answer, error) {
 }
 
 // refuseOpen gives the open answers the reason why they can't be had.
-func (t *taker) refuseOpen(items []item, answers []answer, err error) {
+func (t *ingester) refuseOpen(items []item, answers []answer, err error) {
 	var here *order // what was refused before, among these
 	if t.order != nil {
 		here = &order{}
@@ -92,16 +92,16 @@ func (t *taker) refuseOpen(items []item, answers []answer, err error) {
 }
 
 // count notes the answers that are given for the log line and the counters.
-func (t *taker) count(x *exchange, answers []answer) {
+func (t *ingester) count(x *exchange, answers []answer) {
 	for i := range answers {
 		p := answers[i].problem
 		x.tally.add(&answers[i])
 		if p == nil {
-			t.Observer.Offered(resultOf(answers[i].receipt.Duplicate))
+			t.observer.Offered(resultOf(answers[i].receipt.Duplicate))
 			continue
 		}
-		t.Observer.Offered(p.result())
-		t.Observer.Problem(p.name)
+		t.observer.Offered(p.result())
+		t.observer.Problem(p.name)
 		if p.cause != nil && p.status >= http.StatusInternalServerError {
 			x.problem = p // the last one; only its cause is logged
 		}
@@ -110,7 +110,7 @@ func (t *taker) count(x *exchange, answers []answer) {
 
 // append asks the storage for the answers of events, again and again while some
 // have to wait for room and there is patience for it.
-func (t *taker) append(ctx context.Context, events []db.Event, at []int, answers []answer) error {
+func (t *ingester) append(ctx context.Context, events []db.Event, at []int, answers []answer) error {
 	deadline := time.Now().Add(t.patience)
 	for pause := 10 * time.Millisecond; len(events) > 0; pause = min(2*pause, time.Second) {
 		patient := t.patience == forever || time.Now().Before(deadline)
@@ -118,7 +118,7 @@ func (t *taker) append(ctx context.Context, events []db.Event, at []int, answers
 		if t.order != nil {
 			batch.Refused = map[string]bool{}
 		}
-		results, err := t.Store.AppendBatch(ctx, batch)
+		results, err := t.store.AppendBatch(ctx, batch)
 		switch {
 		case err == nil:
 			events, at = t.settle(events, at, results, answers, patient)
@@ -135,7 +135,7 @@ func (t *taker) append(ctx context.Context, events []db.Event, at []int, answers
 		case <-time.After(pause):
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-t.Stopping:
+		case <-t.stopping:
 			if t.patience == forever {
 				return nil // they stay open
 			}
@@ -146,7 +146,7 @@ func (t *taker) append(ctx context.Context, events []db.Event, at []int, answers
 }
 
 // settle gives the answers that the storage had, and returns what has to wait.
-func (t *taker) settle(events []db.Event, at []int, results []db.AppendResult, answers []answer, patient bool) ([]db.Event, []int) {
+func (t *ingester) settle(events []db.Event, at []int, results []db.AppendResult, answers []answer, patient bool) ([]db.Event, []int) {
 	waits := func(err error) bool {
 		return patient && (errors.Is(err, db.ErrBacklogFull) || errors.Is(err, db.ErrAccountFull) && t.patience == forever)
 	}
@@ -173,7 +173,7 @@ func (t *taker) settle(events []db.Event, at []int, results []db.AppendResult, a
 
 // overtaken finds items that were refused before the storage was asked and stand
 // behind one of their account that it refused: they too were not attempted.
-func (t *taker) overtaken(items []item, answers []answer) {
+func (t *ingester) overtaken(items []item, answers []answer) {
 	if t.order == nil {
 		return
 	}

@@ -16,11 +16,11 @@ const (
 // errStopped: nothing more is taken.
 var errStopped = errors.New("the stream has ended")
 
-// intake is between the goroutine that reads a stream and the one that makes events
+// frameQueue is between the goroutine that reads a stream and the one that makes events
 // durable: one puts, the other takes all that is there. Both wait for each other,
 // which is what makes a sender feel that the storage is busy, or that it doesn't
 // read its answers.
-type intake struct {
+type frameQueue struct {
 	streams *Streams
 
 	mu      sync.Mutex
@@ -44,8 +44,8 @@ type raw struct {
 	problem *problem
 }
 
-func newIntake(s *Streams) *intake {
-	in := &intake{streams: s}
+func newFrameQueue(s *Streams) *frameQueue {
+	in := &frameQueue{streams: s}
 	in.changed.L = &in.mu
 	return in
 }
@@ -60,7 +60,7 @@ func (g *group) each(fn func(body []byte, p *problem)) {
 }
 
 // put adds an event, or in its place a problem, and waits first until there is room.
-func (in *intake) put(ctx context.Context, body []byte, p *problem) error {
+func (in *frameQueue) put(ctx context.Context, body []byte, p *problem) error {
 	if err := in.streams.waitRoom(ctx); err != nil {
 		return err
 	}
@@ -81,7 +81,7 @@ func (in *intake) put(ctx context.Context, body []byte, p *problem) error {
 }
 
 // end says that nothing more will be put. What was put is still taken.
-func (in *intake) end() {
+func (in *frameQueue) end() {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	in.ended = true
@@ -90,7 +90,7 @@ func (in *intake) end() {
 
 // take waits for events and swaps what is there with g, whose events have been
 // answered. False: there will be none.
-func (in *intake) take(g *group) bool {
+func (in *frameQueue) take(g *group) bool {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	if !in.stopped {
@@ -116,7 +116,7 @@ func (in *intake) take(g *group) bool {
 }
 
 // idle waits until everything that was put has been answered.
-func (in *intake) idle() {
+func (in *frameQueue) idle() {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	for (in.busy || len(in.next.raws) > 0) && !in.stopped {
@@ -125,7 +125,7 @@ func (in *intake) idle() {
 }
 
 // stop ends both sides; what was not answered never will be.
-func (in *intake) stop() {
+func (in *frameQueue) stop() {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	if !in.stopped {

@@ -1,0 +1,43 @@
+package api
+
+import (
+	"log/slog"
+	"net/http"
+)
+
+// admin answers what concerns the process: health, metrics, profiles, the log level.
+type admin struct {
+	auth
+	ready       func() error
+	log         *slog.Logger
+	stopping    <-chan struct{}
+	warning     func() string // nil: nothing is ever wrong
+	metrics     http.Handler  // nil: none
+	openMetrics bool          // metrics need no token
+	profiling   bool
+	level       *slog.LevelVar // nil: it can't be changed
+}
+
+func newAdmin(o Options) *admin {
+	return &admin{
+		auth: auth{o.Tokens}, ready: o.Store.Ready, log: o.Log, stopping: o.Stopping, warning: o.Warning,
+		metrics: o.Metrics, openMetrics: o.OpenMetrics, profiling: o.Profiles, level: o.LogLevel,
+	}
+}
+
+func (m *admin) register(r *router) {
+	r.handle("GET /healthz", m.getHealth)
+	r.handle("GET /readyz", m.getReady)
+	if m.metrics != nil {
+		r.handle("GET /metrics", m.getMetrics)
+	}
+	if !m.profiling {
+		return
+	}
+	r.handle("GET /debug/pprof/{$}", m.getProfile)
+	r.handle("GET /debug/pprof/{name}", m.getProfile, "debug", "seconds")
+	if m.level != nil {
+		r.handle("GET /loglevel", m.logLevel)
+		r.handle("PUT /loglevel", m.logLevel)
+	}
+}

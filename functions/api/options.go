@@ -1,0 +1,95 @@
+package api
+
+import (
+	"log/slog"
+	"net/http"
+	"time"
+
+	"inturn/functions"
+)
+
+// DefaultMaxEvent bounds the body of a request with one event, in bytes.
+const DefaultMaxEvent = 1 << 20
+
+// Options of New and Admin. Store is needed by both, Functions by New.
+type Options struct {
+	Store     Store
+	Functions *functions.Set
+	Log       *slog.Logger // nil: nothing is logged
+	MaxEvent  int64        // bytes of an event as it is sent; 0: DefaultMaxEvent
+	MaxBody   int64        // bytes of a batch; 0: DefaultMaxBody; at least MaxEvent
+	MaxBatch  int          // events of a batch; 0: DefaultMaxBatch
+	Tokens    *Tokens      // nil: everyone may do everything
+
+	// ClientRate bounds the events of one client_id a second (0: no bound), ClientBurst
+	// how many may come at once (0: those of one second).
+	ClientRate  float64
+	ClientBurst int
+
+	// Hosts are the names that clients may call the server by, beside those of the
+	// machine itself. None: any name.
+	Hosts []string
+
+	// Proxies are those whose X-Forwarded-For and X-Forwarded-Proto go into the log.
+	Proxies Proxies
+
+	// Warning says what is wrong with the certificates, for people; "" for nothing.
+	// /readyz passes it on and stays ready. May be nil.
+	Warning func() string
+
+	// AccountState says what the process does with an account now: idle, ready,
+	// running, retrying, parked or stuck. Nil: the file alone is asked.
+	AccountState func(clientID string) string
+
+	// Stopping is closed when shutdown begins: from then on new events are refused,
+	// /readyz says no, and what Prefer: wait holds is answered at once. Nil: never.
+	Stopping <-chan struct{}
+
+	// Streams counts the connections and requests that send events for as long as
+	// they like. Nil: New makes one, and nobody can wait for them.
+	Streams *Streams
+
+	Now func() time.Time // nil: time.Now
+
+	// Profiles lets whoever reaches the admin address see profiles of the process,
+	// with a token of scope operate where Tokens has any. Without tokens it is for an
+	// address that only this machine reaches.
+	Profiles bool
+
+	Observer Observer // nil: nobody
+
+	// LogLevel is what GET and PUT /loglevel on the admin address show and set, for
+	// whom Profiles is for; nil: nothing does.
+	LogLevel *slog.LevelVar
+
+	// Metrics answers GET /metrics on the admin address; nil: nothing does. OpenMetrics
+	// asks for no token, where Tokens has any it is one of scope read else.
+	Metrics     http.Handler
+	OpenMetrics bool
+}
+
+func (o Options) complete() Options {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.MaxEvent <= 0 {
+		o.MaxEvent = DefaultMaxEvent
+	}
+	if o.MaxBody <= 0 {
+		o.MaxBody = DefaultMaxBody
+	}
+	o.MaxBody = max(o.MaxBody, o.MaxEvent)
+	if o.MaxBatch <= 0 {
+		o.MaxBatch = DefaultMaxBatch
+	}
+	if o.Streams == nil {
+		o.Streams = NewStreams(0)
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Observer == nil {
+		o.Observer = nobody{}
+	}
+	return o
+}
