@@ -1,7 +1,7 @@
 // Command mutation breaks each promise on purpose, and wants the named test to see it.
 //
 //	mutation [NAME…]                  runs all mutations, or these
-//	mutation --check                  only shows that each still has its place and its test
+//	mutation --check                  only shows that each still has its place and its test, and compiles
 //	mutation --changed BASE           runs those whose place or test differs from commit BASE
 //	         [--random N]             and so many others
 //	         [--within DURATION]      as far as they come in that time
@@ -57,7 +57,7 @@ type options struct {
 
 func main() {
 	o := options{part: 1, of: 1}
-	flag.BoolVar(&o.check, "check", false, "show that each mutation still has its place and its test; run nothing")
+	flag.BoolVar(&o.check, "check", false, "show that each mutation still has its place and its test, and compiles; run nothing")
 	flag.StringVar(&o.changed, "changed", "", "run only mutations whose place or test differs from this commit")
 	flag.IntVar(&o.random, "random", 0, "with --changed: run so many others too")
 	flag.DurationVar(&o.within, "within", 0, "begin and end within this time; what is left out is listed (0: no bound)")
@@ -101,7 +101,10 @@ func run(ctx context.Context, o options, names []string) (bool, error) {
 		return false, err
 	}
 	if o.check {
-		fmt.Printf("%d mutations have their places and their tests (%.1f s)\n", len(jobs), time.Since(begin).Seconds())
+		if err := checkTypes(t, jobs); err != nil {
+			return false, err
+		}
+		fmt.Printf("%d mutations have their places and their tests, and compile (%.1f s)\n", len(jobs), time.Since(begin).Seconds())
 		return true, nil
 	}
 	if o.changed != "" {
