@@ -8,7 +8,7 @@ COPY go.mod go.sum ./
 RUN go mod download
 COPY . .
 ARG VERSION=dev
-RUN CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=${VERSION}" -o /out/inturn .
+RUN CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X inturn/serve.version=${VERSION}" -o /out/inturn .
 # A new volume takes owner and mode from the image's folder. /tmp is for sorts that
 # SQLite can't keep in memory, and for `inturn demo`.
 RUN mkdir -p -m 0755 /out/owned/data && mkdir -m 0700 /out/owned/tmp

@@ -25,7 +25,7 @@ bench:
 release:
 	rm -rf $(DIST) && mkdir -p $(DIST)
 	set -e; for p in $(PLATFORMS); do \
-	  CGO_ENABLED=0 GOOS=$${p%/*} GOARCH=$${p#*/} go build -trimpath -buildvcs=false -ldflags "-s -w -X main.version=$(VERSION)" \
+	  CGO_ENABLED=0 GOOS=$${p%/*} GOARCH=$${p#*/} go build -trimpath -buildvcs=false -ldflags "-s -w -X inturn/serve.version=$(VERSION)" \
 	    -o $(DIST)/inturn-$(VERSION)-$${p%/*}-$${p#*/} .; \
 	done
 	cd $(DIST) && if command -v sha256sum >/dev/null; then sha256sum inturn-*; else shasum -a 256 inturn-*; fi >SHA256SUMS

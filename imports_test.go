@@ -15,29 +15,33 @@ import (
 
 // rule says which packages of this repository a package may import.
 type rule struct {
-	name string // as path.Match has it, below the module; "" for main
+	name string // as path.Match has it, below the module; "" for the root
 	may  []string
 	why  string // what is lost if it imports more
 }
 
 // rules are the edges of design: the first that matches a package counts.
 var rules = []rule{
-	{"", []string{"cli", "db", "functions", "functions/*", "logs", "metrics", "runner", "tls"},
-		"main wires the parts; what is for tests (functionstest, internal, proofs) is not in the product"},
+	{"", []string{"serve", "functions/*"}, "main lists the functions of this binary, as the main of any other module does"},
+	{"serve", []string{"cli", "db", "db/sqlite/schema", "functions", "functions/api", "functions/hook", "functions/webhook", "logs", "metrics", "runner", "tls"},
+		"serve wires the parts, and knows no function by name: a module of its own brings others"},
 	{"db", []string{"db/internal/q"}, "the storage stands below everything: a second engine takes its place without touching anybody"},
 	{"db/internal/q", nil, "generated code"},
 	{"internal/atomicfile", nil, "writing a file needs nothing of ours"},
+	{"db/sqlite/schema", nil, "it is a text"},
 	{"tls", []string{"internal/atomicfile"}, "certificates know nothing of events"},
 	{"functions", []string{"db"}, "the door needs the plain types of the storage and nothing that runs functions"},
 	{"functions/api", []string{"db", "functions", "internal/atomicfile"}, "a request ends where it is durable: who runs it, and when, is the runner's"},
-	{"functions/functionstest", []string{"db", "functions", "runner"}, "a function is tested on the engine alone, without HTTP and certificates"},
+	{"functions/functionstest", []string{"db", "db/sqlite/schema", "functions", "runner"}, "a function is tested on the engine alone, without HTTP and certificates"},
 	{"logs", nil, "lines are counted whoever writes them"},
 	{"metrics", []string{"db", "runner"}, "what is counted is shown here; who counts doesn't know to whom"},
 	{"runner", []string{"db", "functions"}, "turns have nothing to do with how events came in or with certificates"},
-	{"cli", []string{"db", "internal/atomicfile"}, "a command's body gets what it needs from main: the server it starts, the invariants it asks"},
+	{"cli", []string{"db", "internal/atomicfile"}, "a command's body gets what it needs from serve: the server it starts, the invariants it asks"},
 	{"bench", nil, "what is measured is the real program, from outside"},
 	{"proofs", nil, "the proofs judge the real program from outside"},
 	{"proofs/*", nil, "the proofs judge the real program from outside"},
+	{"deploy", nil, "tests of the files that platforms read"},
+	{"docs", nil, "tests of the documents"},
 	{"internal/*", nil, "tools of tests, which the parts' own tests share"},
 	{"functions/*/q", nil, "generated code"},
 	{"functions/*", []string{"functions", "./q"}, "what a person adds touches the door only, so that the engine can change behind it"},
@@ -60,20 +64,20 @@ var owners = []owner{
 	{"go.uber.org/zap/", []string{"tls"}, "it is what certmagic logs with; the product logs with log/slog"},
 	{"github.com/pires/", []string{"functions/api"}, "connections are opened where requests come in"},
 	{"github.com/letsencrypt/", []string{"internal/pebble"}, "the test authority is for tests"},
-	{"crypto/x509", []string{"tls", "cli", "internal/pebble"}, "only tls makes certificates, and only a client chooses whom it trusts"},
+	{"crypto/x509", []string{"tls", "cli", "internal/pebble", "internal/program"}, "only tls makes certificates, and only a client chooses whom it trusts"},
 	{"crypto/x509/", []string{"tls"}, "only tls makes certificates"},
 	{"crypto/ecdsa", []string{"tls"}, "only tls makes keys"},
-	{"crypto/tls", []string{"", "tls", "cli", "functions/api", "bench"}, "sockets are the server's and the clients'"},
-	{"net/http", []string{"", "tls", "cli", "functions", "functions/*", "metrics", "bench", "internal/pebble"}, "the storage and the runner don't know how events came in"},
+	{"crypto/tls", []string{"serve", "tls", "cli", "functions/api", "bench", "internal/program"}, "sockets are the server's and the clients'"},
+	{"net/http", []string{"serve", "tls", "cli", "functions", "functions/*", "metrics", "bench", "internal/pebble", "internal/program"}, "the storage and the runner don't know how events came in"},
 	{"github.com/prometheus/", []string{"metrics"}, "only metrics knows Prometheus"},
-	{"github.com/oklog/", []string{"", "runner", "functions/functionstest"}, "actors are made where the process is wired"},
-	{"github.com/alecthomas/kong", []string{"", "cli"}, "flags are the commands'"},
+	{"github.com/oklog/", []string{"serve", "runner", "functions/functionstest"}, "actors are made where the process is wired"},
+	{"github.com/alecthomas/kong", []string{"serve", "cli"}, "flags are the commands'"},
 	{"github.com/schollz/", []string{"cli"}, "progress is shown by commands"},
-	{"os/signal", []string{"", "bench", "proofs/mutation"}, "signals are the process's"},
-	{"os/exec", []string{"bench", "proofs/mutation"}, "the product starts no other program"},
-	{"testing", []string{"functions/functionstest", "internal/pebble"}, "product code has no flags and hooks of tests in it"},
+	{"os/signal", []string{"serve", "bench", "proofs/mutation"}, "signals are the process's"},
+	{"os/exec", []string{"bench", "internal/program", "proofs/mutation"}, "the product starts no other program"},
+	{"testing", []string{"functions/functionstest", "internal/pebble", "internal/program"}, "product code has no flags and hooks of tests in it"},
 	{"testing/", nil, "product code has no flags and hooks of tests in it"},
-	{"go.uber.org/goleak", []string{"internal/pebble"}, "it is for tests"},
+	{"go.uber.org/goleak", []string{"internal/pebble", "internal/program"}, "it is for tests"},
 	{"pgregory.net/", nil, "it is for tests"},
 	{"github.com/rogpeppe/", nil, "it is for tests"},
 	{"log", []string{"functions/api", "internal/pebble"}, "logs are structured (log/slog); net/http alone wants the old kind"},
@@ -161,8 +165,13 @@ func TestImportRules(t *testing.T) {
 		from, to string
 		allowed  bool
 	}{
-		{"inturn", "inturn/db", true},
+		{"inturn", "inturn/serve", true},
+		{"inturn", "inturn/db", false},
 		{"inturn", "inturn/functions/order", true},
+		{"inturn/serve", "inturn/db", true},
+		{"inturn/serve", "inturn/functions/message", false},
+		{"inturn/serve", "inturn/functions/functionstest", false},
+		{"inturn/cli", "inturn/serve", false},
 		{"inturn", "inturn/functions/functionstest", false},
 		{"inturn", "inturn/db/internal/q", false},
 		{"inturn/db", "inturn/db/internal/q", true},

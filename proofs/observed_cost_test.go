@@ -18,30 +18,33 @@ import (
 // unobserved builds the real binary without observers: nothing is counted in it.
 func unobserved(t *testing.T) string {
 	t.Helper()
-	source, err := os.ReadFile("../serve.go")
-	if err != nil {
-		t.Fatal(err)
-	}
-	text := string(source)
-	observers := regexp.MustCompile(`,?\s*Observer: +numbers|\w+\.ConnState = numbers\.Connection`)
-	if n := len(observers.FindAllString(text, -1)); n != 4 {
-		t.Fatalf("serve.go has %d places that observe, want 4", n)
-	}
-	text = observers.ReplaceAllString(text, "")
-	dir := t.TempDir()
-	place, err := filepath.Abs("../serve.go")
-	if err != nil {
-		t.Fatal(err)
-	}
-	changed, overlay, binary := filepath.Join(dir, "serve.go"), filepath.Join(dir, "overlay.json"), filepath.Join(dir, "inturn")
-	replace, err := json.Marshal(map[string]map[string]string{"Replace": {place: changed}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for name, content := range map[string][]byte{changed: []byte(text), overlay: replace} {
-		if err := os.WriteFile(name, content, 0o600); err != nil {
+	observers := regexp.MustCompile(`,?\s*Observer: +s\.numbers|\w+\.ConnState = s\.numbers\.Connection`)
+	dir, replace, found := t.TempDir(), map[string]string{}, 0
+	for _, name := range []string{"server.go", "run.go"} {
+		place, err := filepath.Abs(filepath.Join("..", "serve", name))
+		if err != nil {
 			t.Fatal(err)
 		}
+		source, err := os.ReadFile(place)
+		if err != nil {
+			t.Fatal(err)
+		}
+		found += len(observers.FindAll(source, -1))
+		replace[place] = filepath.Join(dir, name)
+		if err := os.WriteFile(replace[place], observers.ReplaceAll(source, nil), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if found != 4 {
+		t.Fatalf("package serve has %d places that observe, want 4", found)
+	}
+	overlay, binary := filepath.Join(dir, "overlay.json"), filepath.Join(dir, "inturn")
+	content, err := json.Marshal(map[string]any{"Replace": replace})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(overlay, content, 0o600); err != nil {
+		t.Fatal(err)
 	}
 	build := exec.Command("go", "build", "-overlay", overlay, "-o", binary, ".")
 	build.Dir, build.Env = "..", append(os.Environ(), "CGO_ENABLED=0")

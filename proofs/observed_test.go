@@ -301,7 +301,7 @@ const observedToken = "observed-secret-token"
 func TestObserved(t *testing.T) {
 	needThorough(t)
 	needTool(t, "prometheus")
-	binary := binaryWith(t, "observed.go")
+	binary := binaryWith(t, "observed")
 	servers := map[string]*process{}
 	begin := func(name, dir string, flags ...string) (*process, func(event) answer) {
 		servers[name] = startBinary(t, binary, dir, flags...)

@@ -2,7 +2,6 @@ package proofs
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
@@ -16,42 +15,25 @@ import (
 	"inturn/db"
 )
 
-// binaryWith builds the real binary with one more file of testdata in package main,
-// which lists further functions.
-func binaryWith(t *testing.T, file string) string {
+// binaryWith builds the program of a folder of testdata: inturn with further functions.
+func binaryWith(t *testing.T, folder string) string {
 	t.Helper()
-	dir := t.TempDir()
-	source, err := filepath.Abs(filepath.Join("testdata", file))
-	if err != nil {
-		t.Fatal(err)
-	}
-	added, err := filepath.Abs(filepath.Join("..", file))
-	if err != nil {
-		t.Fatal(err)
-	}
-	overlay, err := json.Marshal(map[string]map[string]string{"Replace": {added: source}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(filepath.Join(dir, "overlay.json"), overlay, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	binary := filepath.Join(dir, "inturn")
-	build := exec.Command("go", "build", "-overlay", filepath.Join(dir, "overlay.json"), "-o", binary, ".")
-	build.Dir, build.Env = "..", append(os.Environ(), "CGO_ENABLED=0")
+	binary := filepath.Join(t.TempDir(), "inturn")
+	build := exec.Command("go", "build", "-o", binary, "./testdata/"+folder)
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("go build: %v\n%s", err, out)
 	}
 	return binary
 }
 
-// poisonAttempts is the policy's, in testdata/poison.go.
+// poisonAttempts is the policy's, in testdata/poison.
 const poisonAttempts = 3
 
 // An event whose function ends the process stops its account after its attempts,
 // and not the service: everything else is done, each once and in order.
 func TestPoison(t *testing.T) {
-	binary := binaryWith(t, "poison.go")
+	binary := binaryWith(t, "poison")
 	for how, end := range map[string]string{ // what the exit status or the log says then
 		"exit": "exit status 3", "exit in the effect": "exit status 3", "killed": "signal: killed",
 		"stack overflow": "fatal error: stack overflow", "out of memory": "fatal error: out of memory",

@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"inturn/db"
+	"inturn/db/sqlite/schema"
 	"inturn/functions"
 	"inturn/runner"
 
@@ -64,10 +65,6 @@ func Open(t testing.TB, path string, fns ...functions.Function) *Engine {
 	if err != nil {
 		t.Fatal(err)
 	}
-	schema, err := readSchema()
-	if err != nil {
-		t.Fatal(err)
-	}
 	e := &Engine{t: t, set: set, path: path, label: newLabel(t), stop: make(chan struct{}), ended: make(chan error, 1)}
 	log := slog.New(slog.NewTextHandler(t.Output(), nil))
 
@@ -75,7 +72,7 @@ func Open(t testing.TB, path string, fns ...functions.Function) *Engine {
 	go e.labelled(func() {
 		var err error
 		e.db, err = db.Open(context.Background(), db.Options{
-			Path: path, Schema: schema, Tables: set.Tables(), Erasures: set.Erasures(), Check: set.Check, Log: log,
+			Path: path, Schema: schema.SQL, Tables: set.Tables(), Erasures: set.Erasures(), Check: set.Check, Log: log,
 		})
 		if err != nil {
 			started <- err

@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"os"
-	"path/filepath"
 	"runtime/pprof"
 	"strings"
 	"sync/atomic"
@@ -14,26 +12,6 @@ import (
 
 	"inturn/db"
 )
-
-// readSchema finds the engine's schema beside go.mod, from the folder of the test
-// upwards. The binary embeds the same file.
-func readSchema() (string, error) {
-	dir, err := os.Getwd()
-	if err != nil {
-		return "", err
-	}
-	for {
-		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
-			text, err := os.ReadFile(filepath.Join(dir, "schema.sql"))
-			return string(text), err
-		}
-		up := filepath.Dir(dir)
-		if up == dir {
-			return "", fmt.Errorf("functionstest: no go.mod above the working directory")
-		}
-		dir = up
-	}
-}
 
 // checkInvariants asks, while the engine still runs, what must hold at every commit.
 func (e *Engine) checkInvariants() {

@@ -5,7 +5,6 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -76,19 +75,4 @@ func TestAnEndThatIsNotInOrderFailsTheTest(t *testing.T) {
 	}
 	e.Close()
 	r.told(t, db.ErrFenced.Error())
-}
-
-func TestTheSchemaIsTheBinarys(t *testing.T) {
-	got, err := readSchema()
-	if err != nil {
-		t.Fatal(err)
-	}
-	want, err := os.ReadFile("../../schema.sql")
-	if err != nil || got != string(want) {
-		t.Errorf("another schema than schema.sql: %v", err)
-	}
-	t.Chdir(t.TempDir())
-	if _, err := readSchema(); err == nil {
-		t.Error("found a schema outside of the module")
-	}
 }

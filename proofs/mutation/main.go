@@ -24,7 +24,7 @@
 //
 // Behind @@ stands the name of a function, type, constant or variable; of a method after
 // its receiver's type, which counts only as long as there is such a type with such a method.
-// `@@ after NAME` adds declarations, `@@ file schema.sql` searches a file that isn't Go.
+// `@@ after NAME` adds declarations, `@@ file schema.sql` searches a file that isn't Go, by its name or its whole path.
 // `in FOLDER` at the end chooses among several places.
 //
 // The lines are as in a unified diff. Those that stay or go must be found once in the

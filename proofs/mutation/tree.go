@@ -132,6 +132,9 @@ func receiver(d *ast.FuncDecl) string {
 // there are none, of its name alone, since a receiver's type is renamed more often.
 func (t *tree) named(e edit) (list []decl) {
 	if e.file {
+		if src, ok := t.files[e.name]; ok { // its whole path
+			return []decl{{file: e.name, name: e.name, end: len(src.text)}}
+		}
 		for file, src := range t.files {
 			if path.Base(file) == e.name {
 				list = append(list, decl{file: file, name: e.name, end: len(src.text)})

@@ -1,0 +1,9 @@
+package docs
+
+import (
+	"testing"
+
+	"inturn/internal/program"
+)
+
+func TestMain(m *testing.M) { program.Main(m) }

@@ -1,0 +1,66 @@
+package serve
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"syscall"
+
+	"inturn/cli"
+	"inturn/db"
+)
+
+// explain says what a person can do about an error of the storage.
+func (c *Config) explain(err error) error {
+	switch {
+	case errors.Is(err, db.ErrCorrupt):
+		return &cli.Hint{Err: err, Hint: "keep a copy of the file and its -wal, then run `inturn check --db " + c.DB + "`, or restore a backup; if it never was inturn's, name another with --db"}
+	case errors.Is(err, db.ErrFenced):
+		return &cli.Hint{Err: err, Hint: "another inturn has taken the file over; this one has written nothing since"}
+	case errors.Is(err, db.ErrRestoring):
+		return &cli.Hint{Err: err, Hint: "run `inturn restore --force` again; what was there before is kept beside, as .before-…"}
+	case errors.Is(err, db.ErrForeign):
+		return &cli.Hint{Err: err, Hint: "name inturn's own file, or a new one, with --db or INTURN_DB"}
+	case errors.Is(err, db.ErrNewer):
+		return &cli.Hint{Err: err, Hint: "run that newer version, or restore a backup from before it"}
+	}
+	if info, serr := os.Stat(c.DB); serr == nil && info.IsDir() {
+		return &cli.Hint{Err: err, Hint: "that is a folder: name a file, such as " + filepath.Join(c.DB, "inturn.db") + ", with --db or INTURN_DB"}
+	}
+	if _, ok := errors.AsType[*fs.PathError](err); ok {
+		return &cli.Hint{Err: err, Hint: "name a file in a folder that this user may write, with --db or INTURN_DB"}
+	}
+	return err
+}
+
+// explainListen says what to do about an address that can't be had.
+func explainListen(flag string, err error) error {
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return &cli.Hint{Err: err, Hint: "is another inturn running? choose another address with " + flag}
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		return &cli.Hint{Err: err, Hint: "this machine has no such address: name one of its own with " + flag}
+	case errors.Is(err, syscall.EACCES):
+		return &cli.Hint{Err: err, Hint: "ports below 1024 take a right (CAP_NET_BIND_SERVICE): choose another with " + flag + ", and forward to it"}
+	}
+	return err
+}
+
+// checkAddress says what is wrong with an address to listen on.
+func checkAddress(flag, addr string) error {
+	_, port, err := net.SplitHostPort(addr)
+	if err == nil {
+		_, err = net.LookupPort("tcp", port)
+	}
+	if err == nil {
+		return nil
+	}
+	why := "its port is none"
+	if e, ok := errors.AsType[*net.AddrError](err); ok {
+		why = e.Err
+	}
+	return &cli.Hint{Err: fmt.Errorf("--%s %.200q is no address: %s", flag, addr, why), Hint: "an address is a host and a port, such as 127.0.0.1:8443, or :8443 for all of this machine's"}
+}

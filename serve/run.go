@@ -1,0 +1,132 @@
+package serve
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"sync"
+	"syscall"
+
+	"github.com/oklog/run"
+
+	"inturn/functions/api"
+)
+
+// Run serves until ctx ends or a part of the server fails, and closes it. What was taken
+// by then is committed and answered. It is called once.
+func (s *Server) Run(ctx context.Context) error {
+	watchdog := newWatchdog(s.log)
+	defer watchdog.Stop()
+	s.stop = sync.OnceFunc(func() {
+		for _, f := range s.onStop {
+			f()
+		}
+		watchdog.Reset(s.config.Drain + WatchdogAfter)
+		close(s.stopping) // before the line, which says that events are refused from now on
+		s.log.Info("stopping", "drain", s.config.Drain)
+	})
+	// Two groups, one in the other: while functions drain in the inner one, the servers of
+	// the outer one answer what they can, and say 503 to new events and on /readyz.
+	var work, servers run.Group
+	hangup := make(chan os.Signal, 1)
+	if s.config.TokenFile != "" { // else it ends the process, as it does for a closed terminal
+		signal.Notify(hangup, syscall.SIGHUP)
+		defer signal.Stop(hangup)
+	}
+	s.addWork(ctx, &work, hangup)
+	servers.Add(work.Run, func(error) { s.stop() })
+	s.addServers(&servers)
+
+	s.sayReady()
+	err := servers.Run()
+	if errors.Is(err, context.Canceled) || ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+		err = nil
+	}
+	if err == nil {
+		s.log.Info("stopped")
+	}
+	if cerr := s.close(); err == nil {
+		err = cerr
+	}
+	if err != nil {
+		return fmt.Errorf("serve: %w", s.config.explain(err))
+	}
+	return nil
+}
+
+// addWork adds the actors of the inner group. The first to end ends them all; each is
+// then interrupted in the order in which it was added.
+func (s *Server) addWork(ctx context.Context, g *run.Group, hangup <-chan os.Signal) {
+	g.Add(run.ContextHandler(ctx))
+	g.Add(s.watchStore, func(error) {
+		if s.store.Err() != nil {
+			s.runner.Abort()
+		}
+		s.stop()
+	})
+	g.Add(s.endStreams, func(error) { s.stop() })
+	if s.idle != nil {
+		g.Add(s.endWhenIdle, func(error) { s.stop() })
+	}
+	if s.config.Retention > 0 {
+		addUntil(g, func(ctx context.Context) { s.store.Retain(ctx, s.config.Retention) })
+	}
+	addUntil(g, func(ctx context.Context) { s.tokens.Watch(ctx, hangup, s.log) })
+	addUntil(g, s.certs.run)
+	s.runner.AddTo(g, s.config.Drain)
+}
+
+// addUntil adds an actor that runs f and stays until the group ends, which ends f's
+// context. Where f fails it is not for the group to end.
+func addUntil(g *run.Group, f func(context.Context)) {
+	ctx, cancel := context.WithCancel(context.Background())
+	g.Add(func() error {
+		f(ctx)
+		<-ctx.Done()
+		return nil
+	}, func(error) { cancel() })
+}
+
+// watchStore returns when the storage has failed or the server stops.
+func (s *Server) watchStore() error {
+	select {
+	case <-s.store.Failed():
+		return s.store.Err()
+	case <-s.stopping:
+		return nil
+	}
+}
+
+// endStreams waits, while the server stops, until each WebSocket has the answers to what
+// it has sent. net/http does not wait for connections that are WebSockets.
+func (s *Server) endStreams() error {
+	<-s.stopping
+	ctx, cancel := context.WithTimeout(context.Background(), max(s.config.Drain, streamsEnd))
+	defer cancel()
+	_ = s.streams.Wait(ctx) // what is not answered by then is sent again
+	return nil
+}
+
+// endWhenIdle returns when the server has been idle for so long, or stops.
+func (s *Server) endWhenIdle() error {
+	if s.idle.wait(s.stopping, s.config.ExitWhenIdle, s.runner.Busy) {
+		s.log.Info("nothing to do; ending", "for", s.config.ExitWhenIdle)
+	}
+	return nil
+}
+
+// addServers adds the HTTP servers. They end together, after the inner group.
+func (s *Server) addServers(g *run.Group) {
+	drained := make(chan struct{})
+	done := sync.OnceFunc(func() { close(drained) })
+	public := api.Server(s.handler, s.certs.config, s.log)
+	public.ConnState = s.numbers.Connection
+	addServer(g, public, s.clients.public, drained, done)
+	if s.clients.plain != nil {
+		redirect := api.Redirect(s.api, publicPort(s.clients))
+		addServer(g, api.Server(s.certs.challenges(redirect), nil, s.log), s.clients.plain, drained, done)
+	}
+	addServer(g, api.Server(api.Admin(s.api), nil, s.log), s.admin, drained, done)
+}

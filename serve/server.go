@@ -1,0 +1,199 @@
+// Package serve is the server, and the program around it: Main is all of a main
+// function, Server is one server as a value.
+package serve
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"net"
+	"net/http"
+	"slices"
+
+	"inturn/cli"
+	"inturn/db"
+	"inturn/db/sqlite/schema"
+	"inturn/functions"
+	"inturn/functions/api"
+	"inturn/functions/hook"
+	"inturn/functions/webhook"
+	"inturn/metrics"
+	"inturn/runner"
+)
+
+// Server is one inturn server: a database, what runs its events, and the addresses where
+// events come in.
+type Server struct {
+	config Config
+	out    io.Writer
+	log    *slog.Logger
+	level  *slog.LevelVar
+	closes []func() error // what is open, in the order of opening
+
+	tokens    *api.Tokens // nil: everyone may do everything
+	functions *functions.Set
+	webhooks  *webhook.Webhooks
+	numbers   *metrics.Metrics
+	store     *db.DB
+	runner    *runner.Runner
+	streams   *api.Streams
+
+	clients *listeners
+	admin   net.Listener
+	certs   *certificates
+	idle    *idleListener // nil: the process never sleeps
+	api     api.Options
+	handler http.Handler // of the public address
+
+	stopping chan struct{} // closed by stop
+	stop     func()        // new events are refused from now on
+	onStop   []func()
+}
+
+// Addresses are those that a server listens on.
+type Addresses struct {
+	Public, Admin string
+	Plain         string // for plain HTTP beside HTTPS, "" for none
+	CA            string // file of the local CA, "" without self-signed TLS
+}
+
+// New opens the database, waiting for a server that owns it, and the addresses. ctx bounds
+// that wait alone. Run must be called on what New returns: it closes it.
+func New(ctx context.Context, config Config, set *functions.Set, out cli.IO) (*Server, error) {
+	s := &Server{config: config, out: out.Out, stopping: make(chan struct{})}
+	if err := s.open(ctx, set, out.Err); err != nil {
+		_ = s.close() // what is wrong is err
+		return nil, fmt.Errorf("serve: %w", err)
+	}
+	return s, nil
+}
+
+// Addr returns the addresses that are really bound.
+func (s *Server) Addr() Addresses {
+	return Addresses{Public: s.clients.public.Addr().String(), Plain: s.clients.plainAddr(), Admin: s.admin.Addr().String(), CA: s.certs.caFile}
+}
+
+// OnStop has f called once, before the server refuses the first event. It is called
+// before Run.
+func (s *Server) OnStop(f func()) { s.onStop = append(s.onStop, f) }
+
+// open opens all parts in turn, each with what the ones before it have made.
+func (s *Server) open(ctx context.Context, set *functions.Set, errOut io.Writer) error {
+	var flush func()
+	s.log, s.level, flush = s.config.logger(errOut)
+	s.onClose(flush)
+	for _, open := range []func() error{
+		s.openTokens,
+		func() error { return s.openFunctions(set) },
+		func() error { return s.openStore(ctx) },
+		s.listen,
+		s.openCertificates,
+		s.openAPI,
+	} {
+		if err := open(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Server) onClose(f func()) {
+	s.closes = append(s.closes, func() error { f(); return nil })
+}
+
+// close closes what is open, the last first.
+func (s *Server) close() (err error) {
+	for _, f := range slices.Backward(s.closes) {
+		err = errors.Join(err, f())
+	}
+	return err
+}
+
+func (s *Server) openTokens() (err error) {
+	s.tokens, err = s.config.loadTokens()
+	if errors.Is(err, fs.ErrNotExist) {
+		return &cli.Hint{Err: err, Hint: "make it: inturn token new NAME --token-file " + s.config.TokenFile}
+	}
+	return err
+}
+
+// openFunctions adds to the functions of the binary those that --function names and the
+// one that takes signed webhooks.
+func (s *Server) openFunctions(set *functions.Set) (err error) {
+	s.webhooks, err = s.config.openWebhooks(set, s.log, func() int64 { return s.store.Epoch() })
+	if err != nil {
+		return err
+	}
+	s.onClose(s.webhooks.Close)
+	s.functions, err = functions.NewSet(slices.Concat(set.All(), s.webhooks.Functions(), []functions.Function{hook.Function(s.tokens.Secrets)})...)
+	return err
+}
+
+// openStore takes the database and gives the runner what is pending.
+func (s *Server) openStore(ctx context.Context) (err error) {
+	c, set := &s.config, s.functions
+	s.numbers = metrics.New(set.Names(), programVersion())
+	s.store, err = db.Open(ctx, db.Options{
+		Path: c.DB, Schema: schema.SQL, Tables: set.Tables(), Erasures: set.Erasures(), Check: set.Check,
+		MaxPending: c.MaxPending, MaxAccountPending: c.MaxAccountPending, Log: s.log, Observer: s.numbers,
+	})
+	if err != nil {
+		return c.explain(err)
+	}
+	s.closes = append(s.closes, s.store.Close) // after the group: it answers all that is still in it
+	s.runner = runner.New(runner.Options{
+		Store: s.store, Functions: set, Log: s.log, Observer: s.numbers, Pollers: c.Pollers, InFlight: c.InFlight, Slice: c.Slice,
+	})
+	s.store.OnChange(s.runner.Changed)
+	s.store.OnAppend(s.runner.Appended)
+	s.runner.Start(s.store.Backlog())
+	return nil
+}
+
+func (s *Server) listen() (err error) {
+	if s.clients, err = s.config.listen(s.log); err != nil {
+		return err
+	}
+	s.onClose(s.clients.close)
+	if s.admin, err = api.Listen(s.config.Admin, 256); err != nil {
+		return explainListen("--admin", fmt.Errorf("admin: %w", err))
+	}
+	s.onClose(func() { s.admin.Close() })
+	return nil
+}
+
+func (s *Server) openCertificates() (err error) {
+	if s.certs, err = s.config.openCertificates(s.clients, s.log); err != nil {
+		return err
+	}
+	s.onClose(s.certs.close)
+	return nil
+}
+
+// openAPI makes the handlers of all addresses.
+func (s *Server) openAPI() (err error) {
+	c := &s.config
+	s.streams = api.NewStreams(0)
+	s.api = api.Options{
+		Store: s.store, Functions: s.functions, Log: s.log, MaxEvent: int64(c.MaxEvent), MaxBody: int64(c.MaxBody), MaxBatch: c.MaxBatch,
+		Tokens: s.tokens, Profiles: s.tokens != nil || isLoopback(c.Admin), LogLevel: s.level, Observer: s.numbers,
+		Stopping: s.stopping, Streams: s.streams, ClientRate: c.ClientRate, ClientBurst: c.ClientBurst, Hosts: c.Domain,
+		Proxies: s.clients.proxies, Warning: s.certs.warning,
+		AccountState: func(clientID string) string { return string(s.runner.State(clientID)) },
+	}
+	if s.tokens != nil || c.InsecureNoAuth || isLoopback(c.Admin) {
+		s.api.Metrics, s.api.OpenMetrics = s.numbers.Handler(s.log), isLoopback(c.Admin)
+	}
+	if s.handler, err = api.New(s.api); err != nil {
+		return err
+	}
+	s.numbers.Watch(metrics.Sources{Storage: s.store, Turns: s.runner, Streams: s.streams, CertificateEnd: s.certs.notAfter, EndpointsDown: s.webhooks.Down})
+	if c.ExitWhenIdle > 0 {
+		s.idle = newIdleListener(s.clients.public)
+		s.clients.public, s.handler = s.idle, s.idle.requests(s.handler)
+	}
+	return nil
+}

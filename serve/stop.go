@@ -1,0 +1,60 @@
+package serve
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"time"
+
+	"github.com/oklog/run"
+)
+
+// WatchdogAfter is how long a stop may take beyond --drain before the process ends itself
+// at once, which loses nothing. A platform that kills must wait for longer than both
+// together.
+const WatchdogAfter = 20 * time.Second
+
+const (
+	defaultDrain = 30 * time.Second
+	streamsEnd   = 5 * time.Second // at least, for the answers to what streams have sent
+	serverEnd    = 5 * time.Second // for the answers that are still owed once the functions have ended
+)
+
+// addServer adds an HTTP server that, once told to stop, lets its requests end.
+func addServer(g *run.Group, srv *http.Server, ln net.Listener, stopping <-chan struct{}, stop func()) {
+	g.Add(func() error {
+		failed := make(chan error, 1)
+		go func() {
+			if srv.TLSConfig != nil {
+				failed <- srv.ServeTLS(ln, "", "")
+			} else {
+				failed <- srv.Serve(ln)
+			}
+		}()
+		select {
+		case err := <-failed:
+			return err
+		case <-stopping:
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), serverEnd)
+		defer cancel()
+		if srv.Shutdown(ctx) != nil {
+			srv.Close()
+		}
+		<-failed
+		return nil
+	}, func(error) { stop() })
+}
+
+// newWatchdog ends the process where an orderly end takes too long after Reset.
+// Whatever it cuts short is as after a crash: nothing that was answered is lost.
+func newWatchdog(log *slog.Logger) *time.Timer {
+	t := time.AfterFunc(time.Hour, func() {
+		log.Error("the orderly end takes too long; ending at once")
+		os.Exit(70)
+	})
+	t.Stop()
+	return t
+}

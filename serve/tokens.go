@@ -1,0 +1,42 @@
+package serve
+
+import (
+	"fmt"
+	"net"
+	"os"
+
+	"inturn/cli"
+	"inturn/functions/api"
+)
+
+// loadTokens returns the tokens, nil for none. Without any it refuses to serve clients
+// from beyond this machine.
+func (c *Config) loadTokens() (*api.Tokens, error) {
+	tokens, err := api.LoadTokens(c.TokenFile, os.Getenv("INTURN_TOKEN"))
+	if err != nil || tokens != nil || c.InsecureNoAuth {
+		return tokens, err
+	}
+	const everyone = "and there are no tokens: everyone could do everything"
+	switch {
+	case !isLoopback(c.Listen):
+		return nil, &cli.Hint{
+			Err:  fmt.Errorf("%s is not loopback, %s", c.Listen, everyone),
+			Hint: "set INTURN_TOKEN or --token-file, or listen on 127.0.0.1, or say --insecure-no-auth",
+		}
+	case c.forTheWorld():
+		return nil, &cli.Hint{
+			Err:  fmt.Errorf("--tls acme and --trusted-proxy are for clients from elsewhere, %s", everyone),
+			Hint: "set INTURN_TOKEN or --token-file, or say --insecure-no-auth",
+		}
+	}
+	return nil, nil
+}
+
+func isLoopback(addr string) bool {
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		return false
+	}
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
+}
