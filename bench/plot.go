@@ -76,7 +76,8 @@ const (
 	legendEvery, maxAxisMarks = 20, 8
 )
 
-// From Okabe and Ito: also told apart by those who see fewer colours.
+// colours is the palette of Okabe and Ito, which is distinct with every kind of colour
+// vision (https://jfly.uni-koeln.de/color/).
 var colours = []string{"#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#999999", "#f0e442"}
 
 // svg draws the plot. A scale that isn't logarithmic begins at 0.

@@ -47,7 +47,8 @@ type goal struct {
 	Notes  []string  `json:"notes,omitempty"`
 }
 
-// Random ids may be a quarter below the goal, which holds for rising ones.
+// goals returns the goals of speed, without figures. Those for random ids are a quarter
+// below those for ascending ones.
 func goals() []*goal {
 	return []*goal{
 		{Name: "ingest", What: "durable ingest, 256 connections, against `json`", First: 0.45, Then: 0.60, By: "http"},

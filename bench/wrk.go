@@ -12,6 +12,8 @@ import (
 	"time"
 )
 
+// eventLua is the script with which wrk makes its requests.
+//
 //go:embed event.lua
 var eventLua string
 

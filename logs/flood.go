@@ -12,14 +12,14 @@ import (
 // Bounds of a flood.
 const (
 	perSecond = 50               // equal lines that are written
-	maxKinds  = 256              // of lines that are told apart; further ones share a bound
-	counting  = slog.LevelInfo   // from here on lines are counted: who asks for debug wants all of them
+	maxKinds  = 256              // of lines that have a bound each; further ones share a bound
+	counting  = slog.LevelInfo   // the lowest level that is counted: debug lines are all written
 	leftOut   = "lines_left_out" // the attribute
 )
 
 // Flood returns a handler that writes, of the lines with the same level and message,
 // at most 50 a second to h. The others are counted, and at the end of the second one
-// more line says how many there were, and nothing else of them.
+// more line says how many there were, and nothing else.
 //
 // Flush writes what is to be said still; lines may come after it.
 func Flood(h slog.Handler) (counted slog.Handler, flush func()) {
@@ -50,7 +50,7 @@ type kind struct {
 	message string
 }
 
-// second is the lines of one kind in a second that began with the first of them.
+// second counts the lines of one kind in the second that begins with the first line.
 type second struct {
 	begun   time.Time
 	written int

@@ -1,5 +1,5 @@
-// Package metrics shows to Prometheus what the other packages count, and is the only
-// one that knows it.
+// Package metrics shows to Prometheus what the other packages count. No other package
+// knows Prometheus.
 //
 //	committer, runner, API --(observers: atomic adds)--> counters and histograms
 //	scrape --> watch: their Stats, at that moment   --> gauges
@@ -12,7 +12,7 @@
 // keeps its lanes in heaps by the turn of their head, as an index on turn would
 // cost every append and every settle a page.
 //
-// Lag and function times are native histograms with classic buckets beside them: a
+// Lag and function times are native histograms that have classic buckets as well: a
 // Prometheus without the feature takes only those, and the dashboard's queries take
 // either. The tests run a real Prometheus against servers that go wrong, each in its
 // own way, and ask it every query of the dashboard; Grafana itself is not run.
@@ -58,11 +58,11 @@ type typed struct {
 	ended      map[runner.Outcome]prometheus.Counter
 }
 
-// Results of an event that was offered.
+// results are the values of the label result: what came of an event that was offered.
 var results = []string{"new", "duplicate", "conflict", "invalid", "not-attempted", "refused"}
 
-// Reasons for refusals that somebody may want to be told of: they are there, with 0,
-// before the first one, so that it is seen as an increase.
+// reasons are the values of the label reason that exist from the start, with 0, so that
+// the first refusal for each is an increase that an alert can see.
 var reasons = []string{"account-full", "backlog-full", "id-reused", "invalid-event", "outcome-unknown", "overloaded", "rate-limited",
 	"shutting-down", "storage-full", "unauthorized", "unavailable"}
 
@@ -107,7 +107,7 @@ func New(types []string, version string) *Metrics {
 const (
 	namespace = "inturn"
 	// A native histogram has buckets that are at most a tenth wider than the one
-	// before; at most so many of them are kept. Prometheus takes it where it scrapes
+	// before; at most nativeBuckets are kept. Prometheus takes it where it scrapes
 	// by protobuf, else it gets the classic buckets.
 	nativeFactor  = 1.1
 	nativeBuckets = 160

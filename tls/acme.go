@@ -32,7 +32,7 @@ type ACMEOptions struct {
 	Dir     string   // folder of account, keys and certificates; it is made
 
 	CA       string // URL of the authority's directory; "": Let's Encrypt
-	RootFile string // PEM file with whom to trust when asking the authority; "": the system's
+	RootFile string // PEM file of the root certificates that the authority's own certificate is checked against; "": the system's
 
 	// Public is the address that port 443 of every domain leads to. Plain is the one
 	// that port 80 leads to and Challenges serves; nil: only 443 is used.

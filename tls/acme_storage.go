@@ -7,9 +7,9 @@ import (
 	"github.com/caddyserver/certmagic"
 )
 
-// storage is the library's folder with locks of this process. The library's own are
-// files: one that was killed while it waited for the authority leaves them behind,
-// and they are written every few seconds. One process has the folder, as it has the
+// storage is the library's folder with locks of this process. The library's own locks are
+// files, which a process that is killed while it waits for the authority leaves behind,
+// and which are rewritten every few seconds. One process has the folder, as it has the
 // database.
 type storage struct {
 	*certmagic.FileStorage

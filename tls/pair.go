@@ -24,7 +24,7 @@ type Pair struct {
 	log               *slog.Logger
 
 	cert atomic.Pointer[stdtls.Certificate]
-	seen []byte // what the files had in them; only Run's goroutine has it after OpenPair
+	seen []byte // the content of the files; only Run's goroutine has it after OpenPair
 }
 
 // OpenPair reads a certificate with its chain, and its key, both PEM. Errors name

@@ -19,7 +19,7 @@ import (
 	"inturn/functions"
 )
 
-// fakeStore keeps events in memory and does what db.Store says.
+// fakeStore keeps events in memory and does what Store says.
 type fakeStore struct {
 	fakeActs
 	mu       sync.Mutex

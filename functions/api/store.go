@@ -59,12 +59,12 @@ type accountReader interface {
 
 // operator executes what operators ask for.
 type operator interface {
-	// Act returns *db.HeadMovedError, db.ErrNotFound, db.ErrNotDead, db.ErrStillPending,
+	// Execute returns *db.HeadMovedError, db.ErrNotFound, db.ErrNotDead, db.ErrStillPending,
 	// db.ErrGone, db.ErrNothingToReplay, db.ErrReplaying, db.ErrKeyReused or db.ErrBadCommand
 	// where nothing was changed, or an error of Append's.
 	Execute(ctx context.Context, a db.Command) (db.CommandResult, error)
 
-	// ActAll executes a command on many accounts or events in several transactions. With
+	// ExecuteAll executes a command on many accounts or events in several transactions. With
 	// an error it returns what was done until then.
 	ExecuteAll(ctx context.Context, b db.BulkCommand) (db.BulkResult, error)
 

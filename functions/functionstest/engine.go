@@ -139,7 +139,7 @@ func (e *Engine) Close() {
 
 // Append takes an event as the API does: it is checked, its payload compacted, and
 // it is durable when Append returns. The errors are those of functions.Set.Check
-// and of db.Store.Append.
+// and of db.DB.Append.
 func (e *Engine) Append(ctx context.Context, ev functions.Event) (db.Receipt, error) {
 	if len(ev.Payload) > 0 {
 		var compact bytes.Buffer

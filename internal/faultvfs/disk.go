@@ -15,7 +15,7 @@ import (
 // file was synced, a name once its folder was. What a failed sync was to make safe
 // is lost for good, although the kernel goes on showing it.
 type Disk struct {
-	names  map[string]*file // as the kernel shows them
+	names  map[string]*file // that the kernel shows
 	safe   map[string]*file // names that survive
 	unsafe map[string][]entries
 }

@@ -1,11 +1,11 @@
 // Package faultvfs is SQLite's own VFS with a witness and a saboteur in it. It is
 // for tests only: no product package may import it.
 //
-// Watch begins to watch a folder. From then on SQLite's files in it that are newly
-// opened are written as ever, and a Disk beside them knows what a power cut would
-// leave; writes, syncs, truncations, reads and openings can be made to fail. Files
-// elsewhere are not touched. The VFS becomes the process's default one, so the
-// code under test opens its database as it always does.
+// Watch begins to watch a folder. SQLite's files in it that are opened after that are
+// written as ever, and a Disk keeps what a power cut would leave of the folder; writes,
+// syncs, truncations, reads and openings can be made to fail. Files elsewhere are not
+// touched. The VFS becomes the process's default one, so the code under test opens its
+// database as it always does.
 package faultvfs
 
 import (
@@ -35,16 +35,16 @@ type (
 	setCallFn  = func(tls *libc.TLS, vfs, name, call uintptr) int32
 )
 
-// pointer and function translate between Go's functions and C's pointers to them,
-// as modernc.org/libc lays them out.
+// pointer returns C's pointer to a Go function, as modernc.org/libc lays it out, and
+// function does the reverse.
 func pointer[F any](f F) uintptr  { return *(*uintptr)(unsafe.Pointer(&struct{ f F }{f})) }
 func function[F any](p uintptr) F { return *(*F)(unsafe.Pointer(&struct{ p uintptr }{p})) }
 
-// at is what stands at an address of C's.
+// at returns what is at an address in C's memory.
 func at[T any](p uintptr) *T { return *(**T)(unsafe.Pointer(&p)) }
 
-// vfs is the registered VFS. SQLite has one list of them a process, so this is the
-// one place with state of the process.
+// vfs is the registered VFS. SQLite has one list of VFSs for the whole process, so this
+// is the only global state.
 var vfs struct {
 	once    sync.Once
 	base    *sqlite3.Tsqlite3_vfs
@@ -94,7 +94,7 @@ func register() {
 	}
 }
 
-// find returns who watches the folder of a file, and the file's name there.
+// find returns the Watched whose folder a file is in, and the file's name there.
 func find(file string) (*Watched, string) {
 	vfs.mu.Lock()
 	defer vfs.mu.Unlock()
@@ -276,8 +276,8 @@ func xSync(tls *libc.TLS, file uintptr, flags int32) int32 {
 	return rc
 }
 
-// walReadLock0 is WAL_READ_LOCK(0) of SQLite's wal.c: whoever reads the database
-// file alone, without its WAL, holds it, and no checkpoint runs meanwhile.
+// walReadLock0 is WAL_READ_LOCK(0) of SQLite's wal.c. A connection that reads the
+// database file alone, without its WAL, holds it, and no checkpoint runs meanwhile.
 const walReadLock0 = 3
 
 func xShmLock(tls *libc.TLS, file uintptr, slot, n, flags int32) int32 {

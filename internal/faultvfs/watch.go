@@ -15,7 +15,7 @@ import (
 // Op is something done to a file.
 type Op string
 
-// What is told of and can be made to fail. Deletions and creations only are told of.
+// The operations. All are reported to OnStep; all but Create and Delete can be made to fail.
 const (
 	Open     Op = "open"
 	Read     Op = "read"
@@ -184,7 +184,8 @@ func (w *Watched) Inject(f Fault) {
 	w.faults = append(w.faults, &f)
 }
 
-// Stop lets the faults that are there fail nothing more; Clear still counts them.
+// Stop ends the present faults: no further step fails. Clear still counts the steps that
+// failed before.
 func (w *Watched) Stop() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -238,7 +239,7 @@ func (w *Watched) fault(e Event) syscall.Errno {
 	return 0
 }
 
-// tell counts a step and calls who wants to know. mu is held.
+// tell counts a step and calls onStep, if it is set. mu is held.
 func (w *Watched) tell(e Event) {
 	w.counts[e]++
 	if w.onStep != nil {

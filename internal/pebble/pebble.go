@@ -32,7 +32,7 @@ const Blocked = "blocked.test"
 // answers to its challenges on the two ports it was given.
 type CA struct {
 	URL      string // of its directory
-	RootFile string // whom to trust when asking it
+	RootFile string // the root certificates that the authority's own HTTPS certificate is checked against
 
 	away    atomic.Bool
 	issuing *ca.CAImpl
@@ -76,8 +76,8 @@ func Start(t *testing.T, httpPort, tlsPort int, lifetime uint64) *CA {
 }
 
 // startDNS runs a DNS server until the test ends, and returns its address. It listens
-// before it is told to anybody: a port that was only free a moment ago may be another
-// test's by now. Pebble asks over TCP.
+// before the address is known to Pebble, since a port that was only free a moment ago may
+// be another test's by now. Pebble asks over TCP.
 func startDNS(t *testing.T) (addr string) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")

@@ -32,8 +32,8 @@ func changesSince(root, base string) (changes, error) {
 
 var hunk = regexp.MustCompile(`^@@ -\S+ \+([0-9]+)(?:,([0-9]+))? @@`)
 
-// parseDiff reads a unified diff without context. Where lines are only gone, those beside
-// them count as changed.
+// parseDiff reads a unified diff without context. Where lines are only removed, the lines
+// before and after the gap count as changed.
 func parseDiff(diff string) changes {
 	c := changes{}
 	file, left := "", 0 // left: lines of the hunk that are still to come

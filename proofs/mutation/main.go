@@ -12,7 +12,7 @@
 //
 //	# promise: 6
 //	# test: ^TestFence$
-//	# a new owner can not be told from the one before it
+//	# a new owner has the epoch of the one before it
 //	@@ writer.own
 //	-	w.epoch = o.Epoch + 1
 //	+	w.epoch = o.Epoch

@@ -36,7 +36,7 @@ func (d decl) String() string {
 	return d.file + ": " + d.name
 }
 
-// skipped are folders with no source of the module in them.
+// skipped reports whether a folder has no source of the module.
 func skipped(p string) bool {
 	base := path.Base(p)
 	return p != "." && (strings.HasPrefix(base, ".") || base == "testdata" || base == "node_modules" || p == "data" || p == "tools")

@@ -18,8 +18,8 @@ import (
 	"slices"
 )
 
-// typeChecker shows that mutated files still compile, without compiling them: the other
-// files of a package count with their declarations only.
+// typeChecker shows that mutated files still compile, without the compiler. Of the other
+// files of a package it looks at the declarations only.
 type typeChecker struct {
 	root     string
 	fset     *token.FileSet
