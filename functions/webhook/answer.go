@@ -25,7 +25,6 @@ type answer struct {
 	result json.RawMessage // where err is nil; nil for none
 	err    error           // what the function returns
 	health health
-	after  time.Duration // Retry-After, 0 for none
 }
 
 // read judges a response. An error means that its body could not be read.
@@ -44,7 +43,7 @@ func read(resp *http.Response, attempt int) (answer, error) {
 	}
 	failure := fmt.Errorf("the endpoint answered %d%s", status, reason(resp))
 	a := answer{err: failure}
-	if status >= 500 || status == http.StatusTooManyRequests {
+	if status >= 500 {
 		a.health = struggles
 	}
 	switch status {
@@ -53,8 +52,10 @@ func read(resp *http.Response, attempt int) (answer, error) {
 	case http.StatusGone:
 		a.err = functions.Park(failure)
 	case http.StatusTooManyRequests, http.StatusServiceUnavailable:
+		if status == http.StatusTooManyRequests {
+			a.health = limits
+		}
 		if after, ok := retryAfter(resp.Header.Values("Retry-After"), time.Now()); ok {
-			a.after = after
 			// Not before what the policy would have waited at least: an endpoint that
 			// says "1" for a minute must not use up the attempts.
 			a.err = functions.Retry(max(after, leastWait(attempt)), failure)

@@ -5,6 +5,8 @@ import (
 	"math/rand/v2"
 	"sync"
 	"time"
+
+	"github.com/hashicorp/golang-lru/v2/simplelru"
 )
 
 // health is what a call tells of its endpoint.
@@ -12,58 +14,113 @@ type health int
 
 const (
 	answers     health = iota // it is there, whatever it says
-	struggles                 // 429, 5xx, no answer in time, or none: may be this event's fault
+	limits                    // 429: it is there, and has enough of this account
+	struggles                 // 5xx, no answer in time, or half of one: may be this event's fault
 	unreachable               // no connection: no event's fault
 )
 
-// A circuit opens when so many accounts, one after another, find the endpoint
-// struggling, and none finds it well. One account can't open it, however often it
-// fails: it holds itself and no other.
+// A circuit opens when so many healthy accounts, one after another, find the endpoint
+// struggling, and none finds it well.
 const trips = 5
 
-// While it is open one call is let through each period, which doubles.
+// While it is open, calls are let through one by one, at growing distances.
 const (
-	firstPeriod = time.Second
+	firstPeriod = 100 * time.Millisecond
 	topPeriod   = 15 * time.Second
 	topStruggle = 5 * time.Second // where it answers, which may be the events' fault
-	longestHold = time.Minute     // of a Retry-After, for all accounts
 )
 
-// classes of calls, by their attempt, take their turns while it is open.
+// quiet is how long nothing must have been found well until accounts of which nothing
+// is known, or that have failed before, are evidence enough.
+const quiet = time.Minute
+
+// classes of accounts that have failed, by their attempt, are let through in turn.
 const classes = 8
+
+// maxKnown bounds the accounts whose last call is remembered.
+const maxKnown = 4096
 
 // circuit keeps an endpoint that is down from using up everybody's attempts: open, it
 // lets the accounts wait where they are.
+//
+// Some accounts may fail while the endpoint is well: the events of one customer that it
+// can't serve, or that it limits. They hold themselves and no other account. So failures
+// count only of healthy accounts, which are those that have not failed at their last
+// call; each counts once; and one of them must have found the endpoint well before, if
+// any account has within the last minute. While the circuit is open healthy accounts are
+// let through first, one of them at once, and the first that finds the endpoint well
+// closes it.
 type circuit struct {
 	log *slog.Logger
 
-	mu     sync.Mutex
-	failed map[string]struct{} // accounts that found it struggling since it was last found well
-	open   bool
-	since  time.Time
-	next   time.Time // when a call is let through
-	period time.Duration
-	top    time.Duration // of period
+	mu       sync.Mutex
+	accounts *simplelru.LRU[string, bool] // whether an account's last call found the endpoint well
+	lastWell time.Time
+	failed   map[string]struct{} // accounts that count, since it was last found well
+	known    bool                // one of them had found it well before
+
+	open    bool
+	since   time.Time
+	healthy probes // of healthy accounts
+	failing probes // of those that have failed
+	top     time.Duration
 }
 
-// admit returns 0 if a call may go, else how long its account should wait. Where many
-// wait, the one with the fewest attempts goes first: so events that can't succeed, whose
-// attempts grow, don't keep the circuit open for those that can.
-func (c *circuit) admit(attempt int) time.Duration {
+// probes are the calls that an open circuit lets through.
+type probes struct {
+	next   time.Time
+	period time.Duration
+}
+
+// took notes that a call was let through.
+func (p *probes) took(now time.Time, top time.Duration) {
+	p.next = now.Add(p.period)
+	p.period = min(2*p.period, top)
+}
+
+func newCircuit(log *slog.Logger) *circuit {
+	accounts, err := simplelru.NewLRU[string, bool](maxKnown, nil)
+	if err != nil {
+		panic("webhook: " + err.Error()) // its size is not positive
+	}
+	return &circuit{log: log, accounts: accounts}
+}
+
+// admit returns 0 if a call of clientID may go, else how long its account should wait.
+// Healthy accounts go first. Of those that have failed the one with the fewest attempts
+// does: so events that can't succeed, whose attempts grow, don't keep the circuit open
+// for those that can.
+func (c *circuit) admit(clientID string, attempt int) time.Duration {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !c.open {
 		return 0
 	}
 	now := time.Now()
-	step := c.period / classes
-	from := c.next.Add(step * time.Duration(min(max(attempt-1, 0), classes)))
-	if now.Before(from) {
-		return from.Sub(now) + rand.N(step) // not all at once
+	if c.isHealthy(clientID, attempt) {
+		if wait := c.healthy.next.Sub(now); wait > 0 {
+			return wait + rand.N(c.healthy.period/classes) // not all at once
+		}
+		c.healthy.took(now, c.top)
+		if c.failing.next.Before(c.healthy.next) {
+			c.failing.next = c.healthy.next
+		}
+		return 0
 	}
-	c.period = min(2*c.period, c.top)
-	c.next = now.Add(c.period)
+	step := c.failing.period / classes
+	from := c.failing.next.Add(step * time.Duration(min(max(attempt-1, 0), classes)))
+	if wait := from.Sub(now); wait > 0 {
+		return wait + rand.N(step)
+	}
+	c.failing.took(now, c.top)
 	return 0
+}
+
+// isHealthy reports whether clientID has not failed at its last call, as far as that is
+// known: an attempt after the first one has. c.mu is held.
+func (c *circuit) isHealthy(clientID string, attempt int) bool {
+	well, known := c.accounts.Get(clientID)
+	return attempt <= 1 && (well || !known)
 }
 
 func (c *circuit) isOpen() bool {
@@ -72,33 +129,59 @@ func (c *circuit) isOpen() bool {
 	return c.open
 }
 
-// report takes what a call of clientID has found.
-func (c *circuit) report(a answer, clientID string) {
+// report takes what an attempt of clientID has found.
+func (c *circuit) report(a answer, clientID string, attempt int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if a.health == answers {
-		if c.open {
-			c.log.Info("an endpoint answers again", "down_for", time.Since(c.since))
-		}
-		c.open, c.failed = false, nil
-		return
+	switch a.health {
+	case answers:
+		c.close(clientID)
+	case struggles:
+		c.struggled(a, clientID, attempt)
+	case unreachable:
+		c.accounts.Add(clientID, false)
+		c.trip(a, firstPeriod, topPeriod)
 	}
-	if !c.open {
+}
+
+// close takes that clientID has found the endpoint well. c.mu is held.
+func (c *circuit) close(clientID string) {
+	if c.open {
+		c.log.Info("an endpoint answers again", "down_for", time.Since(c.since))
+	}
+	c.accounts.Add(clientID, true)
+	c.open, c.failed, c.known, c.lastWell = false, nil, false, time.Now()
+}
+
+// struggled opens the circuit if there is evidence enough. c.mu is held.
+func (c *circuit) struggled(a answer, clientID string, attempt int) {
+	well, _ := c.accounts.Get(clientID)
+	healthy, quiet := c.isHealthy(clientID, attempt), time.Since(c.lastWell) > quiet
+	c.accounts.Add(clientID, false)
+	if healthy || quiet {
+		c.known = c.known || well
 		if c.failed == nil {
 			c.failed = map[string]struct{}{}
 		}
-		c.failed[clientID] = struct{}{}
-		if a.health == struggles && len(c.failed) < trips {
-			return
+		if len(c.failed) < trips {
+			c.failed[clientID] = struct{}{}
 		}
-		c.open, c.since, c.period = true, time.Now(), firstPeriod
-		c.next, c.failed = c.since.Add(c.period), nil
-		c.log.Warn("an endpoint is down; its accounts wait and are tried one by one", "error", a.err.Error())
 	}
-	if c.top = topPeriod; a.health == struggles {
-		c.top = topStruggle
+	if c.open || len(c.failed) == trips && (c.known || quiet) {
+		c.trip(a, 0, topStruggle)
 	}
-	if hold := time.Now().Add(min(a.after, longestHold)); hold.After(c.next) {
-		c.next = hold
+}
+
+// trip opens the circuit, or keeps it open. The first healthy account is let through
+// after wait. c.mu is held.
+func (c *circuit) trip(a answer, wait, top time.Duration) {
+	c.top = top
+	if c.open {
+		return
 	}
+	now := time.Now()
+	c.open, c.since, c.failed, c.known = true, now, nil, false
+	c.healthy = probes{next: now.Add(wait), period: firstPeriod}
+	c.failing = probes{next: now.Add(firstPeriod), period: firstPeriod}
+	c.log.Warn("an endpoint is down; its accounts wait and are tried one by one", "error", a.err.Error())
 }

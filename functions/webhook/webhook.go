@@ -92,7 +92,7 @@ func New(targets []Target, o Options) (*Webhooks, error) {
 		e := w.endpoints[t.url.String()]
 		if e == nil {
 			e = newEndpoint(t, o.MaxConcurrent, o.Timeout)
-			e.circuit = &circuit{log: o.Log.With("endpoint", t.origin())}
+			e.circuit = newCircuit(o.Log.With("endpoint", t.origin()))
 			w.endpoints[t.url.String()] = e
 		}
 		w.types[t.Type] = e
@@ -132,7 +132,7 @@ var errDown = errors.New("the endpoint is down: waiting for it, no attempt is co
 
 // work is one attempt.
 func (w *Webhooks) work(ctx context.Context, ev functions.Event, e *endpoint, sign signer) (functions.Effect, error) {
-	if wait := e.circuit.admit(ev.Attempt); wait > 0 {
+	if wait := e.circuit.admit(ev.ClientID, ev.Attempt); wait > 0 {
 		return nil, functions.Postpone(wait, errDown)
 	}
 	body, trace, err := encode(ev)
@@ -147,7 +147,7 @@ func (w *Webhooks) work(ctx context.Context, ev functions.Event, e *endpoint, si
 	if ctx.Err() != nil && a.err != nil {
 		return nil, a.err // told to stop: it says nothing about the endpoint
 	}
-	e.circuit.report(a, ev.ClientID)
+	e.circuit.report(a, ev.ClientID, ev.Attempt)
 	if a.err != nil || a.result == nil {
 		return nil, a.err
 	}
