@@ -2,14 +2,10 @@ package cli
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"maps"
-	"net/http"
 	"net/url"
-	"slices"
 	"strconv"
 	"time"
 )
@@ -270,83 +266,4 @@ type AccountsSkip struct{ Head }
 // Run sets the head aside.
 func (s AccountsSkip) Run(ctx context.Context, out IO) error {
 	return named("accounts skip", s.Head.run(ctx, out, "skip"))
-}
-
-// AccountsReplay is `inturn accounts replay`.
-type AccountsReplay struct {
-	Simple
-	One
-	From int64 `help:"seq of the first event. 0: the account's first." default:"0" env:"INTURN_FROM"`
-	To   int64 `help:"seq of the last event. 0: the newest that is finished." default:"0" env:"INTURN_TO"`
-}
-
-// Run returns once the replay is noted; the events run in their turn.
-func (r AccountsReplay) Run(ctx context.Context, out IO) error {
-	body := struct {
-		From   int64  `json:"from,omitzero"`
-		To     int64  `json:"to,omitzero"`
-		Reason string `json:"reason,omitzero"`
-	}{r.From, r.To, r.Reason.Reason}
-	err := r.Client.with(func(a *asker) error {
-		var answer acted
-		if err := a.post(ctx, accountPath(r.ClientID, "/replay"), "", body, &answer); err != nil {
-			return err
-		}
-		return answer.print(out.Out, r.JSON, fmt.Sprintf("%s seq %d to %d, %d events", r.ClientID, answer.Seq, answer.To, answer.Events))
-	})
-	return named("accounts replay", err)
-}
-
-// AccountsErase is `inturn accounts erase`.
-type AccountsErase struct {
-	Simple
-	One
-	Yes bool `help:"Yes, everything of this client is to be deleted, for good." env:"INTURN_YES"`
-}
-
-// Validate says what is wrong with the arguments; kong calls it.
-func (e AccountsErase) Validate() error {
-	if !e.Yes {
-		return errors.New("nothing of the client will be left: say --yes if that is meant")
-	}
-	return nil
-}
-
-// erased is the answer to an erasure.
-type erased struct {
-	Verb    string           `json:"verb"`
-	Client  string           `json:"client"`
-	Events  int64            `json:"events"`
-	Pending int64            `json:"pending"`
-	Rows    map[string]int64 `json:"rows"`
-	InWAL   bool             `json:"in_wal"`
-}
-
-// Run says what was deleted. It may be run again, also where it was cut short.
-func (e AccountsErase) Run(ctx context.Context, out IO) error {
-	var done erased
-	body, err := json.Marshal(reasonBody{e.Reason.Reason})
-	if err != nil {
-		return err
-	}
-	err = e.Client.with(func(a *asker) error {
-		return a.ask(ctx, http.MethodPost, accountPath(e.ClientID, "/erase"), "", body, &done)
-	})
-	switch {
-	case err != nil:
-		return fmt.Errorf("accounts erase: %w", err)
-	case e.JSON:
-		return printJSON(out.Out, done)
-	}
-	f := newFacts(out.Out)
-	f.add("events", done.Events)
-	f.add("of them pending", done.Pending)
-	for _, table := range slices.Sorted(maps.Keys(done.Rows)) {
-		f.add("rows of "+table, done.Rows[table])
-	}
-	f.add("in the audit as", done.Client)
-	if done.InWAL {
-		f.add("not yet gone", "somebody reads an old state of the file: until they are done it stands in the -wal file")
-	}
-	return f.end()
 }

@@ -116,6 +116,8 @@ func (a *asker) refusal(resp *http.Response, body []byte) error {
 		return &Hint{Err: r, Hint: "give a token with --token or INTURN_TOKEN"}
 	case r.name == "forbidden":
 		return &Hint{Err: r, Hint: "looking needs a token of scope read, changing one of scope operate: `inturn token new NAME --scope read --scope operate`"}
+	case strings.HasSuffix(p.Detail, "nothing at this path"):
+		return &Hint{Err: r, Hint: "--url must be the address of the server alone, such as https://localhost:8443, and not its --admin address"}
 	case resp.StatusCode >= 300 && resp.StatusCode < 400:
 		return &Hint{Err: r, Hint: "redirects are not followed: name the server itself with --url"}
 	}

@@ -24,6 +24,14 @@ type checked struct {
 	Violations []namedViolation `json:"violations"`
 }
 
+// uncheckable says of a file that inturn, or this version of it, can't judge it. The
+// exit status tells it from one with violations.
+type uncheckable struct{ err error }
+
+func (u *uncheckable) Error() string   { return u.err.Error() }
+func (u *uncheckable) Unwrap() error   { return u.err }
+func (u *uncheckable) ExitStatus() int { return 3 }
+
 type namedViolation struct {
 	Kind   string `json:"kind"`
 	Detail string `json:"detail"`
@@ -44,6 +52,9 @@ func (c Check) Run(ctx context.Context, out IO, invariants []db.Invariant) error
 		return fmt.Errorf("check: %w", err)
 	}
 	found, err := db.Verify(ctx, c.DB, invariants)
+	if errors.Is(err, db.ErrForeign) || errors.Is(err, db.ErrNewer) {
+		return &uncheckable{explainCopy(fmt.Errorf("check: %w", err))}
+	}
 	if err != nil {
 		return fmt.Errorf("check: %w", err)
 	}

@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"syscall"
 
 	"golang.org/x/term"
 )
@@ -31,6 +32,8 @@ func existingFile(path string) error {
 			Err:  fmt.Errorf("%s: there is no such file", path),
 			Hint: "name the database with --db or INTURN_DB; `inturn serve` makes it",
 		}
+	case errors.Is(err, syscall.ENOTDIR):
+		return &Hint{Err: err, Hint: "a part of the path is no folder: name the database file with --db or INTURN_DB"}
 	case err != nil:
 		return &Hint{Err: err, Hint: "the file and its folder must be readable for this user"}
 	case !info.Mode().IsRegular():

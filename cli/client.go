@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 )
 
@@ -35,6 +36,9 @@ func (c Client) HTTP() (*http.Client, error) {
 			Err:  fmt.Errorf("url %q: is not the address of a server", c.URL),
 			Hint: "an address looks like https://localhost:8443",
 		}
+	}
+	if strings.ContainsFunc(c.Token, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		return nil, &Hint{Err: errors.New("the token has characters that no token has"), Hint: "give it as `inturn token new` printed it, with --token or INTURN_TOKEN"}
 	}
 	tlsConfig, err := c.tlsConfig()
 	if err != nil {
@@ -64,7 +68,7 @@ func (c Client) HTTP() (*http.Client, error) {
 	return client, nil
 }
 
-// tlsConfig says whom the client trusts.
+// tlsConfig returns the client's TLS configuration, with the CAs that it trusts.
 func (c Client) tlsConfig() (*tls.Config, error) {
 	roots, err := c.roots()
 	if err != nil {
@@ -128,7 +132,7 @@ func unreached(err error) error {
 	return err
 }
 
-// errPlain is the answer of a server of HTTPS to whoever speaks plain HTTP to it.
+// errPlain is for the answer of an HTTPS server to a plain HTTP request.
 var errPlain = &Hint{Err: errors.New("the server speaks HTTPS, and was asked without"), Hint: "say https:// or wss:// in --url"}
 
 // isPlain reports whether resp, which says no, is that answer (net/http's; ours are problems).

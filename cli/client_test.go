@@ -107,3 +107,11 @@ func TestClientURL(t *testing.T) {
 		}
 	}
 }
+
+func TestClientTokenCharacters(t *testing.T) {
+	for _, token := range []string{"a b", "a\nb", "\u00e9", " a"} {
+		if _, err := (Client{URL: "https://localhost", Token: token}).HTTP(); err == nil || strings.Contains(err.Error(), token) {
+			t.Errorf("%q: %v", token, err)
+		}
+	}
+}

@@ -20,7 +20,7 @@ type Dead struct {
 
 // Since is the flag that bounds a selection in time.
 type Since struct {
-	Since string `help:"Only those that were set aside at this time or later: 2026-01-31T12:00:00Z, or how long ago, such as 90m." env:"INTURN_SINCE" placeholder:"TIME"`
+	Since string `help:"Only those that were set aside at this time or later: 2026-01-31T12:00:00Z, or how long ago, such as 90m or 7d." env:"INTURN_SINCE" placeholder:"TIME"`
 }
 
 // time is the flag's time; zero for none.
@@ -28,12 +28,12 @@ func (s Since) time(now time.Time) (time.Time, error) {
 	if s.Since == "" {
 		return time.Time{}, nil
 	}
-	if ago, err := time.ParseDuration(s.Since); err == nil && ago >= 0 {
+	if ago, err := ParseDuration(s.Since); err == nil && ago >= 0 {
 		return now.Add(-ago).UTC().Truncate(time.Microsecond), nil
 	}
 	t, err := time.Parse(time.RFC3339, s.Since)
 	if err != nil {
-		return t, fmt.Errorf("--since %q: must be a time such as 2026-01-31T12:00:00Z, or how long ago, such as 90m", s.Since)
+		return t, fmt.Errorf("--since %q: must be a time such as 2026-01-31T12:00:00Z, or how long ago, such as 90m or 7d", s.Since)
 	}
 	return t.UTC(), nil
 }

@@ -19,8 +19,14 @@ type Hint struct {
 func (h *Hint) Error() string { return h.Err.Error() }
 func (h *Hint) Unwrap() error { return h.Err }
 
+// exitStatus is an error that asks for another exit status than 1.
+type exitStatus interface {
+	error
+	ExitStatus() int
+}
+
 // Fail prints err for people and returns the process's exit status: 0 for no
-// error, 2 for wrong usage, 1 for all else.
+// error, 2 for wrong usage, what the error's ExitStatus says, 1 for all else.
 //
 //	inturn: what failed: why
 //	hint: what to do
@@ -38,6 +44,12 @@ func Fail(w io.Writer, err error) int {
 	if usage, ok := errors.AsType[*kong.ParseError](err); ok {
 		status = 2
 		text, hint = explainUsage(usage, text)
+	}
+	if usage, ok := errors.AsType[*usageError](err); ok {
+		status, hint = 2, "see `"+strings.TrimSpace("inturn "+usage.command)+" --help`"
+	}
+	if s, ok := errors.AsType[exitStatus](err); ok {
+		status = s.ExitStatus()
 	}
 	if h, ok := errors.AsType[*Hint](err); ok {
 		hint = h.Hint

@@ -6,6 +6,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"inturn/db"
@@ -18,6 +19,14 @@ type Query struct {
 	JSON    bool          `help:"Print a JSON array of objects." xor:"format" env:"INTURN_JSON"`
 	CSV     bool          `help:"Print CSV with a header line; NULL is empty." xor:"format" env:"INTURN_CSV"`
 	Timeout time.Duration `help:"Give up after this long: while a query reads, the server's write-ahead log can't be shortened. 0 for no limit." default:"5m" env:"INTURN_TIMEOUT"`
+}
+
+// Validate says what is wrong with the flags; kong calls it.
+func (q Query) Validate() error {
+	if q.Timeout < 0 {
+		return errors.New("--timeout must not be negative; 0 for no limit")
+	}
+	return nil
 }
 
 // Run prints the rows while they are read.
@@ -100,7 +109,11 @@ func copyRows(ctx context.Context, handle *sql.DB, query string, to rowWriter) e
 	return to.end()
 }
 
-const sqliteReadOnly = 8 // https://sqlite.org/rescode.html#readonly
+// Result codes (https://sqlite.org/rescode.html).
+const (
+	sqliteError    = 1 // what is wrong with the statement itself
+	sqliteReadOnly = 8
+)
 
 func queryError(ctx context.Context, err error) error {
 	if err == nil {
@@ -109,11 +122,16 @@ func queryError(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	if coded, ok := errors.AsType[interface {
+	coded, ok := errors.AsType[interface {
 		error
 		Code() int
-	}](err); ok && coded.Code()&0xff == sqliteReadOnly {
+	}](err)
+	switch {
+	case ok && coded.Code()&0xff == sqliteReadOnly:
 		return errReadOnly
+	case ok && coded.Code() == sqliteError:
+		text := strings.TrimSuffix(strings.TrimPrefix(coded.Error(), "SQL logic error: "), " (1)")
+		return &Hint{Err: errors.New("query: " + text), Hint: "tables and their columns are listed by SELECT name, sql FROM sqlite_schema"}
 	}
 	return fmt.Errorf("query: %w", err)
 }

@@ -115,8 +115,15 @@ func (s Send) open() (io.ReadCloser, int, error) {
 	if err != nil {
 		return nil, 0, err
 	}
-	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
-		return f, 0, err
+	info, err := f.Stat()
+	if err == nil && info.IsDir() {
+		err = fmt.Errorf("%s: is a folder", s.File)
+	}
+	if err != nil {
+		return nil, 0, errors.Join(err, f.Close())
+	}
+	if !info.Mode().IsRegular() {
+		return f, 0, nil
 	}
 	lines, first := 0, byte(0)
 	r := bufio.NewReaderSize(f, 64<<10)
@@ -235,8 +242,10 @@ func (t *tally) err() error {
 	switch {
 	case t.failed != nil:
 		return t.failed
-	case t.Refused+t.NotSent > 0:
-		return fmt.Errorf("%d events were refused, and %d later ones of their client_ids not sent", t.Refused, t.NotSent)
+	case t.NotSent > 0:
+		return fmt.Errorf("%s refused, and %d later ones of their client_ids not sent", counted(t.Refused, "event was", "events were"), t.NotSent)
+	case t.Refused > 0:
+		return fmt.Errorf("%s refused", counted(t.Refused, "event was", "events were"))
 	}
 	return nil
 }

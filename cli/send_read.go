@@ -84,15 +84,13 @@ func readLines(r *bufio.Reader, give func(item) error) error {
 func readCSV(r io.Reader, give func(item) error) error {
 	rows := csv.NewReader(r)
 	rows.ReuseRecord = true
+	const form = "the file must be CSV with the header client_id,message_id,type,payload (see `inturn generate`), or NDJSON: one JSON object a line"
 	header, err := rows.Read()
 	if err != nil {
-		return fmt.Errorf("header: %w", err)
+		return &Hint{Err: fmt.Errorf("the first line is no CSV: %w", err), Hint: form}
 	}
 	if !slices.Equal(header, csvHeader) {
-		return &Hint{
-			Err:  fmt.Errorf("the first line is %.100q", header),
-			Hint: "the file must be CSV with the header client_id,message_id,type,payload (see `inturn generate`), or NDJSON",
-		}
+		return &Hint{Err: fmt.Errorf("the first line is %.100q", header), Hint: form}
 	}
 	for {
 		row, err := rows.Read()

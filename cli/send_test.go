@@ -399,3 +399,21 @@ func TestReadItems(t *testing.T) {
 		}
 	}
 }
+
+// TestSendRefusesFile: what isn't a file of events is told before the server is asked.
+func TestSendRefusesFile(t *testing.T) {
+	dir := t.TempDir()
+	array := filepath.Join(dir, "array.json")
+	mustWrite(t, array, `[{"client_id":"a"}]`)
+	for file, want := range map[string]string{dir: "is a folder", array: "NDJSON: one JSON object a line"} {
+		out, _, _ := newIO()
+		err := Send{Client: Client{URL: "https://127.0.0.1:1"}, File: file, Connections: 1, Patience: time.Second}.Run(t.Context(), out)
+		told := fmt.Sprint(err)
+		if h, ok := errors.AsType[*Hint](err); ok {
+			told += " " + h.Hint
+		}
+		if !strings.Contains(told, want) {
+			t.Errorf("%s: %s", file, told)
+		}
+	}
+}

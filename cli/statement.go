@@ -3,12 +3,20 @@ package cli
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 )
 
 var errReadOnly = &Hint{
 	Err:  errors.New("query: only reading is allowed"),
 	Hint: "one SELECT, WITH … SELECT, VALUES or EXPLAIN; tables are listed by SELECT * FROM sqlite_schema",
+}
+
+// otherVerbs begin the statements that don't only read
+// (https://sqlite.org/lang.html). A word that begins none is SQLite's to refuse.
+var otherVerbs = []string{
+	"ALTER", "ANALYZE", "ATTACH", "BEGIN", "COMMIT", "CREATE", "DELETE", "DETACH", "DROP", "END", "INSERT",
+	"PRAGMA", "REINDEX", "RELEASE", "REPLACE", "ROLLBACK", "SAVEPOINT", "UPDATE", "VACUUM",
 }
 
 // checkStatement refuses what is not one reading statement. It is there for clear
@@ -24,9 +32,7 @@ func checkStatement(sql string) error {
 		return &Hint{Err: errors.New("query: there is no statement"), Hint: "try: inturn query 'SELECT * FROM events LIMIT 10'"}
 	}
 	word := rest[:len(rest)-len(strings.TrimLeft(rest, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_"))]
-	switch strings.ToUpper(word) {
-	case "SELECT", "WITH", "VALUES", "EXPLAIN":
-	default:
+	if slices.Contains(otherVerbs, strings.ToUpper(word)) {
 		return errReadOnly
 	}
 	for rest != "" {

@@ -51,3 +51,11 @@ func cut(s string, n int) string {
 	}
 	return s
 }
+
+// counted is n with the word for one, or for any other number.
+func counted[N int | int64](n N, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %s", n, many)
+}

@@ -9,39 +9,50 @@ import (
 )
 
 // Pause is `inturn pause`: of a type, or of everything.
-type Pause struct{ pauseFlags }
-
-// Resume is `inturn resume`.
-type Resume struct{ pauseFlags }
-
-type pauseFlags struct {
+type Pause struct {
 	Simple
-	Type string `arg:"" optional:"" help:"A type, such as message."`
-	All  bool   `help:"Everything: no event of any type is begun." env:"INTURN_ALL"`
+	Type string `arg:"" optional:"" help:"The type to pause, such as message."`
+	All  bool   `help:"Pause everything: no event of any type is begun." env:"INTURN_ALL"`
 }
 
-// Validate says what is wrong with the arguments; kong calls it. That everything is
-// meant must be said.
-func (p pauseFlags) Validate() error {
-	if p.All == (p.Type != "") {
+// Validate returns an error unless either a type or everything is named; kong calls it.
+func (p Pause) Validate() error { return oneOrAll(p.Type, p.All) }
+
+// Run returns once no further event of it is begun. Events that run end as usual.
+func (p Pause) Run(ctx context.Context, out IO) error {
+	return p.onType(ctx, out, "pause", p.Type)
+}
+
+// Resume is `inturn resume`: of a type, or of everything.
+type Resume struct {
+	Simple
+	Type string `arg:"" optional:"" help:"The type to resume, such as message. An account that is paused by itself stays so."`
+	All  bool   `help:"End the pause of everything. Types and accounts that are paused by themselves stay so." env:"INTURN_ALL"`
+}
+
+// Validate returns an error unless either a type or everything is named; kong calls it.
+func (r Resume) Validate() error { return oneOrAll(r.Type, r.All) }
+
+// Run returns once its events may begin again.
+func (r Resume) Run(ctx context.Context, out IO) error {
+	return r.onType(ctx, out, "resume", r.Type)
+}
+
+func oneOrAll(name string, all bool) error {
+	if all == (name != "") {
 		return errors.New("name a type, or say --all for everything")
 	}
 	return nil
 }
 
-func (p pauseFlags) run(ctx context.Context, out IO, verb string) error {
+// onType does verb to a type, or to everything where name is "".
+func (s Simple) onType(ctx context.Context, out IO, verb, name string) error {
 	path, what := "/v1/"+verb, "everything"
-	if p.Type != "" {
-		path, what = "/v1/types/"+url.PathEscape(p.Type)+"/"+verb, "type "+p.Type
+	if name != "" {
+		path, what = "/v1/types/"+url.PathEscape(name)+"/"+verb, "type "+name
 	}
-	return named(verb, p.act(ctx, out, p.JSON, path, reasonBody{p.Reason.Reason}, what))
+	return named(verb, s.act(ctx, out, s.JSON, path, reasonBody{s.Reason.Reason}, what))
 }
-
-// Run returns once nothing of it is begun any more; what runs, ends.
-func (p Pause) Run(ctx context.Context, out IO) error { return p.run(ctx, out, "pause") }
-
-// Run lets it go on.
-func (r Resume) Run(ctx context.Context, out IO) error { return r.run(ctx, out, "resume") }
 
 // Types is `inturn types`.
 type Types struct {

@@ -75,7 +75,7 @@ func execute(list []functions.Function, args []string, out, errOut io.Writer) in
 	if err != nil {
 		return cli.Fail(errOut, err)
 	}
-	command, err := parser.Parse(args)
+	command, err := cli.Parse(parser, args, os.Environ())
 	if status >= 0 { // help was printed
 		return status
 	}
@@ -99,11 +99,11 @@ func execute(list []functions.Function, args []string, out, errOut io.Writer) in
 }
 
 func newParser(c *commands, out, errOut io.Writer, exit func(int)) (*kong.Kong, error) {
-	return kong.New(c, kong.Name("inturn"),
+	return kong.New(c, append(cli.Options(), kong.Name("inturn"),
 		kong.Description("Durable events over HTTPS, and functions that run on them: in order within an account, each once."),
 		kong.UsageOnError(), kong.Writers(out, errOut), kong.Exit(exit),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
-	)
+	)...)
 }
 
 // tokenEditor is the token commands' way to the file that the API reads.
