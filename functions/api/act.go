@@ -141,8 +141,8 @@ func (o *operations) actOnMany(x *exchange, r *http.Request, act db.Command) err
 	if err != nil {
 		return err
 	}
-	if tok.clientIDs != nil {
-		return forbidden.withDetail("this token is for some client_ids only, and this concerns all")
+	if err := tok.authorizeAll(); err != nil {
+		return err
 	}
 	if _, known := o.functions.Get(act.Type); act.Type != "" && act.Verb == db.Pause && !known {
 		return notFound.withDetail("there is no function for type %.100q; GET /v1/types lists them", act.Type)

@@ -25,9 +25,19 @@ func newAdmin(o Options) *admin {
 	}
 }
 
+// authorizeProcess returns nil where the request's token may do what needs scope and
+// concerns the process, which no token for some client_ids may.
+func (m *admin) authorizeProcess(x *exchange, r *http.Request, need scope) error {
+	tok, err := m.authorize(x, r, need)
+	if err != nil {
+		return err
+	}
+	return tok.authorizeAll()
+}
+
 func (m *admin) register(r *router) {
-	r.handle("GET /healthz", m.getHealth)
-	r.handle("GET /readyz", m.getReady)
+	r.handleAnyHost("GET /healthz", m.getHealth)
+	r.handleAnyHost("GET /readyz", m.getReady)
 	if m.metrics != nil {
 		r.handle("GET /metrics", m.getMetrics)
 	}

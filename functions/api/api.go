@@ -11,6 +11,7 @@ package api
 import (
 	"errors"
 	"net/http"
+	"slices"
 )
 
 // New returns the handler of the public address. It is an error if the pattern of
@@ -34,15 +35,21 @@ func New(o Options) (http.Handler, error) {
 		if err := r.mount(pattern, events.httpFunction(fn)); err != nil {
 			return nil, err
 		}
+		if options := optionsOf(pattern); options != "" {
+			if err := r.mount(options, events.handshake); err != nil {
+				return nil, err
+			}
+		}
 	}
 	return f.handler(r.mux), nil
 }
 
 // Admin returns the handler of the admin address: /healthz and /readyz, both without
-// a token, metrics, and for operators profiles and the log level.
+// a token and by any name, metrics, and for operators profiles and the log level.
 func Admin(o Options) http.Handler {
 	o = o.complete()
 	f := newFront(o)
+	f.hosts, f.hostsHint = adminHosts(slices.Concat(o.Hosts, o.AdminHosts)), "--admin-host adds one"
 	r := &router{mux: http.NewServeMux(), front: f}
 	newAdmin(o).register(r)
 	return f.handler(r.mux)

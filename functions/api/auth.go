@@ -50,6 +50,14 @@ func bearer(h http.Header) (string, bool) {
 	return presented, strings.EqualFold(scheme, "Bearer") && presented != ""
 }
 
+// authorizeAll says 403 for a token that is for some client_ids only.
+func (t *token) authorizeAll() error {
+	if t.clientIDs != nil {
+		return forbidden.withDetail("this token is for some client_ids only, and this concerns all")
+	}
+	return nil
+}
+
 // authorizeClient says 403 for a client_id that the token is not for; "" stands for all.
 func (t *token) authorizeClient(clientID string) error {
 	if t.clientIDs == nil {

@@ -255,6 +255,34 @@ func TestForeignClientIDsInABatch(t *testing.T) {
 	}
 }
 
+// Entries that are refused name their event, whatever was wrong with it.
+func TestIdentityIn(t *testing.T) {
+	for _, tt := range []struct {
+		body            string
+		cloud           bool
+		client, message string
+	}{
+		{`{"x":1,"client_id":"a","message_id":"m"}`, false, "a", "m"},
+		{`{"message_id":"m","payload":{"message_id":"n"}}`, false, "", "m"},
+		{`{"client_id":"a","message_id":"m","message_id":"m"}`, false, "a", ""},
+		{`{"client_id":"a","message_id":7}`, false, "a", ""},
+		{`{"data_base64":"","id":"1","source":"s"}`, true, "s", "1"},
+		{`{"id":"1","source":"s","partitionkey":"k"}`, true, "k", "s 1"},
+		{`{"id":"1","partitionkey":"k"}`, true, "k", ""},
+		{`{"id":"1","source":"s","partitionkey":7}`, true, "", ""},
+		{`{"id":"1","source":"s"`, true, "", ""},
+	} {
+		if client, message := identityIn([]byte(tt.body), tt.cloud); client != tt.client || message != tt.message {
+			t.Errorf("%s: %q %q, want %q %q", tt.body, client, message, tt.client, tt.message)
+		}
+	}
+	h := newAPI(t, Options{})
+	got := postBatchOf(t, h, "/v1/events", `[{"specversion":"1.0","data_base64":"AA==","type":"any","id":"1","source":"s"}]`, "Content-Type", typeCloudBatch)
+	if e := got.Results[0]; e.Status != 415 || e.ClientID != "s" || e.MessageID != "1" {
+		t.Errorf("%+v", e)
+	}
+}
+
 func TestAccountIn(t *testing.T) {
 	for _, tt := range []struct {
 		body, plain, cloud string
@@ -270,10 +298,10 @@ func TestAccountIn(t *testing.T) {
 		{`{"source":"s"}`, "", "s"}, {`{"source":"s","partitionkey":"k"}`, "", "k"}, {`{"source":"s","partitionkey":null}`, "", "s"},
 		{`{"source":"s","partitionkey":7}`, "", ""}, {`{"source":"s","source":"t"}`, "", ""},
 	} {
-		if got := accountIn([]byte(tt.body), false); got != tt.plain {
+		if got, _ := identityIn([]byte(tt.body), false); got != tt.plain {
 			t.Errorf("%s: %q, want %q", tt.body, got, tt.plain)
 		}
-		if got := accountIn([]byte(tt.body), true); got != tt.cloud {
+		if got, _ := identityIn([]byte(tt.body), true); got != tt.cloud {
 			t.Errorf("%s as CloudEvent: %q, want %q", tt.body, got, tt.cloud)
 		}
 	}

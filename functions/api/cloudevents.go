@@ -1,14 +1,10 @@
 package api
 
 import (
-	"bytes"
-	"io"
 	"strconv"
 	"strings"
 
 	"inturn/functions"
-
-	"github.com/go-json-experiment/json/jsontext"
 )
 
 // maxAttrs bounds the attributes of a CloudEvent, in bytes of JSON. In binary mode
@@ -194,52 +190,4 @@ func (c *cloudEvent) named(err error) error {
 	}
 	named.detail = swap(p.detail, "")
 	return &named
-}
-
-// accountIn finds the account that raw names, however wrong the rest of it is, or
-// "": then nobody can say whose it is. Raw must be one JSON object that names the
-// account once.
-func accountIn(raw []byte, cloud bool) string {
-	names := []string{"client_id"}
-	if cloud {
-		names = []string{"partitionkey", "source"}
-	}
-	d := jsontext.NewDecoder(bytes.NewReader(raw), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
-	if d.PeekKind() != '{' {
-		return ""
-	}
-	_, _ = d.ReadToken()
-	found := make([]string, len(names))
-	for d.PeekKind() == '"' {
-		name, err := d.ReadValue()
-		if err != nil {
-			return ""
-		}
-		text := string(unquote(name))
-		value, err := d.ReadValue()
-		if err != nil {
-			return ""
-		}
-		for i := range names {
-			if names[i] != text || value.Kind() == 'n' && cloud {
-				continue
-			}
-			if value.Kind() != '"' || found[i] != "" || len(value) == 2 {
-				return ""
-			}
-			found[i] = string(unquote(value))
-		}
-	}
-	if _, err := d.ReadToken(); err != nil { // not the end of the object
-		return ""
-	}
-	if _, err := d.ReadToken(); err != io.EOF {
-		return ""
-	}
-	for _, account := range found {
-		if account != "" {
-			return account
-		}
-	}
-	return ""
 }

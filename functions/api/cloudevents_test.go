@@ -315,8 +315,8 @@ func FuzzCloudEvent(f *testing.F) {
 				if json.Unmarshal(ev.Attrs, &attrs) != nil || attrs["specversion"] != "1.0" || attrs["id"] == "" || !json.Valid(ev.Payload) {
 					t.Fatalf("attrs %s, payload %s", ev.Attrs, ev.Payload)
 				}
-				if account := accountIn(body, true); account != ev.ClientID {
-					t.Fatalf("the account is %q, accountIn says %q", ev.ClientID, account)
+				if account, _ := identityIn(body, true); account != ev.ClientID {
+					t.Fatalf("the account is %q, identityIn says %q", ev.ClientID, account)
 				}
 			}
 		}

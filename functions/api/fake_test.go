@@ -228,6 +228,9 @@ func newIngestAPI(o Options) (*front, http.Handler) {
 // request asks h. headers are pairs of a name and a value.
 func request(h http.Handler, method, target, body string, headers ...string) *httptest.ResponseRecorder {
 	r := httptest.NewRequest(method, target, strings.NewReader(body))
+	if strings.HasPrefix(target, "/") {
+		r.Host = "localhost"
+	}
 	for i := 0; i < len(headers); i += 2 {
 		r.Header.Add(headers[i], headers[i+1])
 	}

@@ -8,16 +8,25 @@ import (
 	"time"
 )
 
-// serve makes e a handler for routes behind the front.
+// serve makes e a handler for routes behind the front, for requests that guard lets pass.
 func (f *front) serve(e endpoint) http.HandlerFunc {
+	return f.serveAll(func(x *exchange, r *http.Request) error {
+		if err := f.guard(r); err != nil {
+			return err
+		}
+		return e(x, r)
+	})
+}
+
+// serveAll is serve for requests to any name and from any page.
+func (f *front) serveAll(e endpoint) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		x := w.(*exchange)
 		x.routed = true
-		err := f.guard(r)
-		if err == nil {
-			err = e(x, r)
+		if r.URL.RawPath != "" {
+			showSlashes(r)
 		}
-		if err != nil {
+		if err := e(x, r); err != nil {
 			f.refuse(x, r, err)
 		}
 	}
@@ -31,7 +40,8 @@ type front struct {
 	observer  Observer
 	now       func() time.Time
 	proxies   Proxies
-	hosts     map[string]struct{} // nil: any
+	hosts     *hostSet // nil: any
+	hostsHint string   // the flag that adds one
 	origins   http.CrossOriginProtection
 	maxEvent  int64
 	bodies    atomic.Int64                             // bytes of bodies that are in memory, at most about maxHeld
@@ -39,7 +49,7 @@ type front struct {
 }
 
 func newFront(o Options) *front {
-	f := &front{log: o.Log, observer: o.Observer, now: o.Now, proxies: o.Proxies, hosts: hosts(o.Hosts), maxEvent: o.MaxEvent}
+	f := &front{log: o.Log, observer: o.Observer, now: o.Now, proxies: o.Proxies, hosts: publicHosts(o.Hosts), hostsHint: "--domain adds one", maxEvent: o.MaxEvent}
 	if o.Store != nil {
 		f.drainRate = o.Store.DrainRate
 	}
@@ -65,6 +75,7 @@ func (f *front) handler(routes *http.ServeMux) http.Handler {
 				panic(http.ErrAbortHandler) // half an answer: the client must see that it is cut
 			}
 		}()
+		r = hideSlashes(r)
 		routes.ServeHTTP(x, r)
 		if !x.routed {
 			f.unrouted(x, r)

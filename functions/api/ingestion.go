@@ -35,5 +35,6 @@ func newIngestion(o Options, f *front) *ingestion {
 
 func (g *ingestion) register(r *router) {
 	r.handle("POST /v1/events", g.postEvents, "on_error")
+	r.handle("OPTIONS /v1/events", g.handshake, "on_error", "answers")
 	r.handle("GET /v1/stream", g.stream, "on_error")
 }

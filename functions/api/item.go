@@ -45,7 +45,8 @@ func (t *tally) add(n *answer) {
 func (t *ingester) item(raw []byte) item {
 	it, err := t.decode(raw)
 	if err != nil {
-		it.account = accountIn(raw, t.cloud)
+		it.event.ClientID, it.event.MessageID = identityIn(raw, t.cloud)
+		it.account = it.event.ClientID
 		it.problem = asProblem(err)
 		return it
 	}

@@ -14,7 +14,7 @@ import (
 //
 // until the next start, which begins with --log-level again.
 func (m *admin) logLevel(x *exchange, r *http.Request) error {
-	if _, err := m.authorize(x, r, scopeOperate); err != nil {
+	if err := m.authorizeProcess(x, r, scopeOperate); err != nil {
 		return err
 	}
 	if r.Method == http.MethodPut {

@@ -5,7 +5,7 @@ import "net/http"
 // getMetrics is GET /metrics, for Prometheus.
 func (m *admin) getMetrics(x *exchange, r *http.Request) error {
 	if !m.openMetrics {
-		if _, err := m.authorize(x, r, scopeRead); err != nil {
+		if err := m.authorizeProcess(x, r, scopeRead); err != nil {
 			return err
 		}
 	}

@@ -30,6 +30,10 @@ type Options struct {
 	// machine itself. None: any name.
 	Hosts []string
 
+	// AdminHosts are further names that the admin address may be called by, beside those
+	// of the machine itself, IP addresses and Hosts.
+	AdminHosts []string
+
 	// Proxies are those whose X-Forwarded-For and X-Forwarded-Proto go into the log.
 	Proxies Proxies
 

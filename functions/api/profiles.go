@@ -18,7 +18,7 @@ const (
 // without a NAME their list.
 // net/http/pprof would do more, and adds itself to a global handler.
 func (m *admin) getProfile(x *exchange, r *http.Request) error {
-	if _, err := m.authorize(x, r, scopeOperate); err != nil {
+	if err := m.authorizeProcess(x, r, scopeOperate); err != nil {
 		return err
 	}
 	name := r.PathValue("name")

@@ -20,12 +20,12 @@ type router struct {
 // handle serves pattern by e. A request may have the query parameters that are named,
 // each once; any other is answered 400.
 func (t *router) handle(pattern string, e endpoint, parameters ...string) {
-	t.mux.HandleFunc(pattern, t.front.serve(func(x *exchange, r *http.Request) (err error) {
-		if x.query, err = parseQuery(r.URL.RawQuery, parameters); err != nil {
-			return err
-		}
-		return e(x, r)
-	}))
+	t.mux.HandleFunc(pattern, t.front.serve(withQuery(e, parameters)))
+}
+
+// handleAnyHost is handle for what any caller may ask, by whatever name.
+func (t *router) handleAnyHost(pattern string, e endpoint) {
+	t.mux.HandleFunc(pattern, t.front.serveAll(withQuery(e, nil)))
 }
 
 // mount serves the pattern of an HTTP function, which reads its query itself. ServeMux's
@@ -38,6 +38,16 @@ func (t *router) mount(pattern string, e endpoint) (err error) {
 	}()
 	t.mux.HandleFunc(pattern, t.front.serve(e))
 	return nil
+}
+
+// withQuery checks a request's parameters before e gets it.
+func withQuery(e endpoint, allowed []string) endpoint {
+	return func(x *exchange, r *http.Request) (err error) {
+		if x.query, err = parseQuery(r.URL.RawQuery, allowed); err != nil {
+			return err
+		}
+		return e(x, r)
+	}
 }
 
 // parseQuery returns the parameters of a query, which must be among those allowed.

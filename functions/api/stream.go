@@ -1,6 +1,7 @@
 package api
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -30,7 +31,8 @@ const (
 //
 //	{"n": 1, "status": 202, "client_id": …, "message_id": …, "seq": …, …}
 //
-// n is the frame's number on this connection. What was made durable together is
+// n is the frame's number on this connection; blank frames, which are no events, are not
+// counted. What was made durable together is
 // answered together, as an array in place of one object. Frames that come while a
 // group is written are the next group, so a sender need not wait for answers.
 //
@@ -168,8 +170,10 @@ func (s *streamer) read(ctx context.Context) error {
 		if !utf8.Valid(frame) {
 			return closing{websocket.StatusInvalidFramePayloadData, "a text frame must be UTF-8"}
 		}
-		if err := s.in.put(ctx, frame, nil); err != nil {
-			return err
+		if len(bytes.TrimSpace(frame)) > 0 {
+			if err := s.in.put(ctx, frame, nil); err != nil {
+				return err
+			}
 		}
 		if cap(frame) > firstRead {
 			frame = make([]byte, 0, 512)

@@ -128,6 +128,21 @@ func TestAnswersComeBeforeTheClose(t *testing.T) {
 	}
 }
 
+// A blank frame is no event: it stops no account and is not counted.
+func TestBlankFrames(t *testing.T) {
+	c := connectRaw(t, streamServer(t, Options{}), "")
+	for _, frame := range []string{"", " ", small("a", "1"), "\n", "\r\n\t ", small("a", "2"), ""} {
+		c.frame(opText, frame)
+	}
+	for i, e := range c.answers(2) {
+		if e.Status != 202 || e.N != i+2 || e.MessageID != fmt.Sprint(i+1) {
+			t.Errorf("answer %d: %+v", i, e)
+		}
+	}
+	c.frame(opClose, closeCode(1000))
+	c.closed(1000)
+}
+
 func TestHowAStreamEnds(t *testing.T) {
 	good := frameOf(opText, small("a", "1"), true)
 	for _, tt := range []struct {

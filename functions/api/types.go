@@ -18,8 +18,8 @@ func (q *queries) listTypes(x *exchange, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if tok.clientIDs != nil {
-		return forbidden.withDetail("this token is for some client_ids only, and this concerns all")
+	if err := tok.authorizeAll(); err != nil {
+		return err
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), pageTimeout)
 	defer cancel()
