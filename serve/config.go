@@ -14,6 +14,8 @@ type Config struct {
 	Listen string `help:"Address for clients." default:"127.0.0.1:8443" env:"INTURN_LISTEN"`
 	Admin  string `help:"Address for health checks, metrics, profiles and the log level." default:"127.0.0.1:9091" env:"INTURN_ADMIN"`
 
+	AdminHost []string `help:"A name that the admin address is called by, beside localhost, IP addresses and --domain's names; may be repeated." env:"INTURN_ADMIN_HOST" placeholder:"NAME"`
+
 	TLSConfig
 
 	TokenFile      string `help:"File of hashed tokens with their scopes." env:"INTURN_TOKEN_FILE" placeholder:"FILE"`

@@ -180,7 +180,7 @@ func (s *Server) openAPI() (err error) {
 	s.api = api.Options{
 		Store: s.store, Functions: s.functions, Log: s.log, MaxEvent: int64(c.MaxEvent), MaxBody: int64(c.MaxBody), MaxBatch: c.MaxBatch,
 		Tokens: s.tokens, Profiles: s.tokens != nil || isLoopback(c.Admin), LogLevel: s.level, Observer: s.numbers,
-		Stopping: s.stopping, Streams: s.streams, ClientRate: c.ClientRate, ClientBurst: c.ClientBurst, Hosts: c.Domain,
+		Stopping: s.stopping, Streams: s.streams, ClientRate: c.ClientRate, ClientBurst: c.ClientBurst, Hosts: c.hosts(s.tokens != nil), AdminHosts: c.AdminHost,
 		Proxies: s.clients.proxies, Warning: s.certs.warning,
 		AccountState: func(clientID string) string { return string(s.runner.State(clientID)) },
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"slices"
 
 	"inturn/cli"
 	"inturn/functions/api"
@@ -39,4 +40,15 @@ func isLoopback(addr string) bool {
 	}
 	ip := net.ParseIP(host)
 	return host == "localhost" || ip != nil && ip.IsLoopback()
+}
+
+// hosts returns the names that clients may call the server by, none for any. Without
+// tokens nothing but its name keeps out a page that was made to point here (DNS
+// rebinding), so that the names of this machine are the only ones then.
+func (c *Config) hosts(tokens bool) []string {
+	if tokens || c.InsecureNoAuth {
+		return c.Domain
+	}
+	host, _, _ := net.SplitHostPort(c.Listen) // checked by Validate
+	return append(slices.Clone(c.Domain), "localhost", host)
 }
