@@ -15,10 +15,9 @@ import (
 func (c *Config) logger(w io.Writer) (log *slog.Logger, level *slog.LevelVar, flush func()) {
 	level = &slog.LevelVar{}
 	_ = level.UnmarshalText([]byte(c.LogLevel)) // kong has checked it
-	o := &slog.HandlerOptions{Level: level}
-	var h slog.Handler = slog.NewJSONHandler(w, o)
+	h := logs.JSON(w, level)
 	if isTerminal(w) {
-		h = slog.NewTextHandler(w, o)
+		h = slog.NewTextHandler(w, &slog.HandlerOptions{Level: level}) // it quotes what can't be seen
 	}
 	h, flush = logs.Flood(h)
 	return slog.New(h), level, flush
