@@ -1,49 +1,29 @@
 package docs
 
 import (
-	"bufio"
-	"bytes"
-	"context"
 	"crypto/hmac"
 	"crypto/sha256"
-	"crypto/tls"
-	"crypto/x509"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
-	"fmt"
-	"io"
 	"io/fs"
 	"maps"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"strings"
-	"syscall"
 	"testing"
-	"time"
 
 	"inturn/internal/program"
 )
 
-// The README's section "Your own function", executed in a copy of the repository:
-// its blocks name their files in their first line.
+// The README's section "Your own function", executed in a folder outside of this
+// repository: its blocks name their files in their first line.
 func TestTheRecipeForAFunction(t *testing.T) {
+	t.Parallel()
 	program.SkipRaced(t)
-	if os.Getenv("INTURN_LONG") == "" && os.Getenv("INTURN_NEED") == "" {
-		t.Skip("building sqlc takes a minute the first time: set INTURN_LONG=1 or INTURN_NEED=all")
-	}
-	r := recipe{t: t, dir: filepath.Join(t.TempDir(), "copy"), db: filepath.Join(t.TempDir(), "data", "inturn.db")}
-	copyRepository(t, r.dir)
-	if out, err := r.try("go", "tool", "-modfile=tools/go.mod", "sqlc", "version"); err != nil {
-		if os.Getenv("INTURN_NEED") != "" {
-			t.Fatalf("sqlc can't be built: %v\n%s", err, out)
-		}
-		t.Skipf("skipped for want of sqlc, which can't be built: %v\n%s", err, out)
-	}
+	program.NeedTool(t, "curl")
 	readme, err := os.ReadFile("../README.md")
 	if err != nil {
 		t.Fatal(err)
@@ -57,107 +37,58 @@ func TestTheRecipeForAFunction(t *testing.T) {
 	if !ok {
 		t.Fatal("README.md does not say how a table gets another version")
 	}
-	before := r.files()
-
+	r := recipe{t: t, dir: t.TempDir()}
 	r.follow(first)
-	r.must("go", "tool", "-modfile=tools/go.mod", "sqlc", "generate")
-	r.must("go", "vet", ".", "./functions/order/...")
-	r.must("go", "test", "./functions/order/...")
-	r.must("go", "build", "-o", "inturn-recipe", ".")
+	r.checkout()
+	r.must("go", "mod", "tidy")
+	r.must("go", "vet", "./...")
+	r.must("go", "test", "./order")
 	s := r.serve()
-	s.post("/v1/events", http.StatusOK, `{"client_id":"anna","message_id":"1","type":"order","payload":{"sku":"tea"}}`,
-		http.Header{"Prefer": {"wait=30"}}, `"state":"done"`)
-	s.post("/v1/events", http.StatusBadRequest, `{"client_id":"anna","message_id":"2","type":"order","payload":{}}`, nil, `#/payload/sku`)
+	wantAnswer(t, s, "/v1/events", 200, `"state":"done"`, `{"client_id":"anna","message_id":"1","type":"order","payload":{"sku":"tea"}}`, "Prefer: wait=30")
+	wantAnswer(t, s, "/v1/events", 400, `#/payload/sku`, `{"client_id":"anna","message_id":"2","type":"order","payload":{}}`)
 	r.rows(`SELECT client_id, sku, cents FROM orders`, map[string]any{"client_id": "anna", "sku": "tea", "cents": float64(450)})
-	s.stop()
-	r.must("./inturn-recipe", "check", "--db", r.db)
+	r.end(s)
 
 	r.follow(second)
-	r.must("go", "vet", ".", "./functions/order/...")
-	r.must("go", "test", "./functions/order/...")
-	r.must("go", "build", "-o", "inturn-recipe", ".")
+	r.must("go", "vet", "./...")
+	r.must("go", "test", "./order")
 	s = r.serve("SHOP_KEY=secret")
 	r.rows(`SELECT sku, note, version FROM orders, function_tables WHERE function = 'order'`,
 		map[string]any{"sku": "tea", "note": nil, "version": float64(2)})
 	body := `{"sku":"coffee"}`
 	mac := hmac.New(sha256.New, []byte("secret"))
 	mac.Write([]byte(body))
-	signed := http.Header{"Shop-Delivery": {"d-7"}, "Shop-Signature": {hex.EncodeToString(mac.Sum(nil))}, "Prefer": {"wait=30"}}
-	s.post("/hooks/shop/bert", http.StatusOK, body, signed, `"state":"done"`)
-	s.post("/hooks/shop/bert", http.StatusOK, body, signed, `"duplicate":true`)
-	signed.Set("Shop-Signature", "00")
-	s.post("/hooks/shop/bert", http.StatusUnauthorized, body, signed, "signature")
+	delivery, signature := "Shop-Delivery: d-7", "Shop-Signature: "+hex.EncodeToString(mac.Sum(nil))
+	wantAnswer(t, s, "/hooks/shop/bert", 200, `"state":"done"`, body, delivery, signature, "Prefer: wait=30")
+	wantAnswer(t, s, "/hooks/shop/bert", 200, `"duplicate":true`, body, delivery, signature)
+	wantAnswer(t, s, "/hooks/shop/bert", 401, "signature", body, delivery, "Shop-Signature: 00")
 	r.rows(`SELECT client_id, sku FROM orders WHERE message_id = 'd-7'`, map[string]any{"client_id": "bert", "sku": "coffee"})
-	s.stop()
-	r.must("./inturn-recipe", "check", "--db", r.db)
-
-	// What the recipe touched: a new folder, and one place each in two files.
-	after := r.files()
-	for _, name := range slices.Sorted(maps.Keys(after)) {
-		if name != "inturn-recipe" && !strings.HasPrefix(name, "functions/order/") && !bytes.Equal(before[name], after[name]) &&
-			name != "main.go" && name != "sqlc.yaml" {
-			t.Errorf("the recipe changed %s", name)
-		}
-	}
-	if n := addedLines(t, before["main.go"], after["main.go"]); n > 3 {
-		t.Errorf("main.go has %d new lines, want an import and one line a function", n)
-	}
+	r.end(s)
 }
 
-// copyRepository copies what a clone would have, whether it is committed or not.
-func copyRepository(t *testing.T, to string) {
+// wantAnswer posts a body. The answer must have the status and contain want.
+func wantAnswer(t *testing.T, s *program.Server, path string, status int, want, body string, header ...string) {
 	t.Helper()
-	err := filepath.WalkDir(".", func(path string, entry fs.DirEntry, err error) error {
-		switch {
-		case err != nil:
-			return err
-		case entry.IsDir() && (path == ".git" || path == "data"):
-			return fs.SkipDir
-		case entry.IsDir():
-			return os.MkdirAll(filepath.Join(to, path), 0o755)
-		case !entry.Type().IsRegular() || path == "inturn":
-			return nil
-		}
-		content, err := os.ReadFile(path)
-		if err != nil {
-			return err
-		}
-		return os.WriteFile(filepath.Join(to, path), content, 0o644)
-	})
-	if err != nil {
-		t.Fatal(err)
+	args := []string{"--data-binary", body}
+	for _, field := range header {
+		args = append(args, "-H", field)
+	}
+	if a := s.Curl(t, path, args...); a.Status != status || !strings.Contains(a.Body, want) {
+		t.Errorf("POST %s: %d, %s; want %d and %s", path, a.Status, a.Body, status, want)
 	}
 }
 
-// addedLines counts the lines of after that before lacks; all others must be there.
-func addedLines(t *testing.T, before, after []byte) int {
-	t.Helper()
-	was, added := strings.Split(string(before), "\n"), 0
-	for line := range strings.SplitSeq(string(after), "\n") {
-		if len(was) > 0 && was[0] == line {
-			was = was[1:]
-		} else {
-			added++
-		}
-	}
-	if len(was) > 0 {
-		t.Errorf("the recipe took lines away, from %q on", was[0])
-	}
-	return added
-}
-
-// recipe is a copy of the repository in which the README is followed.
+// recipe is a module of one's own in which the README is followed.
 type recipe struct {
 	t   *testing.T
 	dir string
-	db  string
 }
 
 // block is a fenced block that names its file.
-var block = regexp.MustCompile("(?m)^```(\\w+)\n(?://|--|#) ([\\w./-]+\\.(?:go|sql|yaml))\n((?s:.*?))^```$")
+var block = regexp.MustCompile("(?m)^```(\\w+)\n(?://|--|#) ([\\w./-]+\\.(?:go|sql|yaml|mod))\n((?s:.*?))^```$")
 
 // follow does what the blocks of a text say: a diff adds its lines after the line
-// that stands before them, yaml is appended, all else is a new file.
+// that stands before them, all else is a new file.
 func (r *recipe) follow(text string) {
 	r.t.Helper()
 	blocks := block.FindAllStringSubmatch(text, -1)
@@ -167,15 +98,12 @@ func (r *recipe) follow(text string) {
 	for _, b := range blocks {
 		path := filepath.Join(r.dir, filepath.FromSlash(b[2]))
 		was, err := os.ReadFile(path)
-		if (b[1] == "go" || b[1] == "sql") != errors.Is(err, fs.ErrNotExist) {
+		if (b[1] == "diff") == errors.Is(err, fs.ErrNotExist) {
 			r.t.Fatalf("%s: a block of kind %s does not fit: %v", b[2], b[1], err)
 		}
 		now := b[3]
-		switch b[1] {
-		case "diff":
+		if b[1] == "diff" {
 			now = r.apply(b[2], string(was), b[3])
-		case "yaml":
-			now = string(was) + b[3]
 		}
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 			r.t.Fatal(err)
@@ -205,44 +133,39 @@ func (r *recipe) apply(name, text, diff string) string {
 	return text
 }
 
-// files returns the content of every file of the copy.
-func (r *recipe) files() map[string][]byte {
+// checkout has the module find the repository where it is, and the checksums that the
+// repository knows, so that the network is not asked.
+func (r *recipe) checkout() {
 	r.t.Helper()
-	all := map[string][]byte{}
-	root := os.DirFS(r.dir)
-	err := fs.WalkDir(root, ".", func(path string, entry fs.DirEntry, err error) error {
-		if err != nil || entry.IsDir() {
-			return err
-		}
-		all[path], err = fs.ReadFile(root, path)
-		return err
-	})
+	root, err := filepath.Abs("..")
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	return all
-}
-
-func (r *recipe) try(name string, args ...string) (string, error) {
-	cmd := exec.CommandContext(r.t.Context(), name, args...)
-	cmd.Dir = r.dir
-	out, err := cmd.CombinedOutput()
-	return string(out), err
+	r.must("go", "mod", "edit", "-replace", "inturn="+root)
+	sums, err := os.ReadFile("../go.sum")
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(r.dir, "go.sum"), sums, 0o600); err != nil {
+		r.t.Fatal(err)
+	}
 }
 
 func (r *recipe) must(name string, args ...string) string {
 	r.t.Helper()
-	out, err := r.try(name, args...)
+	cmd := exec.CommandContext(r.t.Context(), name, args...)
+	cmd.Dir, cmd.Env = r.dir, program.Env("CGO_ENABLED=0")
+	out, err := cmd.CombinedOutput()
 	if err != nil {
-		r.t.Fatalf("%s %s: %v\n%s", name, strings.Join(args, " "), err, out)
+		r.t.Fatalf("%s: %v\n%s", cmd, err, out)
 	}
-	return out
+	return string(out)
 }
 
-// rows reads the file with the binary; it must return the one row.
+// rows reads the file with the program; it must return the one row.
 func (r *recipe) rows(query string, want map[string]any) {
 	r.t.Helper()
-	out := r.must("./inturn-recipe", "query", "--json", "--db", r.db, query)
+	out := r.must("./shop", "query", "--json", query)
 	var got []map[string]any
 	if err := json.Unmarshal([]byte(out), &got); err != nil {
 		r.t.Fatalf("%s\n%s%v", query, out, err)
@@ -252,91 +175,19 @@ func (r *recipe) rows(query string, want map[string]any) {
 	}
 }
 
-// recipeServer is the built binary, serving.
-type recipeServer struct {
-	t      *testing.T
-	cmd    *exec.Cmd
-	log    *bytes.Buffer
-	read   chan struct{} // closed when the log has ended
-	url    string
-	client *http.Client
-}
-
-func (r *recipe) serve(env ...string) *recipeServer {
+// serve builds the program and runs it.
+func (r *recipe) serve(env ...string) *program.Server {
 	r.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
-	s := &recipeServer{t: r.t, log: &bytes.Buffer{}, read: make(chan struct{})}
-	s.cmd = exec.CommandContext(ctx, "./inturn-recipe", "serve", "--db", r.db, "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0")
-	s.cmd.Dir, s.cmd.Env = r.dir, append(os.Environ(), env...)
-	stderr, err := s.cmd.StderrPipe()
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	if err := s.cmd.Start(); err != nil {
-		r.t.Fatal(err)
-	}
-	r.t.Cleanup(func() { cancel(); <-s.read; _ = s.cmd.Wait() })
-
-	type ready struct{ Msg, URL, CA string }
-	said := make(chan ready, 1)
-	go func() {
-		defer close(s.read)
-		lines := bufio.NewScanner(io.TeeReader(stderr, s.log))
-		for lines.Scan() {
-			var line ready
-			if json.Unmarshal(lines.Bytes(), &line) == nil && line.Msg == "ready" {
-				said <- line
-			}
-		}
-	}()
-	var at ready
-	select {
-	case at = <-said:
-	case <-s.read:
-		r.t.Fatalf("serve did not get ready:\n%s", s.log)
-	}
-	pem, err := os.ReadFile(at.CA)
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	roots := x509.NewCertPool()
-	roots.AppendCertsFromPEM(pem)
-	s.url = at.URL
-	s.client = &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}}}
-	return s
+	r.must("go", "build", "-o", "shop", ".")
+	env = append(env, "INTURN_LISTEN=127.0.0.1:0", "INTURN_ADMIN=127.0.0.1:0")
+	return program.ServeWith(r.t, filepath.Join(r.dir, "shop"), r.dir, env)
 }
 
-// post sends a body; the answer must have the status and contain want.
-func (s *recipeServer) post(path string, status int, body string, header http.Header, want string) {
-	s.t.Helper()
-	req, err := http.NewRequestWithContext(s.t.Context(), http.MethodPost, s.url+path, strings.NewReader(body))
-	if err != nil {
-		s.t.Fatal(err)
+// end ends the server as a platform does, in order, and checks its file.
+func (r *recipe) end(s *program.Server) {
+	r.t.Helper()
+	if status := s.Stop(r.t); status != 0 {
+		r.t.Errorf("serve ended with status %d", status)
 	}
-	maps.Copy(req.Header, header)
-	resp, err := s.client.Do(req)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	answer, err := io.ReadAll(resp.Body)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	if resp.StatusCode != status || !strings.Contains(string(answer), want) {
-		s.t.Errorf("POST %s: %s, %s; want %d and %s", path, resp.Status, answer, status, want)
-	}
-}
-
-// stop ends the server as a platform does; it must end in order.
-func (s *recipeServer) stop() {
-	s.t.Helper()
-	s.client.CloseIdleConnections()
-	if err := s.cmd.Process.Signal(syscall.SIGTERM); err != nil {
-		s.t.Fatal(err)
-	}
-	<-s.read
-	if err := s.cmd.Wait(); err != nil {
-		s.t.Fatal(fmt.Errorf("serve ended with %w:\n%s", err, s.log))
-	}
+	r.must("./shop", "check")
 }

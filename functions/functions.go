@@ -42,7 +42,7 @@ type (
 // MaxResult bounds the result of an event, in bytes of JSON.
 const MaxResult = db.MaxOutput
 
-// Function is what New and HTTP make and what main.go lists.
+// Function is what New and HTTP make and what serve.Main is given.
 type Function struct {
 	name          string
 	work          func(context.Context, Event) (Effect, error)
