@@ -13,6 +13,7 @@ import (
 	"github.com/dustin/go-humanize"
 
 	"inturn/db"
+	"inturn/db/sqlite"
 )
 
 // Backup makes a consistent copy of a database, also while the server runs.
@@ -48,13 +49,13 @@ func (b Backup) Run(ctx context.Context, out IO, invariants []db.Invariant) erro
 	if err := b.mayReplace(); err != nil {
 		return fmt.Errorf("backup: %w", err)
 	}
-	if err := db.Backup(ctx, b.DB, b.File, o); err != nil {
+	if err := sqlite.Backup(ctx, b.DB, b.File, o); err != nil {
 		return explainCopy(err)
 	}
 	return printCopy(ctx, out.Out, b.JSON, copyOf{File: b.File}, "checked")
 }
 
-func (b Backup) toStream(ctx context.Context, w io.Writer, o db.CopyOptions) error {
+func (b Backup) toStream(ctx context.Context, w io.Writer, o sqlite.CopyOptions) error {
 	if b.JSON {
 		return errors.New("backup: --json would stand in the midst of the copy: name a FILE")
 	}
@@ -65,7 +66,7 @@ func (b Backup) toStream(ctx context.Context, w io.Writer, o db.CopyOptions) err
 	if info, err := os.Stat(dir); err != nil || !info.IsDir() { // as in an image that has nothing else in it
 		dir = filepath.Dir(b.DB)
 	}
-	return explainCopy(db.BackupTo(ctx, b.DB, dir, w, o))
+	return explainCopy(sqlite.BackupTo(ctx, b.DB, dir, w, o))
 }
 
 // mayReplace returns an error if FILE is another database and no earlier backup, which
@@ -95,7 +96,7 @@ func (r Restore) Run(ctx context.Context, out IO, invariants []db.Invariant) err
 	if err := existingFile(r.File); err != nil {
 		return &Hint{Err: fmt.Errorf("restore: %w", err), Hint: "name the copy that `inturn backup` made, and with --db the database to make of it"}
 	}
-	kept, err := db.Restore(ctx, r.File, r.DB, copying(out.Err, invariants, r.Force))
+	kept, err := sqlite.Restore(ctx, r.File, r.DB, copying(out.Err, invariants, r.Force))
 	if err != nil {
 		return explainCopy(err)
 	}
@@ -113,16 +114,16 @@ func (c Compact) Run(ctx context.Context, out IO, invariants []db.Invariant) err
 	if err := existingFile(c.DB); err != nil {
 		return fmt.Errorf("compact: %w", err)
 	}
-	before, _, err := db.Compact(ctx, c.DB, copying(out.Err, invariants, false))
+	before, _, err := sqlite.Compact(ctx, c.DB, copying(out.Err, invariants, false))
 	if err != nil {
 		return explainCopy(err)
 	}
 	return printCopy(ctx, out.Out, c.JSON, copyOf{File: c.DB, Before: before}, "checked")
 }
 
-func copying(w io.Writer, invariants []db.Invariant, force bool) db.CopyOptions {
+func copying(w io.Writer, invariants []db.Invariant, force bool) sqlite.CopyOptions {
 	m := &copyMeter{w: w, shown: time.Now()}
-	return db.CopyOptions{Invariants: invariants, Force: force, Progress: m.show}
+	return sqlite.CopyOptions{Invariants: invariants, Force: force, Progress: m.show}
 }
 
 // copyMeter says every second how far a copy is.
@@ -179,15 +180,15 @@ func explainCopy(err error) error {
 	switch {
 	case err == nil:
 		return nil
-	case errors.Is(err, db.ErrRestoring):
+	case errors.Is(err, sqlite.ErrRestoring):
 		hint = "run `inturn restore --force` again; what was there is kept beside, as .before-…"
-	case errors.Is(err, db.ErrExists):
+	case errors.Is(err, sqlite.ErrExists):
 		hint = "choose another name, or replace it with --force"
-	case errors.Is(err, db.ErrInUse):
+	case errors.Is(err, sqlite.ErrInUse):
 		hint = "stop that process first; readers such as a database shell or Litestream too"
 	case errors.Is(err, db.ErrStorageFull):
 		hint = "make room there, or choose another disk; nothing has changed"
-	case errors.Is(err, db.ErrUnsound), errors.Is(err, db.ErrCorrupt):
+	case errors.Is(err, sqlite.ErrUnsound), errors.Is(err, db.ErrCorrupt):
 		hint = "see what `inturn check` says of the file that was copied; keep it as it is, with its -wal"
 	case errors.Is(err, db.ErrForeign):
 		hint = "name inturn's own file"

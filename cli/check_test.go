@@ -2,23 +2,19 @@ package cli
 
 import (
 	"errors"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"inturn/db"
+	"inturn/db/sqlite"
 )
 
 // newEngineFile makes a file as the engine does, with one accepted event.
 func newEngineFile(t *testing.T) (path string) {
 	t.Helper()
-	schema, err := os.ReadFile(filepath.Join("..", "schema.sql"))
-	if err != nil {
-		t.Fatal(err)
-	}
 	path = filepath.Join(t.TempDir(), "a.db")
-	store, err := db.Open(t.Context(), db.Options{Path: path, Schema: string(schema)})
+	store, err := sqlite.Open(t.Context(), sqlite.Options{Path: path})
 	if err != nil {
 		t.Fatal(err)
 	}

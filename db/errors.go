@@ -47,3 +47,11 @@ type IDReusedError struct {
 func (e *IDReusedError) Error() string {
 	return fmt.Sprintf("this message_id was used for another payload or type (seq %d)", e.Seq)
 }
+
+// ErrNotAttempted: an earlier event of the same account was refused, and taking
+// this one would let it overtake.
+var ErrNotAttempted = errors.New("an earlier event of this account was refused")
+
+// ErrErasing: not executed, because the account is being erased; in a moment it may be
+// sent again, as the first event of a new account.
+var ErrErasing = fmt.Errorf("%w: it is being erased", ErrAccountFull)

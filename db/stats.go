@@ -1,15 +1,6 @@
 package db
 
-import (
-	"context"
-	"database/sql"
-	"errors"
-	"fmt"
-	"os"
-	"sync/atomic"
-	"syscall"
-	"time"
-)
+import "time"
 
 // Observer hears what the committer does. Its methods are called from the
 // committer's goroutine and must not block.
@@ -27,13 +18,6 @@ type Observer interface {
 	Dead(typ string)
 }
 
-type nobody struct{}
-
-func (nobody) Committed(int, bool, time.Duration) {}
-func (nobody) Checkpointed(time.Duration)         {}
-func (nobody) SlowEffect(string)                  {}
-func (nobody) Dead(string)                        {}
-
 // Stats is how the storage stands. It is read from memory and from the file
 // system's books; no row is counted for it.
 type Stats struct {
@@ -46,68 +30,4 @@ type Stats struct {
 	WALBytes  int64
 	DiskFree  int64 // bytes that this process may still use; -1: not known
 	DiskFull  bool  // events are refused for want of room
-}
-
-// standing is what of Stats the committer publishes after each group.
-type standing struct{ pending, runnable atomic.Int64 }
-
-// Stats returns it, in time that does not grow with what is stored.
-func (d *DB) Stats() Stats {
-	c := d.committer
-	s := Stats{
-		Pending: int(d.standing.pending.Load()), Runnable: int(d.standing.runnable.Load()),
-		Epoch: c.w.epoch, Unclean: d.unclean, DiskFree: -1, DiskFull: c.space.low() != nil,
-	}
-	c.mu.Lock()
-	s.Queued = len(c.first) + len(c.appends)
-	s.DiskFull = s.DiskFull || time.Now().Before(c.fullUntil)
-	c.mu.Unlock()
-	if d.path == "" {
-		return s
-	}
-	s.FileBytes, s.WALBytes = fileSize(d.path), fileSize(d.path+"-wal")
-	var st syscall.Statfs_t
-	if syscall.Statfs(c.space.dir, &st) == nil {
-		s.DiskFree = int64(st.Bavail) * int64(st.Bsize)
-	}
-	return s
-}
-
-func fileSize(path string) int64 {
-	info, err := os.Stat(path)
-	if err != nil {
-		return 0
-	}
-	return info.Size()
-}
-
-// FreePages returns how many pages of the file are free for new rows. It reads the
-// file's header. https://www.sqlite.org/pragma.html#pragma_freelist_count
-func (d *DB) FreePages(ctx context.Context) (pages int64, err error) {
-	ctx, cancel := context.WithTimeout(ctx, readTime)
-	defer cancel()
-	d.guard.Lock()
-	defer d.guard.Unlock()
-	if err := d.queryer().QueryRowContext(ctx, "PRAGMA freelist_count").Scan(&pages); err != nil {
-		return 0, fmt.Errorf("read free pages: %w", err)
-	}
-	return pages, nil
-}
-
-// AcceptedAt returns when the event was accepted whose seq is turn, or, where a
-// later run has this turn, the next event after it. It reads one row. ErrNotFound:
-// nothing was accepted since.
-func (d *DB) AcceptedAt(ctx context.Context, turn int64) (time.Time, error) {
-	ctx, cancel := context.WithTimeout(ctx, readTime)
-	defer cancel()
-	d.guard.Lock()
-	defer d.guard.Unlock()
-	at, err := d.reads.AcceptedAt(ctx, turn)
-	if errors.Is(err, sql.ErrNoRows) {
-		return time.Time{}, ErrNotFound
-	}
-	if err != nil {
-		return time.Time{}, fmt.Errorf("find event: %w", err)
-	}
-	return unixMicro(at), nil
 }

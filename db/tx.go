@@ -3,295 +3,64 @@ package db
 import (
 	"context"
 	"database/sql"
-	"database/sql/driver"
-	"errors"
 	"fmt"
-	"sync"
+	"time"
+)
+
+// Effect is the second phase of a function: it writes what the function wants
+// written, in the transaction that settles the event, and returns the event's
+// result (marshalled as JSON, at most MaxOutput bytes; nil for none).
+//
+// An effect is a pure function of its Tx. It may be called again when a group is
+// re-run, but only one call's writes ever commit: so no clock, random numbers,
+// I/O or Go state in it. The event has no result yet, and pending may show it or not.
+// Other events wait for its transaction: one that takes longer than SlowEffect is
+// logged, one that takes longer than MaxEffect is interrupted and its attempt has failed.
+type Effect func(Tx) (any, error)
+
+// Limits of an effect.
+const (
+	SlowEffect = 5 * time.Millisecond
+	MaxEffect  = time.Second
+	MaxOutput  = 256 << 10 // bytes of a result
+	MaxEmit    = 1000      // events of one effect
 )
 
 // Tx is the settling transaction as an effect sees it. It satisfies the DBTX
 // interface of sqlc's generated code. Statements are prepared once and kept by
 // their text. Contexts given to its methods are not used: nothing cancels a
-// statement of the group but MaxEffect.
+// statement but MaxEffect.
 //
 // A statement may read and write rows and nothing else; BEGIN, COMMIT, SAVEPOINT,
 // PRAGMA, ATTACH and lists of statements are refused. After an error that ended
 // the transaction or that is the disk's, every further statement is refused with it.
-type Tx struct {
-	w     *writer
-	event Event // the one that is settled
-
-	mu      sync.Mutex
-	broken  error   // why nothing runs any more
-	fatal   bool    // broken is the group's trouble, not only the effect's
-	rows    []given // to be closed at the end
-	emitted int
+// A Tx and the rows it returned end with the effect.
+type Tx interface {
+	// ExecContext runs a statement and discards the rows it returns.
+	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
+	// QueryContext runs a statement that returns rows.
+	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+	// QueryRowContext runs a statement that returns one row. Its error comes from Scan.
+	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
+	// PrepareContext returns an error: a statement must not outlive the transaction.
+	PrepareContext(ctx context.Context, query string) (*sql.Stmt, error)
+	// Emit appends a follow-up event in the same transaction: it is accepted if and
+	// only if this event is settled. Emit is idempotent: an identity that was accepted
+	// before is no error if type and payload are the same, else *IDReusedError. Client,
+	// message id, type and payload must be set; an empty RequestID takes the event's.
+	// An effect emits at most MaxEmit events.
+	Emit(ev Event) error
+	// Context returns a context for sqlc's generated code. It is never cancelled.
+	Context() context.Context
 }
 
-// given are rows that the effect got.
-type given struct {
-	cursor *cursor
-	rows   any // *sql.Rows or *sql.Row
+// Check validates and completes an event that an effect emits.
+type Check func(Event) (Event, error)
+
+// PanicError is a panic of a function's code, as the failure of one attempt.
+type PanicError struct {
+	Value any
+	Stack []byte // for the log
 }
 
-var errTxOver = errors.New("the effect has ended; its transaction can't be used any more")
-
-// Context returns a context for sqlc's generated code. It is never cancelled.
-func (tx *Tx) Context() context.Context { return context.Background() }
-
-// PrepareContext is refused: a statement must not outlive the transaction. Exec
-// and Query keep statements prepared by themselves.
-func (tx *Tx) PrepareContext(context.Context, string) (*sql.Stmt, error) {
-	return nil, errors.New("an effect need not prepare statements: Exec and Query keep them prepared")
-}
-
-// ExecContext runs a statement. What it returns of rows is let go.
-func (tx *Tx) ExecContext(_ context.Context, query string, args ...any) (sql.Result, error) {
-	var room [8]value
-	values, names, ok := convert(room[:0], args) // may call the effect's code, which may take its time
-	tx.mu.Lock()
-	defer tx.mu.Unlock()
-	h := tx.w.handle
-	h.use.Lock()
-	defer h.use.Unlock()
-	s, err := tx.prepare(query)
-	if err != nil {
-		return nil, err
-	}
-	defer s.release()
-	if ok {
-		values, ok = s.arrange(values, names)
-	}
-	if !ok {
-		return nil, tx.odd(query, args)
-	}
-	n, err := s.exec(values...)
-	if err != nil {
-		return nil, tx.judge(err)
-	}
-	return result{h.lastInsert(), n}, nil
-}
-
-// QueryContext runs a statement that returns rows. They end with the effect.
-func (tx *Tx) QueryContext(_ context.Context, query string, args ...any) (*sql.Rows, error) {
-	var room [8]value
-	values, names, ok := convert(room[:0], args)
-	tx.mu.Lock()
-	defer tx.mu.Unlock()
-	c, err := tx.query(query, args, values, names, ok)
-	if err != nil {
-		return nil, err
-	}
-	rows, err := tx.w.wrap.rows(c)
-	tx.rows = append(tx.rows, given{c, rows})
-	return rows, err
-}
-
-// QueryRowContext runs a statement that returns one row. Its error comes from Scan.
-func (tx *Tx) QueryRowContext(_ context.Context, query string, args ...any) *sql.Row {
-	var room [8]value
-	values, names, ok := convert(room[:0], args)
-	tx.mu.Lock()
-	defer tx.mu.Unlock()
-	c, err := tx.query(query, args, values, names, ok)
-	if err != nil {
-		return failedRow(err)
-	}
-	row := tx.w.wrap.row(c)
-	tx.rows = append(tx.rows, given{c, row})
-	return row
-}
-
-// query runs a statement up to its first row. ok says whether values are those of
-// args. tx.mu is held.
-func (tx *Tx) query(query string, args []any, values []value, names []string, ok bool) (*cursor, error) {
-	h := tx.w.handle
-	h.use.Lock()
-	defer h.use.Unlock()
-	s, err := tx.prepare(query)
-	if err != nil {
-		return nil, err
-	}
-	if ok {
-		values, ok = s.arrange(values, names)
-	}
-	if !ok {
-		s.release()
-		return nil, tx.odd(query, args)
-	}
-	c, err := s.query(values)
-	if err != nil {
-		s.release()
-		return nil, tx.judge(err)
-	}
-	return c, nil
-}
-
-// odd returns what database/sql and the driver say of arguments that can't be had as
-// values, or are too few: they look at them before they run anything.
-func (tx *Tx) odd(query string, args []any) error {
-	if _, err := tx.w.conn.ExecContext(background, query, args...); err != nil {
-		return tx.judge(err)
-	}
-	return errors.New("these arguments can't be given to a statement")
-}
-
-type result struct{ id, changed int64 }
-
-func (r result) LastInsertId() (int64, error) { return r.id, nil }
-func (r result) RowsAffected() (int64, error) { return r.changed, nil }
-
-// Emit appends a follow-up event in the same transaction: it is accepted if and
-// only if this event is settled. An emitted identity that was accepted before is
-// no error if type and payload are the same, so emitting is idempotent. Client,
-// message id, type and payload must be set; an empty RequestID takes the event's.
-func (tx *Tx) Emit(ev Event) error {
-	tx.mu.Lock()
-	defer tx.mu.Unlock()
-	tx.w.handle.use.Lock()
-	defer tx.w.handle.use.Unlock()
-	if tx.broken != nil {
-		return tx.broken
-	}
-	if tx.emitted++; tx.emitted > MaxEmit {
-		return fmt.Errorf("an effect may emit %d events", MaxEmit)
-	}
-	if ev.RequestID == "" {
-		ev.RequestID = tx.event.RequestID
-	}
-	if ev.Attrs == nil {
-		ev.Attrs = tx.event.Attrs
-	}
-	ev, err := tx.w.complete(ev)
-	if err != nil {
-		return fmt.Errorf("emit %s %s: %w", ev.ClientID, ev.MessageID, err)
-	}
-	if tx.w.erasing.has(ev.ClientID) {
-		return fmt.Errorf("emit %s: %w", ev.MessageID, ErrErasing)
-	}
-	if err := tx.standing(); err != nil {
-		return err
-	}
-	err = tx.judge(tx.w.emit(ev))
-	if _, reused := errors.AsType[*IDReusedError](err); err != nil && !reused && tx.broken == nil {
-		// The event may be half appended, which no effect may swallow.
-		tx.broken, tx.fatal = &groupError{classGone, err}, true
-	}
-	return err
-}
-
-// prepare returns the kept statement of a text, or another one while rows of that
-// are open: running it again would end them. tx.mu and the handle are held.
-func (tx *Tx) prepare(query string) (*stmt, error) {
-	if tx.broken != nil {
-		return nil, tx.broken
-	}
-	if err := tx.standing(); err != nil {
-		return nil, err
-	}
-	kept, ok := tx.w.effectStmts[query]
-	if ok && !kept.open {
-		return kept, nil
-	}
-	if err := checkStatement(query); err != nil {
-		return nil, err
-	}
-	s, err := tx.w.handle.prepareFor(query)
-	if err != nil {
-		return nil, tx.judge(err)
-	}
-	if ok {
-		s.once = true
-		return s, nil
-	}
-	if len(tx.w.effectStmts) >= maxEffectStmts { // texts made of values: keep the memory bounded
-		for text, old := range tx.w.effectStmts {
-			if !old.open {
-				old.close()
-				delete(tx.w.effectStmts, text)
-			}
-		}
-	}
-	tx.w.effectStmts[query] = s
-	return s, nil
-}
-
-const maxEffectStmts = 512
-
-// judge looks at an error before the effect may swallow it: one that ended the
-// transaction, or that is the disk's, ends the Tx. tx.mu is held.
-func (tx *Tx) judge(err error) error {
-	if err == nil || tx.broken != nil {
-		return err
-	}
-	switch tx.w.handle.classify(err) {
-	case classOwn, classBusy: // the write lock is ours, so nobody else is busy
-		if !tx.w.handle.inTransaction() {
-			tx.broken, tx.fatal = &groupError{classGone, fmt.Errorf("a statement of the effect ended the transaction: %w", err)}, true
-			return tx.broken
-		}
-		return err
-	default:
-		tx.broken, tx.fatal = err, true
-		return err
-	}
-}
-
-// standing looks whether the transaction is still there: reading on in rows may
-// have ended it (https://www.sqlite.org/lang_transaction.html, section 3). tx.mu is held.
-func (tx *Tx) standing() error {
-	if !tx.w.handle.inTransaction() {
-		tx.broken, tx.fatal = &groupError{classGone, errors.New("the effect's transaction has ended")}, true
-	}
-	return tx.broken
-}
-
-// stop makes every further statement fail with err.
-func (tx *Tx) stop(err error) {
-	tx.mu.Lock()
-	defer tx.mu.Unlock()
-	if tx.broken == nil {
-		tx.broken = err
-	}
-}
-
-// close ends the Tx and the rows it gave out, and returns the trouble of the
-// group that the effect may have swallowed.
-func (tx *Tx) close() error {
-	tx.mu.Lock()
-	defer tx.mu.Unlock()
-	for _, g := range tx.rows {
-		if closed, err := g.cursor.end(); closed {
-			_ = tx.judge(err)
-			continue
-		}
-		switch r := g.rows.(type) {
-		case *sql.Rows:
-			if err := errors.Join(r.Err(), r.Close()); err != nil {
-				_ = tx.judge(err)
-			}
-		case *sql.Row:
-			_ = r.Scan() // closes it; a row that was scanned stays as it is
-		}
-	}
-	tx.rows = nil
-	err := tx.broken
-	tx.broken = errTxOver
-	if tx.fatal {
-		return err
-	}
-	return nil
-}
-
-// failedRow makes a row whose Scan returns err: database/sql has no other way to
-// one than a connection that can't be had.
-func failedRow(err error) *sql.Row {
-	db := sql.OpenDB(noConnection{err})
-	defer db.Close()
-	return db.QueryRowContext(context.Background(), "")
-}
-
-type noConnection struct{ err error }
-
-func (c noConnection) Connect(context.Context) (driver.Conn, error) { return nil, c.err }
-func (c noConnection) Driver() driver.Driver                        { return nil }
+func (e *PanicError) Error() string { return fmt.Sprintf("panic: %v", e.Value) }

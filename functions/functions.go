@@ -36,7 +36,7 @@ type (
 	Effect = db.Effect
 	// Tx is the settling transaction. It has the methods that sqlc's generated code
 	// wants, keeps statements prepared by their text, and gives Emit.
-	Tx = *db.Tx
+	Tx = db.Tx
 )
 
 // MaxResult bounds the result of an event, in bytes of JSON.

@@ -11,11 +11,16 @@ import (
 	"inturn/runner"
 )
 
-// storage is what a scrape asks of *db.DB.
+// storage is what a scrape asks of the storage. No answer takes longer because more is
+// stored.
 type storage interface {
 	Stats() db.Stats
+	// FreePages returns how many pages of the file are free for new rows.
 	FreePages(ctx context.Context) (int64, error)
-	AcceptedAt(ctx context.Context, turn int64) (time.Time, error)
+	// AcceptedAt returns when the event was accepted whose position is position, or the
+	// next one after it; db.ErrNotFound where there is none.
+	AcceptedAt(ctx context.Context, position int64) (time.Time, error)
+	// Ready returns nil while events are taken, else why not.
 	Ready() error
 }
 

@@ -12,7 +12,7 @@ import (
 // prepareOld leaves pending events in a file of the first version.
 func (f *faulty) prepareOld() {
 	f.Helper()
-	schema, err := os.ReadFile("../db/testdata/v1.sql")
+	schema, err := os.ReadFile("../db/sqlite/testdata/v1.sql")
 	if err != nil {
 		f.Fatal(err)
 	}

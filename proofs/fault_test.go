@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"inturn/db"
+	"inturn/db/sqlite"
 	"inturn/internal/faultvfs"
 )
 
@@ -142,7 +143,7 @@ type faulty struct {
 	*testing.T
 	watched *faultvfs.Watched
 	path    string
-	store   *db.DB // nil while closed
+	store   *sqlite.DB // nil while closed
 	known   *book
 	all     []appended
 }
@@ -298,7 +299,7 @@ func (f *faulty) backup(fault faultvfs.Fault) error {
 	if err := os.WriteFile(copied, before, 0o600); err != nil {
 		f.Fatal(err)
 	}
-	err := db.Backup(f.Context(), f.path, copied, db.CopyOptions{Force: true})
+	err := sqlite.Backup(f.Context(), f.path, copied, sqlite.CopyOptions{Force: true})
 	if full := errors.Is(err, db.ErrStorageFull); full != (fault.Errno == syscall.ENOSPC && fault.Op == faultvfs.Write) {
 		f.Errorf("told %v", err)
 	}
@@ -309,10 +310,10 @@ func (f *faulty) backup(fault faultvfs.Fault) error {
 		f.Errorf("left behind: %q, %v", left, err)
 	}
 	f.watched.Stop()
-	if err := db.Backup(f.Context(), f.path, copied, db.CopyOptions{Force: true}); err != nil {
+	if err := sqlite.Backup(f.Context(), f.path, copied, sqlite.CopyOptions{Force: true}); err != nil {
 		f.Errorf("with a disk that works: %v", err)
 	}
-	if violations, err := db.Verify(f.Context(), copied, nil); err != nil || len(violations) > 0 {
+	if violations, err := sqlite.Verify(f.Context(), copied, nil); err != nil || len(violations) > 0 {
 		f.Errorf("that copy: %v, %v", violations, err)
 	}
 	return err

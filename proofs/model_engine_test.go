@@ -14,6 +14,7 @@ import (
 	"github.com/oklog/run"
 
 	"inturn/db"
+	"inturn/db/sqlite"
 	"inturn/functions"
 	"inturn/runner"
 )
@@ -22,7 +23,7 @@ import (
 type engine struct {
 	w      *world
 	path   string
-	store  *db.DB
+	store  *sqlite.DB
 	runner *runner.Runner
 	stop   chan struct{}
 	ended  chan error
@@ -43,7 +44,7 @@ func (w *world) open(path string) {
 	if err != nil {
 		panic(err)
 	}
-	e.store, err = db.Open(context.Background(), db.Options{Path: path, Schema: w.schema, Tables: set.Tables(), Erasures: set.Erasures(), Check: set.Check,
+	e.store, err = sqlite.Open(context.Background(), sqlite.Options{Path: path, Tables: set.Tables(), Erasures: set.Erasures(), Check: set.Check,
 		FileBatch: w.plan.fileBatch})
 	if err != nil {
 		panic(err)

@@ -20,6 +20,7 @@ import (
 	"pgregory.net/rapid"
 
 	"inturn/db"
+	"inturn/db/sqlite"
 )
 
 // The model test: whatever is sent, however functions end, and wherever the process
@@ -190,9 +191,8 @@ type sent struct {
 
 // world runs a plan and knows what must come of it.
 type world struct {
-	plan   plan
-	dir    string // "" in memory
-	schema string
+	plan plan
+	dir  string // "" in memory
 
 	mu         sync.Mutex
 	engine     *engine
@@ -208,15 +208,12 @@ type world struct {
 func newWorld(t *testing.T, p plan, file bool) *world {
 	w := &world{plan: p, worked: map[string]bool{}, ops: operators{heard: map[int64]said{}},
 		gone: gone{keys: map[string]bool{}, emitted: map[string]bool{}, busy: map[string]time.Time{}}}
-	schema, err := os.ReadFile("../schema.sql")
-	if err != nil {
-		t.Fatal(err)
-	}
-	w.schema = string(schema)
 	if file {
-		if w.dir, err = os.MkdirTemp("", "inturn-model-"); err != nil {
+		dir, err := os.MkdirTemp("", "inturn-model-")
+		if err != nil {
 			t.Fatal(err)
 		}
+		w.dir = dir
 	}
 	return w
 }
@@ -247,7 +244,7 @@ func (w *world) run() {
 	w.judge()
 	w.engine.close()
 	if w.dir != "" {
-		violations, err := db.Verify(context.Background(), w.engine.path, nil)
+		violations, err := sqlite.Verify(context.Background(), w.engine.path, nil)
 		if err != nil {
 			w.wrong("check: %v", err)
 		}

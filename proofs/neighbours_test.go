@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -15,6 +14,7 @@ import (
 	"github.com/oklog/run"
 
 	"inturn/db"
+	"inturn/db/sqlite"
 	"inturn/functions"
 	"inturn/runner"
 )
@@ -112,16 +112,12 @@ func medianTime(list []time.Duration) time.Duration {
 // house is an engine on a file, without HTTPS.
 type house struct {
 	t     *testing.T
-	store *db.DB
+	store *sqlite.DB
 	mu    sync.Mutex
 	last  map[string]int64 // seq of an account's last event
 }
 
 func newHouse(t *testing.T) *house {
-	schema, err := os.ReadFile("../schema.sql")
-	if err != nil {
-		t.Fatal(err)
-	}
 	release := make(chan struct{})
 	set, err := functions.NewSet(
 		functions.New("good", func(context.Context, functions.Event, struct{}) (functions.Effect, error) { return nil, nil }),
@@ -135,7 +131,7 @@ func newHouse(t *testing.T) *house {
 	if err != nil {
 		t.Fatal(err)
 	}
-	store, err := db.Open(context.Background(), db.Options{Path: filepath.Join(t.TempDir(), "inturn.db"), Schema: string(schema)})
+	store, err := sqlite.Open(context.Background(), sqlite.Options{Path: filepath.Join(t.TempDir(), "inturn.db")})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"os"
 	"strings"
 	"sync"
 	"time"
@@ -15,18 +14,15 @@ import (
 	_ "modernc.org/sqlite"
 
 	"inturn/db"
+	"inturn/db/sqlite"
 )
 
 // effectsTable lets a double effect be written, so that it can be seen.
 var effectsTable = []db.Migration{{Function: "power", Version: 1,
 	SQL: "CREATE TABLE effects (n INTEGER PRIMARY KEY, seq INTEGER NOT NULL, id TEXT NOT NULL) STRICT"}}
 
-func openStore(ctx context.Context, path string) (*db.DB, error) {
-	schema, err := os.ReadFile("../schema.sql")
-	if err != nil {
-		return nil, err
-	}
-	return db.Open(ctx, db.Options{Path: path, Schema: string(schema), Tables: effectsTable})
+func openStore(ctx context.Context, path string) (*sqlite.DB, error) {
+	return sqlite.Open(ctx, sqlite.Options{Path: path, Tables: effectsTable})
 }
 
 // appended is what a client and a runner know of one event.
@@ -43,7 +39,7 @@ func newAppended(client string, n int) appended {
 
 func settlement(ev db.Event, id string) db.Settlement {
 	ev.Attempt = 1
-	return db.Settlement{Event: ev, Status: db.Done, StartedAt: time.UnixMicro(1), Held: true, Effect: func(tx *db.Tx) (any, error) {
+	return db.Settlement{Event: ev, Status: db.Done, StartedAt: time.UnixMicro(1), Held: true, Effect: func(tx db.Tx) (any, error) {
 		_, err := tx.ExecContext(tx.Context(), "INSERT INTO effects (seq, id) VALUES (?, ?)", ev.Seq, id)
 		return id, err
 	}}
@@ -134,7 +130,7 @@ func scriptHalf(ctx context.Context, path string, events []appended, b *book, th
 }
 
 // holdHead records an attempt of an account's next event that failed.
-func holdHead(ctx context.Context, d *db.DB, client string) error {
+func holdHead(ctx context.Context, d *sqlite.DB, client string) error {
 	pending, _, err := d.PendingAfter(ctx, client, 0, 1, 1<<20)
 	if err != nil || len(pending) == 0 {
 		return err
@@ -143,7 +139,7 @@ func holdHead(ctx context.Context, d *db.DB, client string) error {
 }
 
 // settleHead settles an account's next event.
-func settleHead(ctx context.Context, d *db.DB, client string, b *book, then func()) error {
+func settleHead(ctx context.Context, d *sqlite.DB, client string, b *book, then func()) error {
 	pending, _, err := d.PendingAfter(ctx, client, 0, 1, 1<<20)
 	if err != nil || len(pending) == 0 {
 		return err
@@ -206,14 +202,14 @@ func judgeFile(ctx context.Context, path string, known *book, all []appended) (w
 	wrong = append(wrong, goOn(ctx, d, known, all)...)
 	closeStore()
 	wrong = append(wrong, judgeEffects(ctx, path)...)
-	violations, err := db.Verify(ctx, path, nil)
+	violations, err := sqlite.Verify(ctx, path, nil)
 	if err != nil {
 		complain("verify: %v", err)
 	}
 	for _, v := range violations {
 		complain("%s: %s", v.Kind, v.Detail)
 	}
-	file, err := db.OpenReadOnly(ctx, path)
+	file, err := sqlite.OpenReadOnly(ctx, path)
 	if err != nil {
 		return append(wrong, err.Error())
 	}
@@ -226,7 +222,7 @@ func judgeFile(ctx context.Context, path string, known *book, all []appended) (w
 }
 
 // goOn sends all events again, each account's in order, and settles what is pending.
-func goOn(ctx context.Context, d *db.DB, known *book, all []appended) (wrong []string) {
+func goOn(ctx context.Context, d *sqlite.DB, known *book, all []appended) (wrong []string) {
 	accounts := map[string][]appended{}
 	for _, ev := range all {
 		accounts[ev.ClientID] = append(accounts[ev.ClientID], ev)
@@ -269,7 +265,7 @@ func goOn(ctx context.Context, d *db.DB, known *book, all []appended) (wrong []s
 
 // appendPatiently sends again what was refused because too much waited: nothing of it
 // was written.
-func appendPatiently(ctx context.Context, d *db.DB, ev db.Event) (db.Receipt, error) {
+func appendPatiently(ctx context.Context, d *sqlite.DB, ev db.Event) (db.Receipt, error) {
 	for {
 		if r, err := d.Append(ctx, ev); !errors.Is(err, db.ErrOverloaded) {
 			return r, err
@@ -279,7 +275,7 @@ func appendPatiently(ctx context.Context, d *db.DB, ev db.Event) (db.Receipt, er
 
 // judgeEffects: each result has its one effect, and each effect its result.
 func judgeEffects(ctx context.Context, path string) (wrong []string) {
-	file, err := db.OpenReadOnly(ctx, path)
+	file, err := sqlite.OpenReadOnly(ctx, path)
 	if err != nil {
 		return []string{err.Error()}
 	}

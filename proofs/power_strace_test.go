@@ -16,7 +16,7 @@ import (
 	"syscall"
 	"testing"
 
-	"inturn/db"
+	"inturn/db/sqlite"
 	"inturn/internal/faultvfs"
 )
 
@@ -118,17 +118,17 @@ func TestPowerChild(t *testing.T) {
 			t.Fatal(err)
 		}
 	case "backup":
-		if err := db.Backup(t.Context(), os.Getenv(childFrom), file, db.CopyOptions{}); err != nil {
+		if err := sqlite.Backup(t.Context(), os.Getenv(childFrom), file, sqlite.CopyOptions{}); err != nil {
 			t.Fatal(err)
 		}
 		fmt.Println("answered copy/0 0")
 	case "restore":
-		if _, err := db.Restore(t.Context(), os.Getenv(childFrom), file, db.CopyOptions{Force: true}); err != nil {
+		if _, err := sqlite.Restore(t.Context(), os.Getenv(childFrom), file, sqlite.CopyOptions{Force: true}); err != nil {
 			t.Fatal(err)
 		}
 		fmt.Println("answered copy/0 0")
 	case "compact":
-		if _, _, err := db.Compact(t.Context(), file, db.CopyOptions{}); err != nil {
+		if _, _, err := sqlite.Compact(t.Context(), file, sqlite.CopyOptions{}); err != nil {
 			t.Fatal(err)
 		}
 		fmt.Println("answered copy/0 0")

@@ -13,7 +13,7 @@ import (
 	"sync"
 	"testing"
 
-	"inturn/db"
+	"inturn/db/sqlite"
 	"inturn/internal/faultvfs"
 )
 
@@ -312,7 +312,7 @@ func TestPowerUnderLoad(t *testing.T) {
 
 // appendAndSettle is one client with its account, which now and then has the file
 // checkpointed. Every third event stays pending for a while.
-func appendAndSettle(ctx context.Context, d *db.DB, path string, events []appended, b *book) error {
+func appendAndSettle(ctx context.Context, d *sqlite.DB, path string, events []appended, b *book) error {
 	for i, ev := range events {
 		if i%20 == 19 {
 			if err := foreignCheckpoint(ctx, path); err != nil {

@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"inturn/db"
+	"inturn/db/sqlite"
 )
 
 // TestRollingLoadTest replaces the process again and again under `inturn loadtest`,
@@ -59,7 +59,7 @@ func TestRollingLoadTest(t *testing.T) {
 		}
 	}
 
-	file, err := db.OpenReadOnly(ctx, dbFile(dir))
+	file, err := sqlite.OpenReadOnly(ctx, dbFile(dir))
 	if err != nil {
 		t.Fatal(err)
 	}

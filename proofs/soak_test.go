@@ -14,7 +14,7 @@ import (
 	"testing"
 	"time"
 
-	"inturn/db"
+	"inturn/db/sqlite"
 )
 
 // TestSoak runs as long as INTURN_SOAK says (30m) at half of what the machine can do,
@@ -199,7 +199,7 @@ func (s *soak) slowReaders(c *client, f *fleet) (stop func()) {
 		}
 	})
 	loop(func() {
-		file, err := db.OpenReadOnly(ctx, dbFile(s.dir))
+		file, err := sqlite.OpenReadOnly(ctx, dbFile(s.dir))
 		if err != nil {
 			return
 		}

@@ -3,7 +3,6 @@ package runner_test
 import (
 	"context"
 	"fmt"
-	"os"
 	"path/filepath"
 	"sync/atomic"
 	"testing"
@@ -12,6 +11,7 @@ import (
 	"github.com/oklog/run"
 
 	"inturn/db"
+	"inturn/db/sqlite"
 	"inturn/functions"
 	"inturn/runner"
 )
@@ -45,17 +45,13 @@ func BenchmarkDrain(b *testing.B) {
 }
 
 func drain(b *testing.B, accounts int) {
-	schema, err := os.ReadFile("../schema.sql")
-	if err != nil {
-		b.Fatal(err)
-	}
-	o := db.Options{Path: filepath.Join(b.TempDir(), "inturn.db"), Schema: string(schema)}
+	o := sqlite.Options{Path: filepath.Join(b.TempDir(), "inturn.db")}
 	last := backlog(b, o, accounts)
 	set, err := functions.NewSet(nothing)
 	if err != nil {
 		b.Fatal(err)
 	}
-	store, err := db.Open(context.Background(), o)
+	store, err := sqlite.Open(context.Background(), o)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -80,8 +76,8 @@ func drain(b *testing.B, accounts int) {
 
 // backlog makes a file with b.N pending events whose accounts take turns, and returns
 // the last one of each account.
-func backlog(b *testing.B, o db.Options, accounts int) (last map[int]int64) {
-	store, err := db.Open(context.Background(), o)
+func backlog(b *testing.B, o sqlite.Options, accounts int) (last map[int]int64) {
+	store, err := sqlite.Open(context.Background(), o)
 	if err != nil {
 		b.Fatal(err)
 	}

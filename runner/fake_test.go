@@ -18,7 +18,7 @@ import (
 	"inturn/functions"
 )
 
-// fakeStore keeps in memory what *db.DB keeps in the file, with its contract: it
+// fakeStore keeps in memory what *sqlite.DB keeps in the file, with its contract: it
 // publishes in the order of commits, and the pending row is the fence of a run.
 type fakeStore struct {
 	t tester

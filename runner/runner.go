@@ -36,11 +36,25 @@ import (
 	"inturn/functions"
 )
 
-// store is what the runner needs of *db.DB.
+// store is what the runner asks of the storage. Beside what each method names, those
+// without a context return db.ErrFenced, db.ErrUnavailable, db.ErrOutcomeUnknown and
+// db.ErrClosed, after which the storage writes nothing more, and db.ErrStorageFull,
+// where nothing was written and the event stays pending.
 type store interface {
+	// Settle ends runs in one transaction, in order, and returns how many; each with its
+	// effect and result or not at all. Where that is not all, the error says why the next
+	// one was not: the effect's own error, *db.PanicError, db.ErrEffectTooSlow, or
+	// db.ErrSuperseded where another has ended the run.
 	Settle(items []db.Settlement) (int, error)
+	// Hold records the attempts of an account's head. It returns db.ErrSuperseded where
+	// the run is not pending any more.
 	Hold(h db.Hold) error
-	PendingAfter(ctx context.Context, clientID string, after int64, limit, maxBytes int) ([]db.Event, bool, error)
+	// PendingAfter returns up to limit pending events of an account with a position greater
+	// than after, in order, of one snapshot, and not more than maxBytes of payload, but one
+	// at least. more says that there may be further ones.
+	PendingAfter(ctx context.Context, clientID string, after int64, limit, maxBytes int) (events []db.Event, more bool, err error)
+	// ExpandReplay makes the next events of an account's replay pending, before everything
+	// else of it. more says that some may be left.
 	ExpandReplay(clientID string) (more bool, err error)
 }
 

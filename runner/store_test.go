@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"path/filepath"
 	"testing"
 	"testing/synctest"
@@ -14,27 +13,24 @@ import (
 	"github.com/oklog/run"
 
 	"inturn/db"
+	"inturn/db/sqlite"
 	"inturn/functions"
 	"inturn/runner"
 )
 
 // The runner on the real storage: what the fake promises in the other tests is what
-// *db.DB does. Time is the bubble's, so a backoff costs none.
+// *sqlite.DB does. Time is the bubble's, so a backoff costs none.
 func TestOnTheRealStore(t *testing.T) {
-	schema, err := os.ReadFile("../schema.sql")
-	if err != nil {
-		t.Fatal(err)
-	}
 	for _, path := range []string{":memory:", filepath.Join(t.TempDir(), "inturn.db")} {
 		name := "file"
 		if path == ":memory:" {
 			name = "memory"
 		}
 		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) { onTheRealStore(t, path, string(schema)) })
+			synctest.Test(t, func(t *testing.T) { onTheRealStore(t, path) })
 		})
 		if name == "file" {
-			violations, err := db.Verify(t.Context(), path, nil)
+			violations, err := sqlite.Verify(t.Context(), path, nil)
 			if err != nil || len(violations) > 0 {
 				t.Errorf("check: %v %v", err, violations)
 			}
@@ -42,7 +38,7 @@ func TestOnTheRealStore(t *testing.T) {
 	}
 }
 
-func onTheRealStore(t *testing.T, path, schema string) {
+func onTheRealStore(t *testing.T, path string) {
 	const tables = `CREATE TABLE effects (n INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, client_id TEXT NOT NULL, message_id TEXT NOT NULL) STRICT;`
 	work := func(_ context.Context, ev functions.Event, _ any) (functions.Effect, error) {
 		var err error
@@ -70,7 +66,7 @@ func onTheRealStore(t *testing.T, path, schema string) {
 		t.Fatal(err)
 	}
 	log := slog.New(slog.NewTextHandler(t.Output(), nil))
-	store, err := db.Open(context.Background(), db.Options{Path: path, Schema: schema, Tables: set.Tables(), Check: set.Check, Log: log})
+	store, err := sqlite.Open(context.Background(), sqlite.Options{Path: path, Tables: set.Tables(), Check: set.Check, Log: log})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -130,7 +126,7 @@ func onTheRealStore(t *testing.T, path, schema string) {
 	if path == ":memory:" {
 		return
 	}
-	file, err := db.OpenReadOnly(context.Background(), path)
+	file, err := sqlite.OpenReadOnly(context.Background(), path)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"inturn/db"
+	"inturn/db/sqlite"
 	"inturn/functions"
 	"inturn/internal/program"
 )
@@ -261,7 +262,7 @@ func TestAsleep(t *testing.T) {
 
 func stateInFile(t *testing.T, path, clientID string) db.State {
 	t.Helper()
-	file, err := db.OpenReadOnly(t.Context(), path)
+	file, err := sqlite.OpenReadOnly(t.Context(), path)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,7 +12,7 @@ import (
 	"github.com/alecthomas/kong"
 
 	"inturn/cli"
-	"inturn/db"
+	"inturn/db/sqlite"
 	"inturn/functions"
 	"inturn/functions/api"
 )
@@ -94,7 +94,7 @@ func execute(list []functions.Function, args []string, out, errOut io.Writer) in
 	}
 	command.BindTo(ctx, (*context.Context)(nil))
 	command.Bind(cli.IO{Out: out, Err: errOut}, set, set.Invariants(),
-		cli.Start(startDemo(set)), tokenEditor, cli.Build{Version: programVersion(), SQLite: db.SQLiteVersion})
+		cli.Start(startDemo(set)), tokenEditor, cli.Build{Version: programVersion(), SQLite: sqlite.SQLiteVersion})
 	return cli.Fail(errOut, command.Run())
 }
 

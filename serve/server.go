@@ -14,8 +14,7 @@ import (
 	"slices"
 
 	"inturn/cli"
-	"inturn/db"
-	"inturn/db/sqlite/schema"
+	"inturn/db/sqlite"
 	"inturn/functions"
 	"inturn/functions/api"
 	"inturn/functions/hook"
@@ -37,7 +36,7 @@ type Server struct {
 	functions *functions.Set
 	webhooks  *webhook.Webhooks
 	numbers   *metrics.Metrics
-	store     *db.DB
+	store     *sqlite.DB
 	runner    *runner.Runner
 	streams   *api.Streams
 
@@ -136,8 +135,8 @@ func (s *Server) openFunctions(set *functions.Set) (err error) {
 func (s *Server) openStore(ctx context.Context) (err error) {
 	c, set := &s.config, s.functions
 	s.numbers = metrics.New(set.Names(), programVersion())
-	s.store, err = db.Open(ctx, db.Options{
-		Path: c.DB, Schema: schema.SQL, Tables: set.Tables(), Erasures: set.Erasures(), Check: set.Check,
+	s.store, err = sqlite.Open(ctx, sqlite.Options{
+		Path: c.DB, Tables: set.Tables(), Erasures: set.Erasures(), Check: set.Check,
 		MaxPending: c.MaxPending, MaxAccountPending: c.MaxAccountPending, Log: s.log, Observer: s.numbers,
 	})
 	if err != nil {

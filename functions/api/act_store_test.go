@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -13,17 +12,14 @@ import (
 	"time"
 
 	"inturn/db"
+	"inturn/db/sqlite"
 )
 
 // realStore is the real storage, in memory and on a file.
-func realStore(t *testing.T, f func(t *testing.T, store *db.DB)) {
-	schema, err := os.ReadFile("../../schema.sql")
-	if err != nil {
-		t.Fatal(err)
-	}
+func realStore(t *testing.T, f func(t *testing.T, store *sqlite.DB)) {
 	for name, path := range map[string]string{"memory": ":memory:", "file": filepath.Join(t.TempDir(), "inturn.db")} {
 		t.Run(name, func(t *testing.T) {
-			store, err := db.Open(t.Context(), db.Options{Path: path, Schema: string(schema), Check: testSet(t).Check})
+			store, err := sqlite.Open(t.Context(), sqlite.Options{Path: path, Check: testSet(t).Check})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -34,7 +30,7 @@ func realStore(t *testing.T, f func(t *testing.T, store *db.DB)) {
 }
 
 // parked has events appended and parks the account's first one.
-func parked(t *testing.T, h http.Handler, store *db.DB, clientID string, events int) (head db.Event) {
+func parked(t *testing.T, h http.Handler, store *sqlite.DB, clientID string, events int) (head db.Event) {
 	t.Helper()
 	for i := range events {
 		if status, _ := postAs(h, clientID, fmt.Sprint(i)); status != 202 {
@@ -103,7 +99,7 @@ func operators(t *testing.T, h http.Handler, target, body string, headers ...str
 
 // Whatever many operators type at the same time is done once, and all are told so.
 func TestOperatorsRace(t *testing.T) {
-	realStore(t, func(t *testing.T, store *db.DB) {
+	realStore(t, func(t *testing.T, store *sqlite.DB) {
 		h := newAPI(t, Options{Store: store})
 		first := parked(t, h, store, "a", 3)
 		other := parked(t, h, store, "b", 1)
@@ -149,7 +145,7 @@ func TestOperatorsRace(t *testing.T) {
 
 // A token for some client_ids can't reach the event of another by its seq.
 func TestActsStayWithTheirAccount(t *testing.T) {
-	realStore(t, func(t *testing.T, store *db.DB) {
+	realStore(t, func(t *testing.T, store *sqlite.DB) {
 		tokens, err := LoadTokens(tokenFile(t, fmt.Sprintf(`{"tokens":[{"name":"op-a","hash":%q,"scopes":["operate"],"client_ids":["a"]}]}`, HashToken("t"))), "")
 		if err != nil {
 			t.Fatal(err)
@@ -217,7 +213,7 @@ func TestActsStayWithTheirAccount(t *testing.T) {
 
 // Bulks do what they count, in chunks, and once.
 func TestBulksOnTheRealStore(t *testing.T) {
-	realStore(t, func(t *testing.T, store *db.DB) {
+	realStore(t, func(t *testing.T, store *sqlite.DB) {
 		h := newAPI(t, Options{Store: store})
 		const accounts = 600 // more than a chunk
 		batch := db.Batch{}

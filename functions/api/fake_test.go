@@ -72,7 +72,7 @@ func (s *fakeStore) Append(ctx context.Context, ev db.Event) (db.Receipt, error)
 	return db.Receipt{ClientID: e.ClientID, MessageID: e.MessageID, Seq: e.Seq, Duplicate: duplicate, State: e.State, Result: e.Result}, nil
 }
 
-// AppendBatch keeps the order of an account as db.DB does, and has no limits.
+// AppendBatch keeps the order of an account as sqlite.DB does, and has no limits.
 func (s *fakeStore) AppendBatch(ctx context.Context, b db.Batch) ([]db.AppendResult, error) {
 	if s.batches != nil {
 		s.batches <- len(b.Events)

@@ -3,7 +3,6 @@ package api
 import (
 	"context"
 	"net/http/httptest"
-	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -12,18 +11,15 @@ import (
 	"time"
 
 	"inturn/db"
+	"inturn/db/sqlite"
 )
 
 // The answers of the real storage, in memory and on a file.
 func TestWithTheRealStore(t *testing.T) {
-	schema, err := os.ReadFile("../../schema.sql")
-	if err != nil {
-		t.Fatal(err)
-	}
 	for name, path := range map[string]string{"memory": ":memory:", "file": filepath.Join(t.TempDir(), "inturn.db")} {
 		t.Run(name, func(t *testing.T) {
 			set := testSet(t)
-			store, err := db.Open(t.Context(), db.Options{Path: path, Schema: string(schema), Check: set.Check, MaxAccountPending: 1})
+			store, err := sqlite.Open(t.Context(), sqlite.Options{Path: path, Check: set.Check, MaxAccountPending: 1})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -53,7 +49,7 @@ func TestWithTheRealStore(t *testing.T) {
 			waiting := make(chan *httptest.ResponseRecorder, 1)
 			go func() { waiting <- request(h, "POST", "/v1/events", goodEvent, "Prefer", "wait=60") }()
 			n, err := store.Settle([]db.Settlement{{Event: <-appended, Status: db.Done, StartedAt: time.Now(),
-				Effect: func(*db.Tx) (any, error) { return map[string]int{"client": 1}, nil }}})
+				Effect: func(db.Tx) (any, error) { return map[string]int{"client": 1}, nil }}})
 			if n != 1 || err != nil {
 				t.Fatal(n, err)
 			}

@@ -20,6 +20,8 @@ import (
 	"inturn/db"
 
 	"github.com/coder/websocket"
+
+	"inturn/db/sqlite"
 )
 
 // streamServer checks at the end that no stream is left, and no memory of one.
@@ -454,12 +456,8 @@ func TestATokenThatIsTakenBack(t *testing.T) {
 // The client of the same library, over TLS and the real storage, and all of it again
 // after a reconnect: repeats.
 func TestManyFramesToTheRealStore(t *testing.T) {
-	schema, err := os.ReadFile("../../schema.sql")
-	if err != nil {
-		t.Fatal(err)
-	}
 	set := testSet(t)
-	store, err := db.Open(t.Context(), db.Options{Path: filepath.Join(t.TempDir(), "inturn.db"), Schema: string(schema), Check: set.Check})
+	store, err := sqlite.Open(t.Context(), sqlite.Options{Path: filepath.Join(t.TempDir(), "inturn.db"), Check: set.Check})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -21,7 +21,7 @@ import (
 	"time"
 
 	"inturn/db"
-	"inturn/db/sqlite/schema"
+	"inturn/db/sqlite"
 	"inturn/functions"
 	"inturn/runner"
 
@@ -37,7 +37,7 @@ const patience = 30 * time.Second
 type Engine struct {
 	t     testing.TB
 	set   *functions.Set
-	db    *db.DB
+	db    *sqlite.DB
 	path  string // ":memory:" or a file's
 	label string // of every goroutine of this engine
 
@@ -71,8 +71,8 @@ func Open(t testing.TB, path string, fns ...functions.Function) *Engine {
 	started := make(chan error)
 	go e.labelled(func() {
 		var err error
-		e.db, err = db.Open(context.Background(), db.Options{
-			Path: path, Schema: schema.SQL, Tables: set.Tables(), Erasures: set.Erasures(), Check: set.Check, Log: log,
+		e.db, err = sqlite.Open(context.Background(), sqlite.Options{
+			Path: path, Tables: set.Tables(), Erasures: set.Erasures(), Check: set.Check, Log: log,
 		})
 		if err != nil {
 			started <- err
@@ -139,7 +139,7 @@ func (e *Engine) Close() {
 
 // Append takes an event as the API does: it is checked, its payload compacted, and
 // it is durable when Append returns. The errors are those of functions.Set.Check
-// and of db.DB.Append.
+// and of sqlite.DB.Append.
 func (e *Engine) Append(ctx context.Context, ev functions.Event) (db.Receipt, error) {
 	if len(ev.Payload) > 0 {
 		var compact bytes.Buffer

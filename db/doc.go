@@ -1,0 +1,30 @@
+// Package db is the contract between what accepts and runs events and the storage that
+// keeps them: plain types, errors, and the Tx that effects get. It knows no storage, and
+// no driver; of database/sql it has the types that sqlc's generated code asks of a Tx.
+//
+// The life of an event:
+//
+//	Append   accepted: durable, with its place in its account's order, and pending
+//	Settle   its effect and its result, in one transaction: done, or dead
+//	Hold     an attempt failed: the event keeps its place at the head of its account
+//	Execute  an operator skips it, or has it run again: a new run of the same event
+//
+// What is asked of a storage, and with which errors, is written where it is asked: in the
+// interface Store of package functions/api (accept, read, operate), store of package
+// runner (run) and storage of package metrics (watch). Every storage guarantees:
+//
+//   - A method that writes returns nil only after its commit is on the disk. After another
+//     error than ErrOutcomeUnknown, nothing of it is there.
+//   - An identity (ClientID, MessageID) is accepted once while its event is kept.
+//   - Positions of an account grow in the order in which its events were accepted; seq and
+//     position are never used again, also where a process was killed.
+//   - New events, and changes of an account that the runner must know, are handed over
+//     after their commit and in the order of commits.
+//   - An effect commits with the result of its event or not at all. Where it fails, only
+//     its own event is concerned.
+//   - Each transaction that writes is fenced: once another process owns the database
+//     (ErrFenced) nothing more is written.
+//   - Whatever waits is bounded, and refused with ErrOverloaded, ErrBacklogFull,
+//     ErrAccountFull or ErrStorageFull before it is executed. What was accepted can still be
+//     settled then.
+package db

@@ -1,0 +1,79 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+
+	"inturn/db"
+	"inturn/db/sqlite/internal/q"
+)
+
+// Account returns an account that ever sent an event, or ErrNotFound.
+func (d *DB) Account(ctx context.Context, clientID string) (db.Account, error) {
+	ctx, cancel := context.WithTimeout(ctx, readTime)
+	defer cancel()
+	d.guard.Lock()
+	defer d.guard.Unlock()
+	row, err := d.reads.ReadAccount(ctx, clientID)
+	if errors.Is(err, sql.ErrNoRows) {
+		return db.Account{}, db.ErrNotFound
+	}
+	if err != nil {
+		return db.Account{}, fmt.Errorf("find account: %w", err)
+	}
+	return account(row), nil
+}
+
+// Accounts lists the accounts that f selects, in the order of client_id (by bytes).
+func (d *DB) Accounts(ctx context.Context, f db.AccountFilter) ([]db.Account, error) {
+	ctx, cancel := context.WithTimeout(ctx, readTime)
+	defer cancel()
+	table, where := "accounts a", "a.client_id > ?"
+	if f.Paused {
+		table, where = "accounts a INDEXED BY accounts_paused", where+" AND a.paused = 1"
+	}
+	if f.Parked {
+		table, where = "accounts a INDEXED BY accounts_parked", where+" AND a.parked = 1"
+	}
+	d.guard.Lock()
+	defer d.guard.Unlock()
+	// What is unfiled is walked once, for all accounts of the page.
+	rows, err := d.queryer().QueryContext(ctx, `WITH u AS MATERIALIZED (SELECT client_id, count(*) AS events, min(turn) AS turn FROM unfiled GROUP BY client_id)
+		SELECT a.client_id, a.parked, a.head_seq, a.attempts, a.next_at, a.last_error, a.paused, a.replay_next, a.replay_to,
+			(SELECT count(*) FROM lanes l WHERE l.client_id = a.client_id) + coalesce(u.events, 0),
+			coalesce((SELECT seq FROM (SELECT seq, turn FROM lanes l WHERE l.client_id = a.client_id ORDER BY turn LIMIT 1)
+				WHERE u.turn IS NULL OR turn < u.turn), u.turn, 0)
+		FROM `+table+" LEFT JOIN u ON u.client_id = a.client_id WHERE "+where+" ORDER BY a.client_id LIMIT ?", f.After, page(f.Limit))
+	if err != nil {
+		return nil, fmt.Errorf("list accounts: %w", err)
+	}
+	defer rows.Close()
+	accounts := []db.Account{}
+	for rows.Next() {
+		var r q.ReadAccountRow
+		err := rows.Scan(&r.ClientID, &r.Parked, &r.HeadSeq, &r.Attempts, &r.NextAt, &r.LastError,
+			&r.Paused, &r.ReplayNext, &r.ReplayTo, &r.Pending, &r.FirstSeq)
+		if err != nil {
+			return nil, fmt.Errorf("list accounts: %w", err)
+		}
+		accounts = append(accounts, account(r))
+	}
+	if err := rows.Err(); err != nil {
+		return nil, fmt.Errorf("list accounts: %w", err)
+	}
+	return accounts, nil
+}
+
+func account(r q.ReadAccountRow) db.Account {
+	a := db.Account{
+		ClientID: r.ClientID, Pending: int(r.Pending), HeadSeq: r.FirstSeq, Parked: r.Parked == 1,
+		Attempts: int(r.Attempts), LastError: r.LastError.String,
+		Paused: r.Paused == 1, ReplayNext: r.ReplayNext.Int64, ReplayTo: r.ReplayTo.Int64,
+	}
+	if r.NextAt.Valid {
+		a.NextAt = unixMicro(r.NextAt.Int64)
+	}
+	return a
+}

@@ -1,0 +1,175 @@
+package sqlite
+
+import (
+	"bytes"
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"inturn/db"
+	"inturn/db/sqlite/internal/q"
+)
+
+// Append makes ev durable and returns once its row is committed and fsynced, also
+// where the row is an earlier one's (Receipt.Duplicate). ev must have passed
+// functions.Set.Check.
+//
+// Errors: *IDReusedError; ErrOverloaded, ErrBacklogFull, ErrAccountFull,
+// ErrStorageFull and ErrUnavailable, where nothing was written; ErrOutcomeUnknown;
+// ErrClosed once Close began; or ctx's error, after which the event may be durable
+// or not. Whatever was told, sending the same event again is safe.
+func (d *DB) Append(ctx context.Context, ev db.Event) (db.Receipt, error) {
+	// What a reader saw last may be retention's work by the time it is read again.
+	for range 3 {
+		op := &appendOp{event: ev, caller: newCaller()}
+		if err := d.committer.submit(op); err != nil {
+			return db.Receipt{}, err
+		}
+		select {
+		case <-op.done:
+		case <-ctx.Done():
+			return db.Receipt{}, ctx.Err()
+		}
+		if op.err != nil {
+			return db.Receipt{}, op.err
+		}
+		if !op.repeat {
+			return db.Receipt{ClientID: ev.ClientID, MessageID: ev.MessageID, Seq: op.seq, State: db.Pending}, nil
+		}
+		// The comparison is done here, not on the committer's goroutine.
+		r, err := d.repeat(ctx, ev)
+		if !errors.Is(err, db.ErrNotFound) {
+			return r, err
+		}
+	}
+	return db.Receipt{}, fmt.Errorf("append: %w", db.ErrOverloaded)
+}
+
+// repeat answers for an identity that is in the file already.
+func (d *DB) repeat(ctx context.Context, ev db.Event) (db.Receipt, error) {
+	s, err := d.Find(ctx, ev.ClientID, ev.MessageID)
+	if err != nil {
+		return db.Receipt{}, err
+	}
+	if s.Type != ev.Type || !bytes.Equal(s.Payload, ev.Payload) {
+		return db.Receipt{}, &db.IDReusedError{Seq: s.Seq}
+	}
+	return db.Receipt{ClientID: s.ClientID, MessageID: s.MessageID, Seq: s.Seq, Duplicate: true, State: s.State, Result: s.Result}, nil
+}
+
+// appendOp appends one event: outbox, and the account if it is new.
+type appendOp struct {
+	caller
+	event  db.Event
+	seq    int64
+	repeat bool
+}
+
+func (o *appendOp) exec(w *writer) error {
+	o.seq, o.repeat, o.err = 0, false, o.excluded
+	if o.err != nil {
+		return nil
+	}
+	own, group := w.try(func() error {
+		seq, err := w.insert(o.event)
+		o.seq, o.repeat = seq, seq == 0
+		return err
+	})
+	o.err = own
+	return group
+}
+
+func (o *appendOp) patient() bool { return false }
+func (o *appendOp) size() int     { return len(o.event.Payload) + len(o.event.Attrs) + 512 }
+
+// insert returns the new event's seq, or 0 where its identity is there already.
+func (w *writer) insert(ev db.Event) (int64, error) {
+	if w.erasing.has(ev.ClientID) {
+		return 0, refusal{db.ErrErasing}
+	}
+	if err := w.room(ev.ClientID); err != nil {
+		_, ferr := w.q.Identity(background, q.IdentityParams{ClientID: ev.ClientID, MessageID: ev.MessageID})
+		switch {
+		case ferr == nil:
+			return 0, nil // a repeat needs no room
+		case errors.Is(ferr, sql.ErrNoRows):
+			return 0, refusal{err}
+		}
+		return 0, fmt.Errorf("look for event: %w", ferr)
+	}
+	return w.add(ev)
+}
+
+func (w *writer) add(ev db.Event) (int64, error) {
+	seq := w.nextSeq
+	n, err := w.hot.insertOutbox(q.InsertOutboxParams{
+		Seq: seq, ClientID: ev.ClientID, MessageID: ev.MessageID, Type: ev.Type, Payload: string(ev.Payload),
+		ReceivedAt: w.now, RequestID: ev.RequestID, Attrs: nullJSON(ev.Attrs),
+	})
+	if err != nil {
+		return 0, fmt.Errorf("insert event: %w", err)
+	}
+	if n == 0 {
+		return 0, nil
+	}
+	w.nextSeq++
+	w.accept(seq, ev.ClientID)
+	if _, ok := w.known[ev.ClientID]; !ok {
+		if err := w.q.InsertAccount(background, ev.ClientID); err != nil {
+			return 0, fmt.Errorf("insert account: %w", err)
+		}
+		w.know(ev.ClientID)
+	}
+	w.pend(ev.ClientID, 1)
+	ev.Seq, ev.Position, ev.Run, ev.ReceivedAt = seq, seq, 1, time.UnixMicro(w.now).UTC()
+	w.published = append(w.published, ev)
+	return seq, nil
+}
+
+// room says whether one more event of the account is taken.
+func (w *writer) room(clientID string) error {
+	if n := w.limits.pending; n > 0 && w.total >= n {
+		return fmt.Errorf("%w: %d events are pending", db.ErrBacklogFull, w.total)
+	}
+	if n := w.limits.accountPending; n > 0 && w.backlog[clientID] >= n {
+		return fmt.Errorf("%w: %d of its events are pending", db.ErrAccountFull, w.backlog[clientID])
+	}
+	return nil
+}
+
+// complete checks an event that an effect emits as the door checks a posted one.
+func (w *writer) complete(ev db.Event) (db.Event, error) {
+	var buf bytes.Buffer
+	if err := json.Compact(&buf, ev.Payload); err != nil {
+		return ev, fmt.Errorf("payload: %w", err)
+	}
+	ev.Payload = buf.Bytes()
+	if w.check == nil {
+		return ev, nil
+	}
+	return w.check(ev)
+}
+
+// emit appends what an effect emits. The limits of the backlog don't apply: the
+// event that emits was accepted.
+func (w *writer) emit(ev db.Event) error {
+	seq, err := w.add(ev)
+	if err != nil || seq != 0 {
+		return err
+	}
+	row, err := w.q.Identity(background, q.IdentityParams{ClientID: ev.ClientID, MessageID: ev.MessageID})
+	if err != nil {
+		return fmt.Errorf("look for event: %w", err)
+	}
+	if row.Type != ev.Type || row.Payload != string(ev.Payload) {
+		return &db.IDReusedError{Seq: row.Seq}
+	}
+	return nil
+}
+
+func nullJSON(b json.RawMessage) sql.NullString {
+	return sql.NullString{String: string(b), Valid: len(b) > 0}
+}

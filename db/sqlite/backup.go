@@ -1,0 +1,135 @@
+package sqlite
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"syscall"
+)
+
+// Backup writes a copy of the database at path to the file to: everything that was
+// answered before Backup was called is in it, also while a server writes. The copy
+// gets its name once it is complete, synced and checked; until then it stands beside,
+// as to.part. It is a single file that only this user can read, without a WAL.
+//
+// Errors: ErrExists without o.Force; ErrForeign, ErrNewer; ErrStorageFull; ErrUnsound;
+// or ctx's. After an error nothing is called to that was not before.
+func Backup(ctx context.Context, path, to string, o CopyOptions) error {
+	if err := backup(ctx, path, to, o); err != nil {
+		return fmt.Errorf("backup %s: %w", path, err)
+	}
+	return nil
+}
+
+func backup(ctx context.Context, path, to string, o CopyOptions) error {
+	path, to, err := apart(path, to)
+	if err != nil {
+		return err
+	}
+	if !o.Force {
+		if err := absent(to); err != nil {
+			return err
+		}
+	} else if err := unused(to); err != nil {
+		return err
+	}
+	p, err := copied(ctx, path, to, o)
+	if err != nil {
+		return err
+	}
+	defer p.discard()
+	if o.Force {
+		return p.rename(to)
+	}
+	return p.link(to)
+}
+
+// copied makes the copy of path that is to be called to, synced and checked.
+func copied(ctx context.Context, path, to string, o CopyOptions) (*part, error) {
+	p, err := newPart(to)
+	if err != nil {
+		return nil, err
+	}
+	version, err := p.fill(ctx, path, o)
+	if err == nil {
+		err = p.seal(0, "")
+	}
+	if err == nil {
+		err = p.sync()
+	}
+	if err == nil {
+		err = p.check(ctx, version, o)
+	}
+	if err != nil {
+		p.discard()
+		return nil, err
+	}
+	return p, nil
+}
+
+// BackupTo is Backup to a stream: the copy is made and checked in the folder dir
+// before the first byte of it is written to w.
+func BackupTo(ctx context.Context, path, dir string, w io.Writer, o CopyOptions) error {
+	if err := backupTo(ctx, path, dir, w, o); err != nil {
+		return fmt.Errorf("backup %s: %w", path, err)
+	}
+	return nil
+}
+
+func backupTo(ctx context.Context, path, dir string, w io.Writer, o CopyOptions) error {
+	dir, err := os.MkdirTemp(dir, "inturn-backup-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	p, err := copied(ctx, path, filepath.Join(dir, "copy"), o)
+	if err != nil {
+		return err
+	}
+	defer p.discard()
+	_, err = io.Copy(w, p.file)
+	return err
+}
+
+// apart returns both paths in full, and an error where they are one database's.
+func apart(path, to string) (string, string, error) {
+	path, err := filepath.Abs(path)
+	if err == nil {
+		path, err = resolve(path)
+	}
+	if err != nil {
+		return "", "", err
+	}
+	if to, err = filepath.Abs(to); err != nil {
+		return "", "", err
+	}
+	there, err := os.Stat(to)
+	if err != nil { // it isn't there; or it can't be looked at, which making it will tell
+		there = nil
+	}
+	for _, suffix := range []string{"", "-wal", "-shm", "-journal", ".lock"} {
+		if to == path+suffix {
+			return "", "", fmt.Errorf("%s is the database's own file", to)
+		}
+		if own, err := os.Stat(path + suffix); err == nil && there != nil && os.SameFile(own, there) {
+			return "", "", fmt.Errorf("%s is the database's own file", to)
+		}
+	}
+	return path, to, nil
+}
+
+// unused returns ErrInUse if a process owns the database at path.
+func unused(path string) error {
+	f, err := os.OpenFile(path+".lock", os.O_RDWR, 0)
+	if err != nil { // nobody ever owned it; or it is not ours to look at, nor to replace
+		return nil
+	}
+	defer f.Close()
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_SH|syscall.LOCK_NB); err != nil {
+		holder, _ := readBeat(path + ".lock")
+		return fmt.Errorf("%s: %w: %s", path, ErrInUse, holder)
+	}
+	return nil
+}

@@ -1,0 +1,120 @@
+package sqlite
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"inturn/db"
+	"inturn/db/sqlite/internal/q"
+)
+
+// AppendBatch makes the events of b durable, all in one transaction, and returns an
+// answer for each, in order, once it is committed and fsynced. An error concerns
+// the whole batch and is as of Append; then no answer was given to any of its events.
+func (d *DB) AppendBatch(ctx context.Context, b db.Batch) ([]db.AppendResult, error) {
+	if len(b.Events) == 0 {
+		return nil, nil
+	}
+	op := &batchOp{batch: b, caller: newCaller()}
+	if err := d.committer.submit(op); err != nil {
+		return nil, err
+	}
+	select {
+	case <-op.done:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	if op.err != nil {
+		return nil, op.err
+	}
+	for clientID := range op.refused {
+		b.Refused[clientID] = true
+	}
+	outputs := 0
+	for i := range op.answers {
+		a := &op.answers[i]
+		if !a.Receipt.Duplicate {
+			continue
+		}
+		s, err := d.Find(ctx, a.Receipt.ClientID, a.Receipt.MessageID)
+		switch {
+		case err == nil:
+			if s.Result != nil {
+				if outputs += len(s.Result.Output); outputs > db.MaxBatchOutput {
+					s.Result.Output, s.Result.Omitted = nil, true
+				}
+			}
+			a.Receipt.State, a.Receipt.Result = s.State, s.Result
+		case !errors.Is(err, db.ErrNotFound): // else retention took it since; it was finished
+			return nil, err
+		}
+	}
+	return op.answers, nil
+}
+
+// batchOp appends the events of a batch. Unlike appendOp it compares repeats inside
+// the transaction: whether one is refused decides about those after it.
+type batchOp struct {
+	caller
+	batch   db.Batch
+	answers []db.AppendResult
+	refused map[string]bool
+}
+
+func (o *batchOp) exec(w *writer) error {
+	o.answers, o.refused, o.err = make([]db.AppendResult, 0, len(o.batch.Events)), map[string]bool{}, o.excluded
+	if o.err != nil {
+		return nil
+	}
+	keepOrder := o.batch.Refused != nil
+	for _, ev := range o.batch.Events {
+		if keepOrder && (o.refused[ev.ClientID] || o.batch.Refused[ev.ClientID]) {
+			o.answers = append(o.answers, db.AppendResult{Err: db.ErrNotAttempted})
+			continue
+		}
+		r := db.Receipt{ClientID: ev.ClientID, MessageID: ev.MessageID, State: db.Pending}
+		own, group := w.try(func() (err error) {
+			r.Seq, r.Duplicate, err = w.insertOrCompare(ev)
+			return err
+		})
+		if group != nil {
+			return group
+		}
+		if own != nil {
+			if keepOrder {
+				o.refused[ev.ClientID] = true
+			}
+			o.answers = append(o.answers, db.AppendResult{Err: own})
+			continue
+		}
+		o.answers = append(o.answers, db.AppendResult{Receipt: r})
+	}
+	return nil
+}
+
+func (o *batchOp) patient() bool { return false }
+
+func (o *batchOp) size() int {
+	n := 0
+	for i := range o.batch.Events {
+		n += len(o.batch.Events[i].Payload) + len(o.batch.Events[i].Attrs) + 512
+	}
+	return n
+}
+
+// insertOrCompare is insert that judges a repeat at once.
+func (w *writer) insertOrCompare(ev db.Event) (seq int64, duplicate bool, err error) {
+	seq, err = w.insert(ev)
+	if err != nil || seq != 0 {
+		return seq, false, err
+	}
+	row, err := w.q.Identity(background, q.IdentityParams{ClientID: ev.ClientID, MessageID: ev.MessageID})
+	if err != nil {
+		return 0, false, fmt.Errorf("look for event: %w", err)
+	}
+	if row.Type != ev.Type || row.Payload != string(ev.Payload) {
+		return 0, false, refusal{&db.IDReusedError{Seq: row.Seq}}
+	}
+	return row.Seq, true, nil
+}

@@ -1,0 +1,236 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"inturn/db"
+	"inturn/db/sqlite/internal/q"
+)
+
+// bulkChunk is how many accounts or events of a BulkCommand one transaction does.
+const bulkChunk = 500
+
+// ExecuteAll does b, 500 accounts or events a transaction, each with its own row in
+// audit, and returns when it has come to the end. If ctx ends first, what was done
+// stays done (see BulkCommand.Key), and is returned with the error. Errors as of Execute.
+func (d *DB) ExecuteAll(ctx context.Context, b db.BulkCommand) (db.BulkResult, error) {
+	if err := b.Check(); err != nil {
+		return db.BulkResult{}, err
+	}
+	if b.DryRun {
+		return d.count(ctx, b)
+	}
+	op, err := d.chunk(ctx, &bulkOp{bulk: b}) // finds or makes the row in audit
+	if err != nil {
+		return db.BulkResult{}, err
+	}
+	done := db.BulkResult{ID: op.id, Count: op.state.Count, Again: op.state.Ended}
+	for !op.state.Ended {
+		next := &bulkOp{bulk: b, id: op.id, from: op.state}
+		if next.targets, err = d.targets(ctx, b, op.state); err != nil {
+			return done, err
+		}
+		if op, err = d.chunk(ctx, next); err != nil {
+			return done, err
+		}
+		done.Count = op.state.Count
+	}
+	return done, nil
+}
+
+// chunk lets the committer do op.
+func (d *DB) chunk(ctx context.Context, op *bulkOp) (*bulkOp, error) {
+	op.caller = newCaller()
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	if err := d.committer.submit(op); err != nil {
+		return nil, err
+	}
+	select {
+	case <-op.done:
+		return op, op.err
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// bulkState is how far a BulkCommand is. It stands in its row of audit as the answer, and
+// grows in the transactions that do the work: after a crash it is right.
+type bulkState struct {
+	Since    int64  `json:"since,omitempty"` // as the BulkCommand says, Unix microseconds
+	Count    int64  `json:"count"`
+	ClientID string `json:"after_client,omitempty"` // the last account that was looked at
+	Seq      int64  `json:"after_seq,omitempty"`    // the last event, of a Redrive
+	Ended    bool   `json:"ended"`
+}
+
+// bulkOp does the next targets, or, where id is 0, finds or makes the row in audit.
+type bulkOp struct {
+	caller
+	bulk    db.BulkCommand
+	id      int64
+	from    bulkState // the targets were read from here on
+	targets []db.Command
+	state   bulkState // after it
+}
+
+func (o *bulkOp) exec(w *writer) error {
+	o.state, o.err = bulkState{}, o.excluded
+	if o.err != nil {
+		return nil
+	}
+	own, group := w.try(func() error {
+		if o.id == 0 {
+			return w.beginBulk(o)
+		}
+		return w.bulk(o)
+	})
+	o.err = own
+	return group
+}
+
+func (o *bulkOp) patient() bool { return true }
+func (o *bulkOp) size() int     { return 4096 + 1024*len(o.targets) }
+
+func (w *writer) beginBulk(o *bulkOp) error {
+	b := o.bulk
+	p := auditOf(db.Command{Verb: b.Verb, Type: b.Type, Who: b.Who, Reason: b.Reason, Key: b.Key}, b.ClientID)
+	if b.Key != "" {
+		row, err := w.q.AuditByKey(background, text(b.Key))
+		if err == nil {
+			if err := json.Unmarshal([]byte(row.Answer), &o.state); err != nil {
+				return refusal{fmt.Errorf("read audit %d: %w", row.ID, err)}
+			}
+			if !row.Bulk.Valid || row.Verb != p.Verb || row.ClientID != p.ClientID || row.Type != p.Type || o.state.Since != since(b) {
+				return refusal{db.ErrKeyReused}
+			}
+			o.id = row.ID
+			return nil
+		}
+		if !errors.Is(err, sql.ErrNoRows) {
+			return fmt.Errorf("look for key: %w", err)
+		}
+	}
+	o.state.Since = since(b)
+	state, err := json.Marshal(o.state)
+	if err != nil {
+		return err
+	}
+	p.At, p.Bulk, p.Answer = w.now, sql.NullInt64{Valid: true}, string(state)
+	id, err := w.q.InsertAudit(background, p)
+	if err != nil {
+		return fmt.Errorf("insert audit: %w", err)
+	}
+	o.id = id
+	return nil
+}
+
+// bulk does the targets that are still as they were read; each is an act of its own.
+func (w *writer) bulk(o *bulkOp) error {
+	stored, err := w.q.AuditAnswer(background, o.id)
+	if err != nil {
+		return fmt.Errorf("read audit: %w", err)
+	}
+	if err := json.Unmarshal([]byte(stored), &o.state); err != nil {
+		return fmt.Errorf("read audit %d: %w", o.id, err)
+	}
+	if o.state != o.from {
+		return nil // the same BulkCommand goes on elsewhere: read again from where it is
+	}
+	for _, a := range o.targets {
+		acted, err := w.target(a, o.id)
+		switch {
+		case err != nil:
+			return err
+		case acted:
+			o.state.Count++
+		}
+		o.state.ClientID, o.state.Seq = a.ClientID, a.Seq
+	}
+	o.state.Ended = len(o.targets) < bulkChunk
+	state, err := json.Marshal(o.state)
+	if err != nil {
+		return err
+	}
+	return w.q.AnswerAudit(background, q.AnswerAuditParams{Answer: string(state), ID: o.id})
+}
+
+// target reports whether there was something to do.
+func (w *writer) target(a db.Command, bulk int64) (bool, error) {
+	if a.Verb != db.Redrive {
+		s, err := w.q.Standing(background, a.ClientID)
+		if err != nil || s.Parked == 0 {
+			return false, err
+		}
+	}
+	acted, err := w.do(a, finished{}, bulk)
+	if _, ok := err.(refusal); ok { // nothing was written: it has changed since it was read
+		return false, nil
+	}
+	return acted.Changed, err
+}
+
+func since(b db.BulkCommand) int64 {
+	if b.Since.IsZero() {
+		return 0
+	}
+	return b.Since.UnixMicro()
+}
+
+// What a BulkCommand is done to, by an index that holds nothing else.
+const (
+	parkedQuery = `accounts a INDEXED BY accounts_parked JOIN outbox o ON o.seq = a.head_seq
+		WHERE a.parked = 1 AND a.client_id > ?1 AND (?2 = '' OR a.client_id = ?2) AND (?3 = '' OR o.type = ?3)`
+	deadQuery = `results r INDEXED BY results_dead JOIN outbox o ON o.seq = r.seq
+		WHERE r.status = 'dead' AND r.seq > ?1 AND (?2 = '' OR o.client_id = ?2) AND (?3 = '' OR o.type = ?3) AND r.finished_at >= ?4`
+)
+
+func bulkQuery(b db.BulkCommand, s bulkState) (query, columns, order string, args []any) {
+	if b.Verb == db.Redrive {
+		return deadQuery, "o.client_id, r.seq, r.run", "r.seq", []any{s.Seq, b.ClientID, b.Type, since(b)}
+	}
+	return parkedQuery, "a.client_id, a.head_seq, 0", "a.client_id", []any{s.ClientID, b.ClientID, b.Type}
+}
+
+// targets reads the next of them, outside the committer.
+func (d *DB) targets(ctx context.Context, b db.BulkCommand, s bulkState) ([]db.Command, error) {
+	ctx, cancel := context.WithTimeout(ctx, longReadTime)
+	defer cancel()
+	d.guard.Lock()
+	defer d.guard.Unlock()
+	query, columns, order, args := bulkQuery(b, s)
+	rows, err := d.queryer().QueryContext(ctx, fmt.Sprintf("SELECT %s FROM %s ORDER BY %s LIMIT %d", columns, query, order, bulkChunk), args...)
+	if err != nil {
+		return nil, fmt.Errorf("read targets: %w", err)
+	}
+	defer rows.Close()
+	var acts []db.Command
+	for rows.Next() {
+		a := db.Command{Verb: b.Verb, Who: b.Who, Reason: b.Reason}
+		if err := rows.Scan(&a.ClientID, &a.Seq, &a.Run); err != nil {
+			return nil, fmt.Errorf("read targets: %w", err)
+		}
+		acts = append(acts, a)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, fmt.Errorf("read targets: %w", err)
+	}
+	return acts, nil
+}
+
+func (d *DB) count(ctx context.Context, b db.BulkCommand) (done db.BulkResult, err error) {
+	ctx, cancel := context.WithTimeout(ctx, longReadTime)
+	defer cancel()
+	d.guard.Lock()
+	defer d.guard.Unlock()
+	query, _, _, args := bulkQuery(b, bulkState{})
+	if err := d.queryer().QueryRowContext(ctx, "SELECT count(*) FROM "+query, args...).Scan(&done.Count); err != nil {
+		return db.BulkResult{}, fmt.Errorf("count targets: %w", err)
+	}
+	return done, nil
+}

@@ -1,0 +1,51 @@
+package sqlite
+
+import (
+	"context"
+
+	"inturn/db"
+)
+
+// Execute does what an operator wants, in one transaction with its row in audit, and
+// returns once that is committed and fsynced. Doing a thing again is no error
+// (CommandResult.Changed is false), so every Command may be sent again.
+//
+//	Pause    no event is begun from now on; one that runs ends and settles. Events
+//	         are taken in as before. Pausing a type holds the accounts whose head is
+//	         of it: order within an account is kept.
+//	Resume   ends the Pause of the same account, type or everything
+//	Retry    *HeadMovedError if Seq is not the head. A head that nothing holds runs
+//	         when its turn comes: that is no error
+//	Skip     the head ends dead, with Who and Reason as its error; what of it runs at
+//	         the moment writes nothing. *HeadMovedError if Seq is not the head
+//	Redrive  the event becomes pending at a new place, Run + 1, with the same seq and
+//	         receipt; its earlier result is kept in runs. ErrNotDead, ErrStillPending,
+//	         ErrGone. A run that was redriven before is no error.
+//	Replay   what was finished of the range when Execute was called runs again in the order of
+//	         seq, before what is pending. Each event keeps its result until its turn
+//	         comes; then that goes to runs. A head that was held begins afresh
+//	         afterwards. ErrNothingToReplay, ErrReplaying
+//
+// ErrNotFound: the account, or the event, never was. ErrBadCommand, ErrKeyReused, and
+// the storage's errors as of Settle.
+func (d *DB) Execute(ctx context.Context, a db.Command) (db.CommandResult, error) {
+	if err := a.Check(); err != nil {
+		return db.CommandResult{}, err
+	}
+	op := &commandOp{act: a, caller: newCaller()}
+	if a.Verb == db.Replay {
+		var err error
+		if op.finished, err = d.finished(ctx, a); err != nil {
+			return db.CommandResult{}, err
+		}
+	}
+	if err := d.committer.submit(op); err != nil {
+		return db.CommandResult{}, err
+	}
+	select {
+	case <-op.done:
+		return op.acted, op.err
+	case <-ctx.Done():
+		return db.CommandResult{}, ctx.Err()
+	}
+}

@@ -1,0 +1,133 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"inturn/db"
+)
+
+// Compact writes the database at path anew, without free pages and without traces of
+// what was deleted, and returns its size before and after, in bytes. Nobody else may
+// have the file open. The new one is a copy beside it that is checked before it takes
+// its place, so a crash leaves one of them, whole; there must be room for both.
+//
+// Errors: ErrInUse, also for a program that only reads; and those of Backup. After an
+// error path is as it was.
+func Compact(ctx context.Context, path string, o CopyOptions) (before, after int64, err error) {
+	if before, after, err = compact(ctx, path, o); err != nil {
+		return before, 0, fmt.Errorf("compact %s: %w", path, err)
+	}
+	return before, after, nil
+}
+
+func compact(ctx context.Context, path string, o CopyOptions) (before, after int64, err error) {
+	if path, err = filepath.Abs(path); err == nil {
+		path, err = resolve(path)
+	}
+	if err != nil {
+		return 0, 0, err
+	}
+	if _, err := os.Stat(path); err != nil {
+		return 0, 0, err
+	}
+	if err := whole(path); err != nil {
+		return 0, 0, err
+	}
+	l, err := seize(ctx, path, lockPatience, func() {})
+	if err != nil {
+		return 0, 0, err
+	}
+	defer l.release()
+
+	pool, err := sql.Open("sqlite", fileDSN(path, map[string][]string{"_pragma": {"trusted_schema(OFF)", "locking_mode(EXCLUSIVE)"}}))
+	if err != nil {
+		return 0, 0, err
+	}
+	defer func() { err = errors.Join(err, pool.Close()) }()
+	conn, err := pool.Conn(ctx)
+	if err != nil {
+		return 0, 0, notOurs(err)
+	}
+	defer conn.Close()
+	version, need, err := alone(ctx, conn)
+	if err != nil {
+		return 0, 0, err
+	}
+	before = fileSize(path)
+	if err := roomFor(filepath.Dir(path), need); err != nil {
+		return before, 0, err
+	}
+	p, err := newPart(path)
+	if err != nil {
+		return before, 0, err
+	}
+	defer p.discard()
+	o.tell(StageCopy, 0, need)
+	if _, err := conn.ExecContext(ctx, "VACUUM INTO ?", p.path); err != nil {
+		if ctx.Err() != nil {
+			err = ctx.Err()
+		}
+		return before, 0, writing(err)
+	}
+	o.tell(StageCopy, need, need)
+	if err := errors.Join(p.seal(0, ""), giveTo(p.path, path), p.sync()); err != nil {
+		return before, 0, err
+	}
+	if err := p.check(ctx, version, o); err != nil {
+		return before, 0, err
+	}
+	if !l.inPlace() {
+		return before, 0, ErrInUse
+	}
+	// The exclusive lock is held on the old file until the new one stands in its place.
+	if err := errors.Join(p.rename(path), removeAll(path+"-shm")); err != nil { // a reader's, who has ended
+		return before, 0, err
+	}
+	return before, fileSize(path), nil
+}
+
+// alone makes sure that conn is the only one on its file, which it takes out of WAL mode
+// for that, and keeps it so. It returns the file's version, and how many bytes of it
+// are in use.
+func alone(ctx context.Context, conn *sql.Conn) (version int, used int64, err error) {
+	var app int
+	row := conn.QueryRowContext(ctx, `SELECT (SELECT application_id FROM pragma_application_id), (SELECT user_version FROM pragma_user_version)`)
+	if err := row.Scan(&app, &version); err != nil {
+		return 0, 0, busyOr(notOurs(err))
+	}
+	switch {
+	case app != applicationID, version < 1:
+		return 0, 0, db.ErrForeign
+	case version > schemaVersion:
+		return 0, 0, fmt.Errorf("%w (schema %d, this one knows %d)", db.ErrNewer, version, schemaVersion)
+	}
+	var mode string
+	if err := conn.QueryRowContext(ctx, "PRAGMA journal_mode = DELETE").Scan(&mode); err != nil {
+		return 0, 0, busyOr(writing(err))
+	}
+	if mode != "delete" {
+		return 0, 0, fmt.Errorf("%w: another program reads it", ErrInUse)
+	}
+	// In this locking mode the lock of a write is kept.
+	for _, text := range []string{"BEGIN EXCLUSIVE", "UPDATE owner SET name = name WHERE one = 1", "COMMIT"} {
+		if _, err := conn.ExecContext(ctx, text); err != nil {
+			return 0, 0, busyOr(writing(err))
+		}
+	}
+	row = conn.QueryRowContext(ctx, `SELECT ((SELECT page_count FROM pragma_page_count) - (SELECT freelist_count FROM pragma_freelist_count))
+		* (SELECT page_size FROM pragma_page_size)`)
+	return version, used, row.Scan(&used)
+}
+
+// busyOr says of a lock that somebody else holds what it means here.
+func busyOr(err error) error {
+	if isBusy(err) {
+		return fmt.Errorf("%w: another program reads or writes it: %w", ErrInUse, err)
+	}
+	return err
+}

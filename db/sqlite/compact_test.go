@@ -1,0 +1,96 @@
+package sqlite
+
+import (
+	"bytes"
+	"context"
+	"database/sql"
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+)
+
+func TestCompact(t *testing.T) {
+	path := tempFile(t)
+	d := open(t, eraseOptions(t, path))
+	correspond(t, d, "other", "keep-me", 100, 20)
+	correspond(t, d, secret, secret, 900, 450)
+	if _, err := d.Erase(secret, "", ""); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := Compact(t.Context(), path, CopyOptions{}); !errors.Is(err, ErrInUse) {
+		t.Errorf("while a server has the file: %v", err)
+	}
+	want := rows(t, d, "SELECT * FROM events")
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
+	}
+	reader, err := OpenReadOnly(t.Context(), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := Compact(t.Context(), path, CopyOptions{}); !errors.Is(err, ErrInUse) {
+		t.Errorf("while somebody reads: %v", err)
+	}
+	reader.Close()
+	before, after, err := Compact(t.Context(), path, CopyOptions{})
+	if err != nil || after > before/2 {
+		t.Errorf("%d bytes before, %d after, %v", before, after, err)
+	}
+	wantNames(t, filepath.Dir(path), "inturn.db", "inturn.db.lock")
+	content, err := os.ReadFile(path)
+	if err != nil || bytes.Contains(content, []byte(secret)) {
+		t.Errorf("traces of what was erased are left (%v)", err)
+	}
+	d = open(t, eraseOptions(t, path))
+	if got := rows(t, d, "SELECT * FROM events"); len(got) != len(want) {
+		t.Errorf("%d events, %d before", len(got), len(want))
+	}
+	if ev := appendEvent(t, d, event("next", "1")); ev.Seq != 1001 {
+		t.Errorf("the next seq is %d", ev.Seq)
+	}
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
+	}
+	wantSound(t, path)
+}
+
+// What ends in the middle leaves the file as it was, and it can be done again.
+func TestCompactCutShort(t *testing.T) {
+	d := filled(t)
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for _, stage := range []string{StageCopy, StageCheck} {
+		ctx, cancel := context.WithCancel(t.Context())
+		_, _, err := Compact(ctx, d.path, CopyOptions{Progress: func(s string, _, _ int64) {
+			if s == stage {
+				cancel()
+			}
+		}})
+		if !errors.Is(err, context.Canceled) {
+			t.Errorf("%s: %v", stage, err)
+		}
+		wantNames(t, filepath.Dir(d.path), "inturn.db", "inturn.db.lock")
+		wantSound(t, d.path)
+	}
+	// An unsound file is not replaced by its copy.
+	pool, err := sql.Open("sqlite", fileDSN(d.path, nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := pool.ExecContext(t.Context(), "DELETE FROM pending WHERE seq = 20"); err != nil {
+		t.Fatal(err)
+	}
+	pool.Close()
+	before, err := os.Stat(d.path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := Compact(t.Context(), d.path, CopyOptions{}); !errors.Is(err, ErrUnsound) {
+		t.Errorf("an unsound file: %v", err)
+	}
+	if after, err := os.Stat(d.path); err != nil || !os.SameFile(before, after) {
+		t.Errorf("another file stands in its place (%v)", err)
+	}
+}

@@ -1,0 +1,320 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"modernc.org/sqlite"
+	sqlite3 "modernc.org/sqlite/lib"
+
+	"inturn/db"
+)
+
+// CopyOptions says how a copy of a database is made, by Backup, Restore and Compact.
+type CopyOptions struct {
+	Invariants []db.Invariant // of the functions, for the check of the copy
+	Force      bool           // put the copy in the place of what has its name
+	// Progress, if not nil, hears of every stage, and while bytes are copied how far it
+	// is. It must not block.
+	Progress func(stage string, done, total int64)
+}
+
+// The stages of a copy.
+const (
+	StageCopy  = "copied"
+	StageCheck = "checking"
+)
+
+func (o CopyOptions) tell(stage string, done, total int64) {
+	if o.Progress != nil {
+		o.Progress(stage, done, total)
+	}
+}
+
+var (
+	// ErrExists: there is a file of that name, and nobody said that it may go.
+	ErrExists = errors.New("there is a file of this name")
+	// ErrInUse: a process has the database.
+	ErrInUse = errors.New("a process has the database")
+	// ErrUnsound: a copy was made and did not pass its check.
+	ErrUnsound = errors.New("the copy did not pass the check")
+)
+
+// part is a copy that is not finished. It stands beside its future place under a name
+// of its own; whoever makes it holds a flock on it, so that what a killed process left
+// is simply written over.
+type part struct {
+	path string
+	file *os.File // for the lock alone: SQLite writes the file
+}
+
+const partSuffix = ".part"
+
+// newPart makes the file for a copy that is to be called path, for this user's eyes only.
+func newPart(path string) (*part, error) {
+	p := &part{path: path + partSuffix}
+	f, err := os.OpenFile(p.path, os.O_RDWR|os.O_CREATE|syscall.O_NOFOLLOW, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	p.file = f
+	err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+	if err == nil {
+		var ours, there fs.FileInfo
+		ours, err = f.Stat()
+		if there, _ = os.Lstat(p.path); err == nil && (there == nil || !os.SameFile(ours, there)) {
+			err = syscall.EWOULDBLOCK // somebody has just finished with it
+		}
+	}
+	if errors.Is(err, syscall.EWOULDBLOCK) {
+		err = fmt.Errorf("%s: another process writes it", p.path)
+	}
+	if err == nil {
+		err = errors.Join(f.Chmod(0o600), f.Truncate(0), removeAll(p.path+"-journal", p.path+"-wal", p.path+"-shm"))
+	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return p, nil
+}
+
+// discard removes the copy, unless it has got its name.
+func (p *part) discard() {
+	p.file.Close()
+	if p.path != "" {
+		_ = removeAll(p.path, p.path+"-journal", p.path+"-wal", p.path+"-shm") // a left-over is named so that one sees what it is
+	}
+}
+
+// rename gives the finished copy its name, for good.
+func (p *part) rename(to string) error {
+	if err := os.Rename(p.path, to); err != nil {
+		return err
+	}
+	p.path = ""
+	return syncDir(filepath.Dir(to))
+}
+
+// link does too, and fails with ErrExists where there is such a name.
+func (p *part) link(to string) error {
+	err := os.Link(p.path, to)
+	switch {
+	case errors.Is(err, fs.ErrExist):
+		return fmt.Errorf("%s: %w", to, ErrExists)
+	case err != nil: // this file system has no links; what is left is to look first
+		if err := absent(to); err != nil {
+			return err
+		}
+		return p.rename(to)
+	}
+	if err := os.Remove(p.path); err != nil {
+		return err
+	}
+	p.path = ""
+	return syncDir(filepath.Dir(to))
+}
+
+// absent returns ErrExists if one of the names is there.
+func absent(paths ...string) error {
+	for _, path := range paths {
+		if _, err := os.Lstat(path); err == nil {
+			return fmt.Errorf("%s: %w", path, ErrExists)
+		} else if !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
+}
+
+func removeAll(paths ...string) (err error) {
+	for _, path := range paths {
+		if rerr := os.Remove(path); rerr != nil && !errors.Is(rerr, fs.ErrNotExist) {
+			err = errors.Join(err, rerr)
+		}
+	}
+	return err
+}
+
+// copyStep is how many pages are copied between two looks at the context.
+const copyStep = 256
+
+// fill copies the database at from as it is at one moment, also while others write to
+// it, and returns the schema version it has.
+//
+// SQLite's backup functions copy pages as they are, inside one read transaction. Why
+// that, and not VACUUM INTO or many short ones, is in docs/design/copies.md.
+func (p *part) fill(ctx context.Context, from string, o CopyOptions) (version int, err error) {
+	pool, err := sql.Open("sqlite", fileDSN(from, map[string][]string{
+		"mode": {"ro"}, "_busy_timeout": {"5000"}, "_pragma": {"cache_size(-1024)", "trusted_schema(OFF)"},
+	}))
+	if err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, pool.Close()) }()
+	conn, err := pool.Conn(ctx)
+	if err != nil {
+		return 0, notOurs(err)
+	}
+	defer conn.Close()
+	if _, err := conn.ExecContext(ctx, "BEGIN"); err != nil {
+		return 0, notOurs(err)
+	}
+	defer conn.ExecContext(background, "ROLLBACK") // it has only read
+	var app int
+	var pages, size int64
+	row := conn.QueryRowContext(ctx, `SELECT (SELECT application_id FROM pragma_application_id), (SELECT user_version FROM pragma_user_version),
+		(SELECT page_count FROM pragma_page_count), (SELECT page_size FROM pragma_page_size), (SELECT count(*) FROM sqlite_schema)`)
+	if err := row.Scan(&app, &version, &pages, &size, new(int)); err != nil {
+		return 0, notOurs(err)
+	}
+	switch {
+	case app != applicationID, version < 1:
+		return 0, db.ErrForeign
+	case version > schemaVersion:
+		return 0, fmt.Errorf("%w (schema %d, this one knows %d)", db.ErrNewer, version, schemaVersion)
+	}
+	if err := roomFor(filepath.Dir(p.path), pages*size); err != nil {
+		return 0, err
+	}
+	err = conn.Raw(func(dc any) error { return p.copyPages(ctx, dc, pages, size, o) })
+	return version, err
+}
+
+func (p *part) copyPages(ctx context.Context, dc any, pages, size int64, o CopyOptions) (err error) {
+	source, ok := dc.(interface {
+		NewBackup(to string) (*sqlite.Backup, error)
+	})
+	if !ok {
+		return fmt.Errorf("unexpected driver connection %T", dc)
+	}
+	// Nothing of it counts before seal, which syncs it.
+	b, err := source.NewBackup(fileDSN(p.path, map[string][]string{"_pragma": {"journal_mode(OFF)", "synchronous(OFF)"}}))
+	if err != nil {
+		return writing(err)
+	}
+	defer func() { err = errors.Join(err, b.Finish()) }()
+	for more := true; more; {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if more, err = b.Step(copyStep); err != nil {
+			return writing(err)
+		}
+		o.tell(StageCopy, (pages-int64(b.Remaining()))*size, pages*size)
+	}
+	return nil
+}
+
+// notOurs takes what is no database at all for somebody else's file.
+func notOurs(err error) error {
+	if code(err)&0xff == codeNotADB {
+		return fmt.Errorf("%w: %w", db.ErrForeign, err)
+	}
+	return hintCorrupt(err)
+}
+
+func isBusy(err error) bool {
+	c := code(err) & 0xff
+	return c == sqlite3.SQLITE_BUSY || c == sqlite3.SQLITE_LOCKED
+}
+
+// writing says of an error of the copy what it is about.
+func writing(err error) error {
+	switch code(err) & 0xff {
+	case sqlite3.SQLITE_FULL:
+		return fmt.Errorf("%w: %w", db.ErrStorageFull, err)
+	case sqlite3.SQLITE_IOERR:
+		return fmt.Errorf("the copy can't be written (does the disk fail, or is a quota used up?): %w", err)
+	}
+	return hintCorrupt(err)
+}
+
+// seal makes the copy a file that stands for itself, without a WAL beside it, and
+// syncs it. epoch, if not 0, becomes its owner's.
+func (p *part) seal(epoch int64, name string) (err error) {
+	pool, err := sql.Open("sqlite", fileDSN(p.path, map[string][]string{"_synchronous": {"FULL"}, "_pragma": {"trusted_schema(OFF)"}}))
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, pool.Close()) }()
+	pool.SetMaxOpenConns(1)
+	var mode string
+	if err := pool.QueryRowContext(background, "PRAGMA journal_mode = DELETE").Scan(&mode); err != nil {
+		return writing(err)
+	}
+	if mode != "delete" {
+		return fmt.Errorf("the copy can't be taken out of WAL mode: it is in %q", mode)
+	}
+	if epoch != 0 {
+		if _, err := pool.ExecContext(background, "UPDATE owner SET epoch = ?, name = ? WHERE one = 1", epoch, name); err != nil {
+			return writing(err)
+		}
+	}
+	return nil
+}
+
+// sync makes the content of the copy safe: its name must never be.
+func (p *part) sync() error {
+	if err := p.file.Sync(); err != nil {
+		return fmt.Errorf("sync: %w", err)
+	}
+	return nil
+}
+
+// check proves that the copy is sound. Of a file that is older than this binary it
+// asks only SQLite.
+func (p *part) check(ctx context.Context, version int, o CopyOptions) error {
+	o.tell(StageCheck, 0, 0)
+	verify := Verify
+	if version < schemaVersion {
+		verify = verifySound
+	}
+	violations, err := verify(ctx, p.path, o.Invariants)
+	if err != nil {
+		return err
+	}
+	if n := len(violations); n > 0 {
+		return fmt.Errorf("%w: %d violations, the first: %s: %s", ErrUnsound, n, violations[0].Kind, violations[0].Detail)
+	}
+	return nil
+}
+
+// roomFor returns ErrStorageFull where a copy of so many bytes would not fit, or would
+// take the room that a server on the same disk keeps for settles.
+func roomFor(dir string, bytes int64) error {
+	free, reserve, ok := room(dir)
+	if need := uint64(bytes) + reserve; ok && free < need {
+		return fmt.Errorf("%w: %s has %d MiB left, and %d MiB are needed", db.ErrStorageFull, dir, free>>20, (need+1<<20-1)>>20)
+	}
+	return nil
+}
+
+// giveTo makes the file at path belong to whom like belongs, or else its folder: a
+// person who is root works on files of a server that is not.
+func giveTo(path, like string) error {
+	if os.Geteuid() != 0 {
+		return nil
+	}
+	info, err := os.Stat(like)
+	if err != nil {
+		if info, err = os.Stat(filepath.Dir(path)); err != nil {
+			return err
+		}
+	}
+	st, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		return nil
+	}
+	return os.Lchown(path, int(st.Uid), int(st.Gid))
+}
+
+// lockPatience is how long a command waits for a server that is just ending.
+const lockPatience = time.Second

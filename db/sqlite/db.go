@@ -1,0 +1,416 @@
+// Package sqlite is the storage that package db describes, in one SQLite file.
+//
+// The life of an event in the file:
+//
+//	Append   outbox              accepted, and pending: the answer leaves after the fsync
+//	         history, lanes      it is filed, many together: what is not settled by then
+//	Hold     accounts            an attempt failed: the event keeps its place
+//	Settle   effect, results     done or dead, in one transaction; its row of lanes goes
+//	Execute  what an operator does, and its row in audit
+//
+// One goroutine, the committer, owns the only write connection. Every write is an
+// operation that waits in its queue; what waits together is committed together,
+// with one fsync. Before each group the committer reads who owns the file, so a
+// process that has lost it writes nothing. The rules, and what they are for, are in
+// docs/design.
+package sqlite
+
+import (
+	"cmp"
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"inturn/db"
+	"inturn/db/sqlite/internal/q"
+)
+
+// Options of Open.
+type Options struct {
+	Path     string         // of the file; its folders are made. ":memory:" for tests
+	Tables   []db.Migration // of the functions, for each in order of version
+	Erasures []db.Erasure   // of the functions, in the order in which rows refer to others
+	Check    db.Check       // of what effects emit; nil checks nothing
+	// Bounds of the backlog, in events; 0 is no bound. Those of parked and of paused
+	// accounts count against MaxAccountPending alone.
+	MaxPending        int
+	MaxAccountPending int
+	FileBatch         int          // how many events are filed together; 0: 16384, fewer only in tests
+	Log               *slog.Logger // nil: none
+	Observer          db.Observer  // nil: nobody
+}
+
+// DB is an open database that this process owns.
+type DB struct {
+	path      string // "" in memory
+	log       *slog.Logger
+	lock      *lock // nil in memory
+	pool      *sql.DB
+	readers   *sql.DB // pool in memory
+	reads     *q.Queries
+	lane      *sql.Stmt   // laneQuery
+	laneTail  *sql.Stmt   // with what is unfiled
+	guard     sync.Locker // around reads, where they share the write connection
+	committer *committer
+	waiters   waiters
+	standing  standing
+	filer     *filer
+	erasures  []db.Erasure
+	erasing   erasing
+	erasers   sync.Map      // the clients that an Erase of this process is busy with
+	resumed   chan struct{} // closed when resume has ended; nil until open has succeeded
+	pace      pace
+	backlog   []db.Backlog
+	paused    []string // types, as found
+	unclean   bool
+	onAppend  atomic.Pointer[func([]db.Event)]
+	onChange  atomic.Pointer[func([]db.Change)]
+	closeOnce sync.Once
+	closeErr  error
+}
+
+// Open takes the file and makes it ready: lock, ownership, migration, recovery,
+// checkpoint, in this order. It waits while another process has the file, until
+// ctx ends.
+func Open(ctx context.Context, o Options) (*DB, error) {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Observer == nil {
+		o.Observer = nobody{}
+	}
+	d := &DB{log: o.Log, guard: noLock{}}
+	if err := d.open(ctx, o); err != nil {
+		d.abandon()
+		return nil, fmt.Errorf("open %s: %w", o.Path, err)
+	}
+	return d, nil
+}
+
+func (d *DB) open(ctx context.Context, o Options) error {
+	name := ownerName()
+	dsn := memoryDSN()
+	sp := &space{}
+	d.committer = newCommitter(o.Log, sp, d.committed)
+	if o.Path != ":memory:" {
+		path, err := filepath.Abs(o.Path)
+		if err != nil {
+			return err
+		}
+		if err := makeDirs(filepath.Dir(path)); err != nil {
+			return fmt.Errorf("make folder: %w", err)
+		}
+		if path, err = resolve(path); err != nil {
+			return err
+		}
+		d.path, sp.dir, dsn = path, filepath.Dir(path), writeDSN(path)
+		if d.lock, err = acquire(ctx, path, name, o.Log, d.lost); err != nil {
+			return err
+		}
+		if err := whole(path); err != nil {
+			return err
+		}
+		if err := createFile(path); err != nil {
+			return fmt.Errorf("create file: %w", err)
+		}
+	}
+	w, err := d.connect(dsn, o)
+	if err != nil {
+		return err
+	}
+	d.committer.w, d.committer.guard = w, d.guard
+	if w.place, err = newPlace(d.path); err != nil {
+		return err
+	}
+	version, clean, err := d.own(ctx, w, name)
+	if err != nil {
+		return hintCorrupt(err)
+	}
+	d.unclean = !clean
+	if d.path != "" {
+		if err := w.useWAL(); err != nil {
+			return hintCorrupt(err)
+		}
+	}
+	if err := w.migrate(d.path, version, migrations); err != nil {
+		return hintCorrupt(err)
+	}
+	if err := w.migrateTables(o.Tables); err != nil {
+		return hintCorrupt(err)
+	}
+	if w.q, err = q.Prepare(background, w.conn); err != nil {
+		return hintCorrupt(fmt.Errorf("prepare: %w", err))
+	}
+	if w.hot, err = w.handle.prepareHot(); err != nil {
+		return hintCorrupt(fmt.Errorf("prepare: %w", err))
+	}
+	d.reads = w.q
+	if d.path != "" {
+		if err := w.sql("PRAGMA wal_checkpoint(TRUNCATE)"); err != nil {
+			return hintCorrupt(fmt.Errorf("checkpoint: %w", err))
+		}
+		if w.coalescer, err = newCoalescer(w.handle); err != nil {
+			return fmt.Errorf("coalesce the WAL's writes: %w", err)
+		}
+		if err := d.openReaders(); err != nil {
+			return fmt.Errorf("open readers: %w", err)
+		}
+	}
+	if d.lane, err = d.queryer().PrepareContext(ctx, laneQuery); err != nil {
+		return hintCorrupt(fmt.Errorf("prepare: %w", err))
+	}
+	if d.laneTail, err = d.queryer().PrepareContext(ctx, unfiledQuery); err != nil {
+		return hintCorrupt(fmt.Errorf("prepare: %w", err))
+	}
+	if err := w.prepareErasures(o.Erasures); err != nil {
+		return hintCorrupt(err)
+	}
+	d.erasures = o.Erasures
+	if d.filer, err = newFiler(ctx, d, cmp.Or(o.FileBatch, fileBatch)); err != nil {
+		return hintCorrupt(err)
+	}
+	w.filer = d.filer
+	if err := d.recover(ctx, w); err != nil {
+		return hintCorrupt(fmt.Errorf("recover: %w", err))
+	}
+	unfinished, err := d.unfinished(ctx)
+	if err != nil {
+		return hintCorrupt(fmt.Errorf("recover: %w", err))
+	}
+	for _, clientID := range unfinished {
+		d.erasing.add(clientID)
+	}
+	d.backlog = slices.DeleteFunc(d.backlog, func(b db.Backlog) bool { return d.erasing.has(b.ClientID) })
+	d.waiters.last.Store(w.nextSeq - 1)
+	go d.filer.run()
+	go d.committer.run()
+	d.resumed = make(chan struct{})
+	go d.resume(unfinished)
+	return nil
+}
+
+// connect opens the write connection.
+func (d *DB) connect(dsn string, o Options) (*writer, error) {
+	var err error
+	if d.pool, err = sql.Open("sqlite", dsn); err != nil {
+		return nil, err
+	}
+	d.pool.SetMaxOpenConns(1)
+	d.readers = d.pool
+	if d.path == "" {
+		d.guard = &sync.Mutex{}
+	}
+	conn, err := d.pool.Conn(background)
+	if err != nil {
+		return nil, hintCorrupt(err)
+	}
+	w := &writer{
+		conn: conn, log: o.Log, check: o.Check, observer: o.Observer,
+		limits:      limits{pending: o.MaxPending, accountPending: o.MaxAccountPending},
+		mirror:      mirror{backlog: map[string]int{}, resting: map[string]rest{}, known: map[string]struct{}{}},
+		effectStmts: map[string]*stmt{}, rare: map[string]*sql.Stmt{}, erasing: &d.erasing,
+		handTimer: time.NewTimer(time.Hour),
+	}
+	w.handTimer.Stop()
+	w.hand = newHand(w)
+	if w.handle, err = newHandle(conn); err != nil {
+		return nil, errors.Join(err, w.close())
+	}
+	if d.path != "" { // in memory readers are on the same connection
+		if err := w.handle.alone(); err != nil {
+			return nil, errors.Join(err, w.close())
+		}
+	}
+	if w.wrap, err = newWrapper(); err != nil {
+		return nil, errors.Join(err, w.close())
+	}
+	if w.seal, err = newSeal(conn, w.handle); err != nil {
+		return nil, errors.Join(err, w.close())
+	}
+	w.wal = newWALHook(w.handle, w.observer)
+	return w, nil
+}
+
+// own takes ownership, waiting for whoever is writing.
+func (d *DB) own(ctx context.Context, w *writer, name string) (version int, clean bool, err error) {
+	for said := false; ; said = true {
+		version, clean, err = w.takeOwnership(name)
+		if err == nil || w.handle.classify(err) != classBusy {
+			return version, clean, err
+		}
+		if !said {
+			d.log.Warn("another connection holds the database's write lock; waiting for it")
+		}
+		if ctx.Err() != nil {
+			return 0, false, fmt.Errorf("%w: %w", err, ctx.Err())
+		}
+	}
+}
+
+// stand publishes how many events are pending. It is the committer's.
+func (d *DB) stand() {
+	d.standing.pending.Store(int64(d.committer.w.pending))
+	d.standing.runnable.Store(int64(d.committer.w.total))
+}
+
+// OnChange sets the function that hears of every Change after its commit, in the
+// order of commits, and before OnAppend's hears of the same commit's events. It is
+// called as OnAppend's is.
+func (d *DB) OnChange(fn func([]db.Change)) { d.onChange.Store(&fn) }
+
+// Epoch is the number of this ownership of the file: each is greater than those before
+// it. It doesn't change while the database is open.
+func (d *DB) Epoch() int64 { return d.committer.w.epoch }
+
+// OnAppend sets the function that hears of every new event after its commit, in
+// the order of commits. It is called from the committer's goroutine, must not
+// block, and must not keep the slice.
+func (d *DB) OnAppend(fn func([]db.Event)) { d.onAppend.Store(&fn) }
+
+// committed runs after each commit, before the callers are answered.
+func (d *DB) committed(published []db.Event, settled []q.Result) {
+	d.filer.committed(published, settled, d.committer.w.nextSeq)
+	if fn, changes := d.onChange.Load(), d.committer.w.changes; fn != nil && len(changes) > 0 {
+		(*fn)(changes)
+	}
+	if fn := d.onAppend.Load(); fn != nil && len(published) > 0 {
+		(*fn)(published)
+	}
+	d.stand()
+	d.pace.note(time.Now(), d.committer.w.total, len(settled))
+	d.waiters.settled(settled)
+}
+
+// Failed is closed once the storage has failed in a way that must end the process;
+// Err then says how.
+func (d *DB) Failed() <-chan struct{} { return d.committer.failed }
+
+// Err returns why the process must end, or nil.
+func (d *DB) Err() error {
+	d.committer.mu.Lock()
+	defer d.committer.mu.Unlock()
+	return d.committer.failure
+}
+
+// Ready returns nil if events are taken, else why not.
+func (d *DB) Ready() error {
+	if err := d.committer.space.low(); err != nil {
+		return err
+	}
+	d.committer.mu.Lock()
+	defer d.committer.mu.Unlock()
+	if err := d.committer.refusal(); err != nil {
+		return err
+	}
+	if time.Now().Before(d.committer.fullUntil) {
+		return db.ErrStorageFull
+	}
+	return nil
+}
+
+// lost is called when another process has taken the lock's place.
+func (d *DB) lost() { d.committer.end(db.ErrFenced) }
+
+// Close takes nothing more, commits and answers what was taken, marks the file as
+// closed in order and frees it. It returns the failure that ended the committer,
+// if there was one.
+func (d *DB) Close() error {
+	d.closeOnce.Do(func() {
+		err := d.committer.close()
+		d.waiters.close()
+		if w := d.committer.w; err == nil {
+			d.guard.Lock()
+			d.fileRest()
+			err = w.fenced(func() error { return w.q0().LeaveOwnership(background) })
+			if err == nil && d.path != "" {
+				err = w.sql("PRAGMA wal_checkpoint(TRUNCATE)")
+			}
+			d.guard.Unlock()
+		}
+		if err != nil {
+			err = fmt.Errorf("close %s: %w", d.path, err)
+		}
+		d.closeErr = errors.Join(err, d.abandon())
+	})
+	return d.closeErr
+}
+
+// abandon frees everything, whatever the state.
+func (d *DB) abandon() error {
+	var err error
+	if d.resumed != nil {
+		<-d.filer.done
+		<-d.resumed
+	}
+	d.guard.Lock() // in memory a reader may be on the connection
+	defer d.guard.Unlock()
+	for _, s := range []*sql.Stmt{d.lane, d.laneTail} {
+		if s != nil {
+			err = errors.Join(err, s.Close())
+		}
+	}
+	if d.readers != nil && d.readers != d.pool {
+		err = errors.Join(err, d.readers.Close())
+	}
+	if d.committer.w != nil {
+		err = errors.Join(err, d.committer.w.close())
+	}
+	if d.pool != nil {
+		err = errors.Join(err, d.pool.Close())
+	}
+	if d.lock != nil {
+		d.lock.release()
+	}
+	return err
+}
+
+// close frees the connection and what hangs from it.
+func (w *writer) close() error {
+	close(w.hand.groups)
+	for _, s := range w.effectStmts {
+		s.close()
+	}
+	for _, s := range w.rare {
+		s.Close()
+	}
+	w.hot.close()
+	var err error
+	if w.q != nil {
+		err = w.q.Close()
+	}
+	if w.wrap != nil {
+		err = errors.Join(err, w.wrap.close())
+	}
+	if w.seal != nil {
+		err = errors.Join(err, w.seal.close(w.conn))
+	}
+	if w.wal != nil {
+		w.wal.close(w.handle)
+	}
+	if w.coalescer != nil {
+		w.coalescer.close(w.handle)
+	}
+	if w.handle != nil {
+		w.handle.close()
+	}
+	return errors.Join(err, w.conn.Close())
+}
+
+func hintCorrupt(err error) error {
+	if c := code(err) & 0xff; c == codeCorrupt || c == codeNotADB {
+		return fmt.Errorf("%w: %w", db.ErrCorrupt, err)
+	}
+	return err
+}
+
+type noLock struct{}
+
+func (noLock) Lock()   {}
+func (noLock) Unlock() {}

@@ -1,0 +1,431 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"inturn/db"
+	"inturn/db/sqlite/internal/q"
+)
+
+// Bounds of an erasure's transactions.
+const (
+	eraseChunk = 200     // rows of one operation
+	erasePage  = 1 << 16 // rowids that are read at once
+)
+
+// Erase deletes everything of a client: its events with their results, what of them is
+// pending, its account, and the rows of functions' tables that Options.Erasures name.
+// Rows and pages that it frees are overwritten, and the WAL is emptied; where SQLite
+// has moved rows of the client between pages that others share, traces may be left
+// until Compact writes the file anew. It returns when all is committed.
+//
+// What operators did to the client stays in audit, without their reasons, under
+// EraseMark in place of its name; and so does the erasure itself, with who and reason.
+// An erasure that was cut short counts what was left.
+//
+// From its first commit until it ends, new events of the client are refused with
+// ErrErasing, and attempts that run write nothing (ErrSuperseded). After a crash the
+// next Open goes on with it. Erasing what is not there is no error. Afterwards the
+// client_id is a new one: nothing is a repeat of anything before.
+//
+// Errors: ErrErasing, where somebody else erases the client now; the storage's, as of
+// Settle: what was deleted by then stays deleted, and Erase is to be called again.
+func (d *DB) Erase(clientID, who, reason string) (db.EraseReport, error) {
+	return d.erase(clientID, who, reason, nil)
+}
+
+// erase calls between after each step; an error of it ends the erasure there.
+func (d *DB) erase(clientID, who, reason string, between func() error) (db.EraseReport, error) {
+	e := &eraser{db: d, clientID: clientID, between: between, done: db.EraseReport{Client: db.EraseMark(clientID), Rows: map[string]int64{}}}
+	var stop context.CancelFunc
+	e.ctx, stop = context.WithCancel(background)
+	defer stop()
+	// Of two at once the first to end would let events in, and the other delete them.
+	if _, busy := d.erasers.LoadOrStore(clientID, true); busy {
+		return e.done, fmt.Errorf("erase: %w", db.ErrErasing)
+	}
+	defer d.erasers.Delete(clientID)
+	go func() {
+		select {
+		case <-d.committer.done:
+			stop()
+		case <-e.ctx.Done():
+		}
+	}()
+	if err := e.run(who, bounded(reason)); err != nil {
+		if e.ctx.Err() != nil {
+			err = db.ErrClosed
+		}
+		return e.done, fmt.Errorf("erase: %w", err)
+	}
+	return e.done, nil
+}
+
+type eraser struct {
+	db       *DB
+	ctx      context.Context // ends with the committer
+	clientID string
+	between  func() error
+	done     db.EraseReport
+}
+
+func (e *eraser) run(who, reason string) error {
+	begin := &eraseOp{caller: newCaller(),
+		fn:    func(w *writer) error { return w.beginErasing(e.clientID, who, reason) },
+		after: func(*writer) { e.db.erasing.add(e.clientID) },
+	}
+	if err := e.do(begin); err != nil {
+		return err
+	}
+	for _, step := range []func() error{e.pending, e.events, e.rows, e.audit} {
+		if err := step(); err != nil {
+			return err
+		}
+	}
+	return e.do(&eraseOp{caller: newCaller(),
+		fn: func(w *writer) error { return w.endErasing(e.clientID, e.done) },
+		after: func(w *writer) {
+			delete(w.known, e.clientID)
+			e.db.erasing.remove(e.clientID)
+			e.done.InWAL = !w.emptyWAL()
+		},
+	})
+}
+
+func (e *eraser) do(op *eraseOp) error {
+	if err := e.db.committer.submit(op); err != nil {
+		return err
+	}
+	<-op.done
+	if op.err == nil && e.between != nil {
+		return e.between()
+	}
+	return op.err
+}
+
+// delete runs fn as one operation.
+func (e *eraser) delete(fn func(w *writer) error) error {
+	return e.do(&eraseOp{fn: fn, caller: newCaller()})
+}
+
+// numbers reads rows of one or two numbers.
+func (e *eraser) numbers(query string, args ...any) (list [][2]int64, err error) {
+	d := e.db
+	d.guard.Lock()
+	defer d.guard.Unlock()
+	rows, err := d.queryer().QueryContext(e.ctx, query, args...)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	columns, err := rows.Columns()
+	if err != nil {
+		return nil, err
+	}
+	for rows.Next() {
+		var n [2]int64
+		if err := rows.Scan([]any{&n[0], &n[1]}[:min(len(columns), 2)]...); err != nil {
+			return nil, err
+		}
+		list = append(list, n)
+	}
+	return list, rows.Err()
+}
+
+// pending deletes the events that are still to run: each with its place, so that none
+// is ever neither pending nor settled.
+func (e *eraser) pending() error {
+	for {
+		list, err := e.numbers("SELECT turn, seq FROM pending WHERE client_id = ? ORDER BY turn LIMIT ?", e.clientID, eraseChunk)
+		if err != nil || len(list) == 0 {
+			return err
+		}
+		err = e.delete(func(w *writer) error {
+			for _, p := range list {
+				if err := w.exec("DELETE FROM lanes WHERE client_id = ? AND turn = ?", e.clientID, p[0]); err != nil {
+					return err
+				}
+				if err := w.deleteEvent(e.clientID, p[1]); err != nil {
+					return err
+				}
+				w.settled = append(w.settled, q.Result{Seq: p[1]}) // who waits for it need not any more
+			}
+			w.pend(e.clientID, -len(list))
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		e.done.Events, e.done.Pending = e.done.Events+int64(len(list)), e.done.Pending+int64(len(list))
+	}
+}
+
+// events deletes those that are finished.
+func (e *eraser) events() error {
+	for {
+		list, err := e.numbers("SELECT seq FROM account_events WHERE client_id = ? LIMIT ?", e.clientID, eraseChunk)
+		if err != nil || len(list) == 0 {
+			return err
+		}
+		err = e.delete(func(w *writer) error {
+			for _, seq := range list {
+				if err := w.deleteEvent(e.clientID, seq[0]); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		e.done.Events += int64(len(list))
+	}
+}
+
+// rows deletes what the functions keep.
+func (e *eraser) rows() error {
+	for _, erasure := range e.db.erasures {
+		for {
+			list, err := e.numbers(erasurePage(erasure), sql.Named("client_id", e.clientID))
+			if err != nil {
+				return fmt.Errorf("rows of %s: %w", erasure.Table, err)
+			}
+			if len(list) == 0 {
+				break
+			}
+			for len(list) > 0 {
+				some := list[:min(eraseChunk, len(list))]
+				list = list[len(some):]
+				err := e.delete(func(w *writer) error {
+					for _, row := range some {
+						if err := w.exec(erasureDelete(erasure), row[0]); err != nil {
+							return err
+						}
+					}
+					return nil
+				})
+				if err != nil {
+					return fmt.Errorf("rows of %s: %w", erasure.Table, err)
+				}
+				e.done.Rows[erasure.Table] += int64(len(some))
+			}
+		}
+	}
+	return nil
+}
+
+// audit takes the client's name and the operators' reasons out of what was done to it.
+func (e *eraser) audit() error {
+	for {
+		list, err := e.numbers("SELECT id FROM audit WHERE client_id = ? LIMIT ?", e.clientID, eraseChunk)
+		if err != nil || len(list) == 0 {
+			return err
+		}
+		err = e.delete(func(w *writer) error {
+			for _, id := range list {
+				if err := w.exec("UPDATE audit SET client_id = ?, reason = '', key = NULL WHERE id = ?", e.done.Client, id[0]); err != nil {
+					return fmt.Errorf("audit: %w", err)
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+}
+
+func erasurePage(r db.Erasure) string {
+	return fmt.Sprintf("SELECT * FROM (%s) LIMIT %d", r.Rows, erasePage)
+}
+
+func erasureDelete(r db.Erasure) string {
+	return `DELETE FROM "` + strings.ReplaceAll(r.Table, `"`, `""`) + `" WHERE rowid = ?`
+}
+
+// prepareErasures finds out at the start what can't work.
+func (w *writer) prepareErasures(erasures []db.Erasure) error {
+	for _, r := range erasures {
+		if err := checkStatement(r.Rows); err != nil {
+			return fmt.Errorf("erasure of %s: %w", r.Table, err)
+		}
+		for _, text := range []string{erasurePage(r), erasureDelete(r)} {
+			stmt, err := w.conn.PrepareContext(background, text)
+			if err != nil {
+				return fmt.Errorf("erasure of %s: %w", r.Table, err)
+			}
+			stmt.Close()
+		}
+	}
+	return nil
+}
+
+// eraseOp runs a part of an erasure, in a transaction of its own: references are not
+// looked for there, which would scan every table that refers to a deleted row, while
+// everyone waits.
+type eraseOp struct {
+	caller
+	fn    func(w *writer) error
+	after func(w *writer) // the commit, and before anything else is executed
+	w     *writer
+}
+
+func (o *eraseOp) exec(w *writer) error {
+	o.w = w
+	if o.err = o.excluded; o.err != nil {
+		return nil
+	}
+	own, group := w.try(func() error { return o.fn(w) })
+	o.err = own
+	return group
+}
+
+func (o *eraseOp) patient() bool { return true }
+func (o *eraseOp) size() int     { return 512 * eraseChunk }
+func (o *eraseOp) alone() bool   { return true }
+
+func (o *eraseOp) finish(err error) {
+	if err == nil && o.err == nil && o.after != nil {
+		o.after(o.w)
+	}
+	o.caller.finish(err)
+}
+
+// exec runs a statement of housekeeping, and keeps it prepared.
+func (w *writer) exec(text string, args ...any) error {
+	stmt, err := w.kept(text)
+	if err != nil {
+		return err
+	}
+	_, err = stmt.ExecContext(background, args...)
+	return err
+}
+
+func (w *writer) kept(text string) (*sql.Stmt, error) {
+	if stmt, ok := w.rare[text]; ok {
+		return stmt, nil
+	}
+	stmt, err := w.conn.PrepareContext(background, text)
+	if err == nil {
+		w.rare[text] = stmt
+	}
+	return stmt, err
+}
+
+// deleteEvent deletes a client's event that is not pending, with everything that hangs
+// from it in the engine's tables.
+func (w *writer) deleteEvent(clientID string, seq int64) error {
+	for _, table := range []string{"results", "runs"} {
+		if err := w.exec("DELETE FROM "+table+" WHERE seq = ?", seq); err != nil {
+			return fmt.Errorf("delete from %s: %w", table, err)
+		}
+	}
+	if err := w.exec("DELETE FROM history WHERE client_id = ? AND seq = ?", clientID, seq); err != nil {
+		return fmt.Errorf("delete from history: %w", err)
+	}
+	if err := w.exec("DELETE FROM outbox WHERE seq = ? AND client_id = ?", seq, clientID); err != nil {
+		return fmt.Errorf("delete from outbox: %w", err)
+	}
+	w.move(seq, stageDeleted)
+	return nil
+}
+
+// beginErasing marks the account: from this commit on nothing of it is taken or run.
+func (w *writer) beginErasing(clientID, who, reason string) error {
+	if err := w.exec("INSERT INTO erasing (client_id, since, who, reason) VALUES (?, ?, ?, ?) ON CONFLICT (client_id) DO NOTHING",
+		clientID, w.now, who, reason); err != nil {
+		return fmt.Errorf("mark the account: %w", err)
+	}
+	err := w.exec(`UPDATE accounts SET parked = 0, paused = 0, head_seq = NULL, attempts = 0, next_at = NULL, last_error = NULL,
+		replay_next = NULL, replay_to = NULL, replay_settled = NULL WHERE client_id = ?`, clientID)
+	if err != nil {
+		return fmt.Errorf("release account: %w", err)
+	}
+	w.rest(clientID, restParked|restPaused, false)
+	w.changes = append(w.changes, db.Change{ClientID: clientID, Position: w.nextSeq, Reread: true})
+	return nil
+}
+
+// endErasing deletes the account's row and the mark, which becomes a row of audit.
+func (w *writer) endErasing(clientID string, done db.EraseReport) error {
+	answer, err := json.Marshal(map[string]any{"changed": true, "events": done.Events, "pending": done.Pending, "rows": done.Rows})
+	if err != nil {
+		return err
+	}
+	err = w.exec("INSERT INTO audit (at, who, verb, client_id, reason, answer) SELECT ?, who, ?, ?, reason, ? FROM erasing WHERE client_id = ?",
+		w.now, string(db.Erasing), done.Client, string(answer), clientID)
+	if err != nil {
+		return fmt.Errorf("insert audit: %w", err)
+	}
+	for _, text := range []string{"DELETE FROM accounts WHERE client_id = ?", "DELETE FROM erasing WHERE client_id = ?"} {
+		if err := w.exec(text, clientID); err != nil {
+			return fmt.Errorf("delete the account: %w", err)
+		}
+	}
+	return nil
+}
+
+// erasing is the accounts that are being erased. The committer's goroutine changes it.
+type erasing struct {
+	n        atomic.Int64 // spares everyone the look while there are none
+	accounts sync.Map
+}
+
+func (e *erasing) add(clientID string) {
+	if _, was := e.accounts.LoadOrStore(clientID, true); !was {
+		e.n.Add(1)
+	}
+}
+
+func (e *erasing) remove(clientID string) {
+	if _, was := e.accounts.LoadAndDelete(clientID); was {
+		e.n.Add(-1)
+	}
+}
+
+func (e *erasing) has(clientID string) bool {
+	if e.n.Load() == 0 {
+		return false
+	}
+	_, is := e.accounts.Load(clientID)
+	return is
+}
+
+// unfinished returns the accounts whose erasure was cut short.
+func (d *DB) unfinished(ctx context.Context) (list []string, err error) {
+	rows, err := d.queryer().QueryContext(ctx, "SELECT client_id FROM erasing ORDER BY client_id")
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var clientID string
+		if err := rows.Scan(&clientID); err != nil {
+			return nil, err
+		}
+		list = append(list, clientID)
+	}
+	return list, rows.Err()
+}
+
+// resume goes on with the erasures that the last owner did not end. It ends with the
+// committer.
+func (d *DB) resume(unfinished []string) {
+	defer close(d.resumed)
+	for _, clientID := range unfinished {
+		done, err := d.Erase(clientID, "", "")
+		switch {
+		case err == nil:
+			d.log.Info("an erasure that was cut short has ended", "client", done.Client, "events", done.Events)
+		case !errors.Is(err, db.ErrClosed) && !errors.Is(err, db.ErrErasing):
+			d.log.Error("an erasure can't go on; it is tried again at the next start", "error", err.Error())
+		}
+	}
+}

@@ -1,0 +1,241 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	sqlite3 "modernc.org/sqlite/lib"
+
+	"inturn/db"
+	"inturn/db/sqlite/internal/q"
+)
+
+// operation is one caller's write. Only the committer's goroutine calls it, and a
+// caller reads its outcome after finish.
+type operation interface {
+	// exec does the writes inside the group's transaction. It may be called again
+	// when the group is re-run, and starts afresh each time. What concerns only the
+	// operation itself is kept in it; an error concerns the group (*groupError).
+	exec(w *writer) error
+	// exclude leaves out, from now on, what exec was doing when the group ended;
+	// err is its outcome.
+	exclude(err error)
+	// finish tells the caller: nil after the commit, else why nothing was written.
+	finish(err error)
+	// patient operations survive a full disk: they are kept and tried again.
+	patient() bool
+	// since is when it began to wait.
+	since() time.Time
+	// size is about what the operation adds to the file, in bytes.
+	size() int
+}
+
+// caller is who waits for an operation.
+type caller struct {
+	err      error // its own outcome
+	excluded error // why it is left out of the group
+	began    time.Time
+	done     chan struct{}
+}
+
+func newCaller() caller { return caller{began: time.Now(), done: make(chan struct{})} }
+
+func (c *caller) since() time.Time { return c.began }
+
+func (c *caller) exclude(err error) { c.excluded = err }
+
+func (c *caller) finish(err error) {
+	if err != nil {
+		c.err = err
+	}
+	close(c.done)
+}
+
+// writer is the only write connection and what belongs to it. Only the committer's
+// goroutine uses it, and its hand while that goroutine waits.
+type writer struct {
+	conn      *sql.Conn
+	handle    *handle
+	q         *q.Queries
+	hot       hot
+	seal      *seal
+	wal       *walHook
+	coalescer *coalescer // nil in memory
+	observer  db.Observer
+	place     place
+	epoch     int64
+	log       *slog.Logger
+	limits    limits
+	check     db.Check
+
+	mirror
+	effectStmts map[string]*stmt
+	wrap        *wrapper
+	rare        map[string]*sql.Stmt // of housekeeping, by their text
+	erasing     *erasing
+	filer       *filer
+	hand        *hand
+	handTimer   *time.Timer
+
+	careful bool  // savepoints stand around what may fail
+	now     int64 // Unix microseconds, of this group
+}
+
+type limits struct {
+	pending, accountPending int // 0: none
+}
+
+// background is the committer's context. It is never cancelled: cancelling a
+// statement inside a transaction would roll the whole group back.
+var background = context.Background()
+
+// maxGroupTime bounds how long a group executes before it commits, so that those
+// who wait for its fsync don't wait for everyone else's work.
+const maxGroupTime = 10 * time.Millisecond
+
+// transaction runs ops as one transaction with one commit, and returns how many of
+// them it took. On an error nothing is written, and at is the operation in which
+// it happened, or -1 where it was none of them.
+func (w *writer) transaction(ops []operation, careful bool) (done, at int, err error) {
+	w.careful = careful
+	begun := time.Now()
+	w.wal.clear()
+	if len(ops) == 1 && isAlone(ops[0]) {
+		if err := w.sql("PRAGMA foreign_keys = OFF"); err != nil {
+			return 0, -1, w.groupErr("foreign keys", err)
+		}
+		defer func() { // once the transaction has ended; inside one it does nothing
+			if ferr := w.sql("PRAGMA foreign_keys = ON"); ferr != nil {
+				err = &groupError{classIO, fmt.Errorf("foreign keys: %w", errors.Join(db.ErrOutcomeUnknown, ferr, err))}
+			}
+		}()
+	}
+	w.mirror.begin()
+	start := w.mirror.mark()
+	defer func() {
+		if err != nil {
+			w.mirror.restore(start)
+			if rerr := w.rollback(); rerr != nil {
+				err = &groupError{classIO, fmt.Errorf("roll back: %w (after: %w)", rerr, err)}
+			}
+		}
+	}()
+	if err := w.begin(); err != nil {
+		return 0, -1, w.groupErr("begin", err)
+	}
+	epoch, err := w.hot.readEpoch()
+	if err != nil {
+		return 0, -1, w.groupErr("read owner", err)
+	}
+	if epoch != w.epoch {
+		return 0, -1, &groupError{classFenced, fmt.Errorf("%w (epoch %d, ours is %d)", db.ErrFenced, epoch, w.epoch)}
+	}
+	if err := w.place.check(); err != nil {
+		return 0, -1, &groupError{classFenced, err}
+	}
+	if done, err = w.execute(ops); err != nil {
+		return 0, done, err
+	}
+	if w.nextSeq != start.nextSeq || w.nextSettled != start.nextSettled || w.pending != start.pending {
+		err := w.hot.saveCounters(q.SaveCountersParams{NextSeq: w.nextSeq, NextSettled: w.nextSettled, Pending: int64(w.pending)})
+		if err != nil {
+			return 0, -1, w.groupErr("save counters", err)
+		}
+	}
+	if err := w.commit(); err != nil {
+		ge := w.groupErr("commit", err)
+		switch {
+		case code(err)&0xff == sqlite3.SQLITE_CONSTRAINT:
+			ge.class = classOwn // a deferred foreign key of some operation's effect
+		case ge.class == classIO:
+			// Frames may have reached the disk although the sync failed.
+			ge.err = fmt.Errorf("%w: %w", db.ErrOutcomeUnknown, ge.err)
+		}
+		return 0, -1, ge
+	}
+	w.observer.Committed(done, w.wal.clear(), time.Since(begun))
+	for _, typ := range w.dead {
+		w.observer.Dead(typ)
+	}
+	return done, -1, nil
+}
+
+func (w *writer) sql(text string) error {
+	_, err := w.conn.ExecContext(background, text)
+	return err
+}
+
+// groupErr is for the group's own statements, which have no error of their own: one
+// that isn't known is the storage's.
+func (w *writer) groupErr(what string, err error) *groupError {
+	class := w.handle.classify(err)
+	if class == classOwn {
+		class = classIO
+	}
+	return &groupError{class, fmt.Errorf("%s: %w", what, err)}
+}
+
+// refusal is an operation's own error that came before it wrote anything, so that
+// nothing need be undone.
+type refusal struct{ error }
+
+func (r refusal) Unwrap() error { return r.error }
+
+// try runs fn so that its failure leaves no trace and no neighbour is concerned.
+// own is fn's own error, after its writes were undone. group means that the group
+// can't go on; without savepoints every failure does that, and the group is then
+// run again with them.
+func (w *writer) try(fn func() error) (own, group error) {
+	if !w.careful {
+		err := fn()
+		if r, ok := err.(refusal); ok || err == nil {
+			return r.error, nil
+		}
+		if errors.Is(err, db.ErrEffectTooSlow) {
+			return nil, w.concerns(err, classGone) // once is enough
+		}
+		return nil, w.concerns(err, classCarefully)
+	}
+	k := w.mirror.mark()
+	if err := w.sql("SAVEPOINT op"); err != nil {
+		return nil, w.groupErr("savepoint", err)
+	}
+	err := fn()
+	if r, ok := err.(refusal); ok || err == nil {
+		if err := w.sql("RELEASE op"); err != nil {
+			return nil, w.groupErr("release", err)
+		}
+		return r.error, nil
+	}
+	if ge := w.concerns(err, classOwn); ge.class != classOwn {
+		return nil, ge
+	}
+	w.mirror.restore(k)
+	// Nothing may run before this has worked: in a transaction that is gone the next
+	// statement would commit alone.
+	if rerr := w.sql("ROLLBACK TO op"); rerr != nil {
+		return nil, &groupError{classGone, err}
+	}
+	if rerr := w.sql("RELEASE op"); rerr != nil {
+		return nil, w.groupErr("release", rerr)
+	}
+	return err, nil
+}
+
+// concerns sorts fn's error; one that is fn's own gets class own.
+func (w *writer) concerns(err error, own class) *groupError {
+	if ge, ok := errors.AsType[*groupError](err); ok {
+		return ge
+	}
+	class := w.handle.classify(err)
+	if class == classOwn || class == classBusy { // the write lock is ours
+		if class = own; !w.handle.inTransaction() {
+			class = classGone
+		}
+	}
+	return &groupError{class, err}
+}

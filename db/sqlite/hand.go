@@ -1,0 +1,177 @@
+package sqlite
+
+import (
+	"log/slog"
+	"runtime"
+	"sync"
+	"time"
+
+	"inturn/db"
+)
+
+// hand is the goroutine that executes groups while the committer waits: an effect
+// that never returns keeps the hand, and the committer goes on with another.
+type hand struct {
+	groups  chan []operation
+	results chan executed // cap 1
+	at      int           // the operation that is executed
+
+	mu      sync.Mutex
+	tx      *effectTx     // of the effect that runs, else nil
+	began   time.Time     // the effect's begin, or its interruption
+	stopped chan struct{} // the effect was too slow; closed when nothing interrupts it any more
+	left    bool          // nobody waits for the effect any more
+}
+
+// executed is how far a group got.
+type executed struct {
+	done int // operations; the next one has failed with err
+	err  error
+	gone bool // the goroutine ended
+}
+
+func newHand(w *writer) *hand {
+	h := &hand{groups: make(chan []operation), results: make(chan executed, 1)}
+	go h.run(w)
+	return h
+}
+
+func (h *hand) run(w *writer) {
+	for ops := range h.groups {
+		h.execute(w, ops)
+	}
+}
+
+func (h *hand) execute(w *writer, ops []operation) {
+	res := executed{err: &groupError{classGone, errGoexit}, gone: true}
+	defer func() {
+		res.done = h.at
+		h.results <- res
+	}()
+	err := w.inTurn(ops, &h.at)
+	res = executed{err: err}
+}
+
+// inTurn executes ops and counts in at how many have been. It stops early, without an
+// error, once the group has taken long enough.
+func (w *writer) inTurn(ops []operation, at *int) error {
+	began := time.Now()
+	w.now = began.UnixMicro()
+	for *at = 0; *at < len(ops); {
+		if err := ops[*at].exec(w); err != nil {
+			return err
+		}
+		if *at++; time.Since(began) > maxGroupTime {
+			break
+		}
+	}
+	return nil
+}
+
+// execute returns how many of ops were executed, and why the next one was not. Each
+// effect has MaxEffect until it is interrupted, and once more until it is left
+// behind; its Tx is dead by then, so it can write nothing.
+func (w *writer) execute(ops []operation) (done int, err error) {
+	if onlyAppends(ops) { // nothing of a function's runs, so nothing can be late
+		err = w.inTurn(ops, &done)
+		return done, err
+	}
+	h := w.hand
+	h.groups <- ops
+	defer w.handTimer.Stop()
+	for wait := db.MaxEffect; ; {
+		w.handTimer.Reset(wait)
+		select {
+		case res := <-h.results:
+			if res.gone {
+				w.hand = newHand(w)
+			}
+			return res.done, res.err
+		case <-w.handTimer.C:
+		}
+		var tx *effectTx
+		var stopped chan struct{}
+		switch tx, stopped, wait = h.late(); {
+		case stopped != nil:
+			w.stop(tx)
+			close(stopped)
+		case tx != nil:
+			w.slow(tx.event, 2*db.MaxEffect)
+			w.say(slog.LevelError, "an effect does not return and is left behind", tx.event)
+			_ = tx.close() // the group ends anyway
+			w.hand = newHand(w)
+			return h.at, &groupError{classGone, db.ErrEffectTooSlow}
+		}
+	}
+}
+
+func onlyAppends(ops []operation) bool {
+	for _, op := range ops {
+		if _, ok := op.(*appendOp); !ok {
+			return false
+		}
+	}
+	return true
+}
+
+// stop makes an effect's Tx refuse everything. A statement that runs now ends with
+// SQLITE_INTERRUPT and lets the refusal pass.
+func (w *writer) stop(tx *effectTx) {
+	stopped := make(chan struct{})
+	go func() {
+		tx.stop(db.ErrEffectTooSlow)
+		close(stopped)
+	}()
+	for {
+		w.handle.interrupt()
+		select {
+		case <-stopped:
+			return
+		case <-time.After(time.Millisecond):
+		}
+	}
+}
+
+func (h *hand) begin(tx *effectTx) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.tx, h.began = tx, time.Now()
+}
+
+// end says how long the effect took, and whether that was too long. Where it was left
+// behind, the goroutine ends: everything belongs to others now.
+func (h *hand) end() (took time.Duration, slow bool) {
+	h.mu.Lock()
+	took = time.Since(h.began)
+	stopped, left := h.stopped, h.left
+	h.tx, h.stopped = nil, nil
+	h.mu.Unlock()
+	if left {
+		runtime.Goexit()
+	}
+	if stopped != nil {
+		<-stopped
+		took += db.MaxEffect
+	}
+	return took, stopped != nil
+}
+
+// late returns the Tx of an effect that has run for too long, and what to close once
+// nothing interrupts it any more; stopped is nil where it was interrupted before, and
+// it is left behind now. wait is how long until the next look.
+func (h *hand) late() (tx *effectTx, stopped chan struct{}, wait time.Duration) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	ran := time.Since(h.began)
+	switch {
+	case h.tx == nil:
+		return nil, nil, db.MaxEffect
+	case ran < db.MaxEffect:
+		return nil, nil, db.MaxEffect - ran
+	case h.stopped == nil:
+		h.stopped, h.began = make(chan struct{}), h.began.Add(ran)
+		return h.tx, h.stopped, db.MaxEffect
+	}
+	h.left = true
+	return h.tx, nil, 0
+}

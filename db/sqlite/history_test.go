@@ -1,0 +1,177 @@
+package sqlite
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"inturn/db"
+)
+
+// smallBatches makes a database that files a few events at once.
+func smallBatches(t *testing.T, path string) *DB {
+	o := options(t, path)
+	o.FileBatch = 7
+	return open(t, o)
+}
+
+// waitFiled returns once less than a batch waits to be filed.
+func waitFiled(t *testing.T, d *DB) {
+	t.Helper()
+	for limit := time.Now().Add(time.Minute); d.filer.behind(); time.Sleep(time.Millisecond) {
+		if time.Now().After(limit) {
+			t.Fatal("events are not filed")
+		}
+	}
+}
+
+// An account's listing is the same whatever of it is filed, from every cursor, and
+// while it is being filed.
+func TestHistory(t *testing.T) {
+	for name, path := range map[string]string{"memory": ":memory:", "file": tempFile(t)} {
+		t.Run(name, func(t *testing.T) {
+			d := smallBatches(t, path)
+			seqs := map[string][]int64{}
+			check := func() {
+				t.Helper()
+				for client, want := range seqs {
+					after := int64(rand.IntN(int(want[len(want)-1]) + 1))
+					limit := 1 + rand.IntN(len(want))
+					from := 0
+					for from < len(want) && want[from] <= after {
+						from++
+					}
+					want := want[from:min(from+limit, len(want))]
+					list, err := d.Events(t.Context(), db.Filter{ClientID: client, After: after, Limit: limit})
+					var got []int64
+					for _, e := range list {
+						got = append(got, e.Seq)
+						if e.ClientID != client {
+							t.Errorf("an event of %s is listed for %s", e.ClientID, client)
+						}
+					}
+					if err != nil || !slices.Equal(got, want) {
+						t.Fatalf("%s after %d, at most %d: %v, %v, want %v", client, after, limit, got, err, want)
+					}
+				}
+			}
+			for i := range 120 {
+				client := fmt.Sprint("client", rand.IntN(5))
+				ev := appendEvent(t, d, event(client, fmt.Sprint(i)))
+				seqs[client] = append(seqs[client], ev.Seq)
+				if i%5 == 0 {
+					check()
+				}
+			}
+			waitFiled(t, d)
+			check()
+			if d.filer.filedUpTo() < 100 {
+				t.Errorf("filed up to %d", d.filer.filedUpTo())
+			}
+			got := rows(t, d, "SELECT group_concat(seq) FROM (SELECT seq FROM account_events WHERE client_id = 'client1' ORDER BY seq)")
+			if want := seqs["client1"]; len(got) != 1 || got[0] != join(want) {
+				t.Errorf("the view says %v, want %v", got, want)
+			}
+			if path == ":memory:" {
+				return
+			}
+			d.Close()
+			wantSound(t, path)
+			d = smallBatches(t, path)
+			if filed := d.filer.filedUpTo(); filed != 120 {
+				t.Errorf("filed up to %d after the end in order", filed)
+			}
+			check()
+		})
+	}
+}
+
+func join(seqs []int64) (s string) {
+	for i, n := range seqs {
+		if i > 0 {
+			s += ","
+		}
+		s += fmt.Sprint(n)
+	}
+	return s
+}
+
+// Events that are deleted while they wait to be filed leave nothing behind, and one
+// whose deletion was undone is filed.
+func TestHistoryOfDeletedEvents(t *testing.T) {
+	d := open(t, options(t, ":memory:"))
+	var last db.Event
+	for i := range 9 {
+		last = appendEvent(t, d, event("c", fmt.Sprint(i)))
+	}
+	waiting := slices.Clone(d.filer.unfiled)
+	for _, broken := range []error{errors.New("too bad"), nil} {
+		op := &eraseOp{caller: newCaller(), fn: func(w *writer) error {
+			for _, seq := range []int64{2, 5, 6} {
+				if broken != nil && seq != 2 {
+					return broken
+				}
+				if broken == nil && seq == 2 {
+					continue
+				}
+				if err := w.exec("DELETE FROM lanes WHERE client_id = 'c' AND turn = ?", seq); err != nil {
+					return err
+				}
+				if err := w.deleteEvent("c", seq); err != nil {
+					return err
+				}
+			}
+			return nil
+		}}
+		if err := d.committer.submit(op); err != nil {
+			t.Fatal(err)
+		}
+		if <-op.done; !errors.Is(op.err, broken) {
+			t.Fatalf("%v, want %v", op.err, broken)
+		}
+	}
+	if len(waiting) != 9 || len(d.committer.w.tail.events) != 9 {
+		t.Fatalf("%v wait, %v are known", waiting, d.committer.w.tail.events)
+	}
+	for _, op := range []*fileOp{{rows: waiting, caller: newCaller()}, {filer: d.filer, upTo: last.Seq, caller: newCaller()}} {
+		if err := d.filer.submit(op); err != nil {
+			t.Fatal(err)
+		}
+	}
+	wantRows(t, d, "SELECT group_concat(seq) FROM history", "1,2,3,4,7,8,9")
+	wantRows(t, d, "SELECT filed FROM owner", "9")
+	wantRows(t, d, "SELECT group_concat(seq) FROM lanes", "1,2,3,4,7,8,9")
+	if n := len(d.committer.w.tail.events) + len(d.filer.unfiled) + len(d.filer.waiting); n != 0 {
+		t.Errorf("%d are remembered", n)
+	}
+}
+
+// Filing goes on beside appends from many, and ends with the database.
+func TestHistoryUnderLoad(t *testing.T) {
+	path := tempFile(t)
+	d := smallBatches(t, path)
+	var senders sync.WaitGroup
+	for s := range 8 {
+		senders.Go(func() {
+			for i := range 40 {
+				if _, err := d.Append(t.Context(), event(fmt.Sprint(s), fmt.Sprint(i))); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	senders.Wait()
+	if err := d.Close(); err != nil { // in the middle of it
+		t.Fatal(err)
+	}
+	wantSound(t, path)
+	d = smallBatches(t, path)
+	appendEvent(t, d, event("0", "wake"))
+	waitFiled(t, d)
+	d.Close()
+	wantSound(t, path)
+}

@@ -1,0 +1,248 @@
+package sqlite
+
+import (
+	"database/sql"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"inturn/db"
+	"inturn/db/sqlite/internal/q"
+)
+
+// migrations[i] makes schema version i+2 of version i+1. A deployed step is never
+// changed; schema.sql is what a file looks like after all of them.
+var migrations = []string{
+	// The unique key of outbox begins with message_id; history takes its other place.
+	`ALTER TABLE owner ADD COLUMN filed INTEGER NOT NULL DEFAULT 0;
+	DROP VIEW events;
+	CREATE TABLE outbox2 (
+	  seq         INTEGER NOT NULL PRIMARY KEY,
+	  client_id   TEXT    NOT NULL,
+	  message_id  TEXT    NOT NULL,
+	  type        TEXT    NOT NULL,
+	  payload     TEXT    NOT NULL,
+	  received_at INTEGER NOT NULL,
+	  request_id  TEXT    NOT NULL,
+	  attrs       TEXT,
+	  UNIQUE (message_id, client_id)
+	) STRICT;
+	INSERT INTO outbox2 SELECT seq, client_id, message_id, type, payload, received_at, request_id, attrs FROM outbox ORDER BY seq;
+	DROP TABLE outbox;
+	ALTER TABLE outbox2 RENAME TO outbox;
+	CREATE TABLE history (
+	  client_id TEXT    NOT NULL,
+	  seq       INTEGER NOT NULL,
+	  PRIMARY KEY (client_id, seq)
+	) STRICT, WITHOUT ROWID;
+	INSERT INTO history SELECT client_id, seq FROM outbox ORDER BY client_id, seq;
+	UPDATE owner SET filed = next_seq - 1;
+	CREATE VIEW account_events AS
+	SELECT client_id, seq FROM history WHERE seq <= (SELECT filed FROM owner)
+	UNION ALL
+	SELECT client_id, seq FROM outbox WHERE seq > (SELECT filed FROM owner);
+	CREATE VIEW events AS
+	SELECT o.seq, o.client_id, o.message_id, o.type, o.payload,
+	       coalesce(r.status, 'pending') AS state,
+	       r.attempts, r.output, r.error,
+	       strftime('%Y-%m-%dT%H:%M:%fZ', o.received_at / 1e6, 'unixepoch') AS received,
+	       strftime('%Y-%m-%dT%H:%M:%fZ', r.started_at  / 1e6, 'unixepoch') AS started,
+	       strftime('%Y-%m-%dT%H:%M:%fZ', r.finished_at / 1e6, 'unixepoch') AS finished,
+	       o.request_id
+	FROM outbox o LEFT JOIN results r ON r.seq = o.seq;`,
+	// What operators do: pauses, replays, earlier runs, audit.
+	`ALTER TABLE accounts ADD COLUMN paused INTEGER NOT NULL DEFAULT 0 CHECK (paused IN (0, 1));
+ALTER TABLE accounts ADD COLUMN replay_next INTEGER;
+ALTER TABLE accounts ADD COLUMN replay_to INTEGER;
+ALTER TABLE accounts ADD COLUMN replay_settled INTEGER;
+DROP INDEX accounts_held;
+CREATE INDEX accounts_held ON accounts (client_id)
+  WHERE attempts > 0 OR parked = 1 OR paused = 1 OR replay_next IS NOT NULL;
+CREATE INDEX accounts_parked ON accounts (client_id) WHERE parked = 1;
+CREATE INDEX accounts_paused ON accounts (client_id) WHERE paused = 1;
+CREATE INDEX results_dead ON results (seq) WHERE status = 'dead';
+CREATE TABLE runs (
+  seq         INTEGER NOT NULL,
+  run         INTEGER NOT NULL,
+  turn        INTEGER NOT NULL,
+  settled     INTEGER NOT NULL,
+  status      TEXT    NOT NULL CHECK (status IN ('done', 'dead')),
+  attempts    INTEGER NOT NULL,
+  started_at  INTEGER NOT NULL,
+  finished_at INTEGER NOT NULL,
+  output      TEXT,
+  error       TEXT,
+  PRIMARY KEY (seq, run)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE pauses (
+  type   TEXT    NOT NULL PRIMARY KEY,
+  since  INTEGER NOT NULL,
+  who    TEXT    NOT NULL,
+  reason TEXT    NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE TABLE audit (
+  id        INTEGER NOT NULL PRIMARY KEY,
+  at        INTEGER NOT NULL,
+  who       TEXT    NOT NULL,
+  verb      TEXT    NOT NULL,
+  client_id TEXT,
+  type      TEXT,
+  seq       INTEGER,
+  to_seq    INTEGER,
+  run       INTEGER,
+  reason    TEXT    NOT NULL,
+  bulk      INTEGER,
+  key       TEXT,
+  answer    TEXT    NOT NULL
+) STRICT;
+CREATE UNIQUE INDEX audit_key ON audit (key) WHERE key IS NOT NULL;
+CREATE INDEX audit_account ON audit (client_id, id) WHERE client_id IS NOT NULL;`,
+	// The accounts that are being erased.
+	`CREATE TABLE erasing (
+	  client_id TEXT    NOT NULL PRIMARY KEY,
+	  since     INTEGER NOT NULL,
+	  who       TEXT    NOT NULL,
+	  reason    TEXT    NOT NULL
+	) STRICT, WITHOUT ROWID;`,
+	// pending becomes lanes and what is not filed yet.
+	`CREATE TABLE lanes (
+  client_id TEXT    NOT NULL,
+  turn      INTEGER NOT NULL,
+  seq       INTEGER NOT NULL,
+  run       INTEGER NOT NULL,
+  PRIMARY KEY (client_id, turn)
+) STRICT, WITHOUT ROWID;
+INSERT INTO lanes (client_id, turn, seq, run) SELECT client_id, turn, seq, run FROM pending ORDER BY client_id, turn;
+DROP TABLE pending;
+CREATE VIEW unfiled AS
+SELECT o.client_id, o.seq AS turn, o.seq, 1 AS run FROM outbox o
+WHERE o.seq > (SELECT filed FROM owner)
+  AND NOT EXISTS (SELECT 1 FROM results r WHERE r.seq = o.seq)
+  AND NOT EXISTS (SELECT 1 FROM runs k WHERE k.seq = o.seq)
+  AND NOT EXISTS (SELECT 1 FROM lanes l WHERE l.client_id = o.client_id AND l.turn = o.seq);
+CREATE VIEW pending AS
+SELECT client_id, turn, seq, run FROM lanes UNION ALL SELECT client_id, turn, seq, run FROM unfiled;
+CREATE VIEW filing AS SELECT filed FROM owner;
+CREATE TRIGGER filing_rest INSTEAD OF UPDATE ON filing BEGIN
+  INSERT INTO history (client_id, seq) SELECT client_id, seq FROM outbox WHERE seq > (SELECT filed FROM owner)
+    ORDER BY client_id, seq ON CONFLICT (client_id, seq) DO NOTHING;
+  INSERT INTO lanes (client_id, turn, seq, run) SELECT client_id, turn, seq, run FROM unfiled ORDER BY client_id, turn;
+  UPDATE owner SET filed = next_seq - 1;
+END;
+CREATE TRIGGER pending_insert INSTEAD OF INSERT ON pending BEGIN
+  UPDATE filing SET filed = 1;
+  UPDATE owner SET epoch = epoch + 1;
+  INSERT INTO lanes (client_id, turn, seq, run) VALUES (new.client_id, new.turn, new.seq, new.run);
+END;
+CREATE TRIGGER pending_update INSTEAD OF UPDATE ON pending BEGIN
+  UPDATE filing SET filed = 1;
+  UPDATE owner SET epoch = epoch + 1;
+  UPDATE lanes SET client_id = new.client_id, turn = new.turn, seq = new.seq, run = new.run WHERE client_id = old.client_id AND turn = old.turn;
+END;
+CREATE TRIGGER pending_delete INSTEAD OF DELETE ON pending BEGIN
+  UPDATE filing SET filed = 1;
+  UPDATE owner SET epoch = epoch + 1;
+  DELETE FROM lanes WHERE client_id = old.client_id AND turn = old.turn;
+END;
+ALTER TABLE owner ADD COLUMN pending INTEGER NOT NULL DEFAULT 0;
+UPDATE owner SET pending = (SELECT count(*) FROM pending);`,
+}
+
+// migrate brings an older file to schemaVersion in one transaction, after a copy
+// of the file has been put beside it.
+func (w *writer) migrate(path string, version int, steps []string) error {
+	latest := len(steps) + 1
+	if version == latest {
+		return nil
+	}
+	if path != "" {
+		copied, err := w.copyBefore(path, version)
+		if err != nil {
+			return fmt.Errorf("copy before migration: %w", err)
+		}
+		w.log.Info("migrating the database", "from", version, "to", latest, "copy", copied)
+	}
+	return w.fenced(func() error {
+		for v := version; v < latest; v++ {
+			if err := w.sql(steps[v-1]); err != nil {
+				return fmt.Errorf("migrate to version %d: %w", v+1, err)
+			}
+		}
+		return w.sql(fmt.Sprintf("PRAGMA user_version = %d", latest))
+	})
+}
+
+// copyBefore writes a consistent copy. It gets its name once it is complete, so a
+// copy that was interrupted is never taken for one; one that failed is taken away, as
+// the disk may be full. It takes the place of an older one of the same version: what is
+// to be kept is the file as it is now.
+func (w *writer) copyBefore(path string, version int) (name string, err error) {
+	name = fmt.Sprintf("%s.v%d", path, version)
+	part := name + ".part"
+	remove := func() error { return removeAll(part, part+"-journal") }
+	if err := remove(); err != nil {
+		return "", err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, remove())
+		}
+	}()
+	if _, err := w.conn.ExecContext(background, "VACUUM INTO ?", part); err != nil {
+		return "", err
+	}
+	f, err := os.OpenFile(part, os.O_RDWR, 0)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	if err := errors.Join(f.Chmod(0o600), f.Sync()); err != nil {
+		return "", err
+	}
+	if err := os.Rename(part, name); err != nil {
+		return "", err
+	}
+	return name, syncDir(filepath.Dir(name))
+}
+
+// migrateTables runs the versions of the functions' tables that the file lacks, in
+// one transaction. tables are in order of version for each function.
+func (w *writer) migrateTables(tables []db.Migration) error {
+	if len(tables) == 0 {
+		return nil
+	}
+	return w.fenced(func() error {
+		latest := map[string]int{}
+		for _, t := range tables {
+			have, err := w.q0().TableVersion(background, t.Function)
+			if err != nil && !errors.Is(err, sql.ErrNoRows) {
+				return fmt.Errorf("read version of %s's tables: %w", t.Function, err)
+			}
+			latest[t.Function] = max(latest[t.Function], t.Version)
+			if int64(t.Version) <= have {
+				continue
+			}
+			if err := w.sql(t.SQL); err != nil {
+				return fmt.Errorf("tables of %s, version %d: %w", t.Function, t.Version, err)
+			}
+			if !w.handle.inTransaction() {
+				return fmt.Errorf("tables of %s, version %d: the SQL must not end the transaction", t.Function, t.Version)
+			}
+			err = w.q0().SaveTableVersion(background, q.SaveTableVersionParams{Function: t.Function, Version: int64(t.Version)})
+			if err != nil {
+				return fmt.Errorf("save version of %s's tables: %w", t.Function, err)
+			}
+		}
+		for function, version := range latest {
+			have, err := w.q0().TableVersion(background, function)
+			if err != nil {
+				return fmt.Errorf("read version of %s's tables: %w", function, err)
+			}
+			if have > int64(version) {
+				return fmt.Errorf("tables of %s: the file has version %d, this binary knows %d", function, have, version)
+			}
+		}
+		return nil
+	})
+}

@@ -1,0 +1,110 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"fmt"
+	"strings"
+
+	"inturn/db"
+)
+
+// Audit lists what operators did, the newest first.
+func (d *DB) Audit(ctx context.Context, f db.AuditFilter) ([]db.AuditEntry, error) {
+	ctx, cancel := context.WithTimeout(ctx, readTime)
+	defer cancel()
+	where, args := []string{"1"}, []any{}
+	if f.ClientID != "" {
+		where, args = append(where, "client_id = ?"), append(args, f.ClientID)
+	}
+	if f.Verb != "" {
+		where, args = append(where, "verb = ?"), append(args, string(f.Verb))
+	}
+	if f.Before != 0 {
+		where, args = append(where, "id < ?"), append(args, f.Before)
+	}
+	d.guard.Lock()
+	defer d.guard.Unlock()
+	rows, err := d.queryer().QueryContext(ctx, `SELECT id, at, who, verb, coalesce(client_id, ''), coalesce(type, ''), coalesce(seq, 0),
+			coalesce(to_seq, 0), coalesce(run, 0), reason, coalesce(bulk, id), bulk = 0, coalesce(key, ''), answer
+		FROM audit WHERE `+strings.Join(where, " AND ")+` ORDER BY id DESC LIMIT ?`, append(args, page(f.Limit))...)
+	if err != nil {
+		return nil, fmt.Errorf("list audit: %w", err)
+	}
+	defer rows.Close()
+	var list []db.AuditEntry
+	for rows.Next() {
+		var a db.AuditEntry
+		var at int64
+		var whole sql.NullBool
+		var answer string
+		err := rows.Scan(&a.ID, &at, &a.Command.Who, &a.Command.Verb, &a.Command.ClientID, &a.Command.Type, &a.Command.Seq,
+			&a.Command.To, &a.Command.Run, &a.Command.Reason, &a.Bulk, &whole, &a.Command.Key, &answer)
+		if err != nil {
+			return nil, fmt.Errorf("list audit: %w", err)
+		}
+		switch {
+		case !whole.Valid:
+			a.Bulk = 0
+		case whole.Bool:
+			a.Bulk = a.ID
+		}
+		a.At, a.Answer = unixMicro(at), json.RawMessage(answer)
+		list = append(list, a)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, fmt.Errorf("list audit: %w", err)
+	}
+	return list, nil
+}
+
+func page(limit int) int { return min(max(limit, 1), 1000) }
+
+// Dead lists events that were set aside, in the order of seq. It reads an index of
+// them alone.
+func (d *DB) Dead(ctx context.Context, f db.DeadFilter) ([]db.StoredEvent, error) {
+	ctx, cancel := context.WithTimeout(ctx, readTime)
+	defer cancel()
+	_, _, order, args := bulkQuery(db.BulkCommand{Verb: db.Redrive, Type: f.Type, ClientID: f.ClientID, Since: f.Since}, bulkState{Seq: f.After})
+	return d.stored(ctx, deadQuery, order, page(f.Limit), args)
+}
+
+// Runs returns the earlier runs of an event, the first one first: those that a
+// Redrive or a Replay took the place of.
+func (d *DB) Runs(ctx context.Context, seq int64) ([]db.Result, error) {
+	ctx, cancel := context.WithTimeout(ctx, readTime)
+	defer cancel()
+	d.guard.Lock()
+	defer d.guard.Unlock()
+	rows, err := d.reads.Runs(ctx, seq)
+	if err != nil {
+		return nil, fmt.Errorf("list runs: %w", err)
+	}
+	list := make([]db.Result, len(rows))
+	for i, r := range rows {
+		list[i] = db.Result{
+			Status: db.State(r.Status), Run: r.Run, Attempts: int(r.Attempts), StartedAt: unixMicro(r.StartedAt),
+			FinishedAt: unixMicro(r.FinishedAt), Output: rawJSON(r.Output), Error: r.Error.String,
+		}
+	}
+	return list, nil
+}
+
+// Pauses lists the types that are paused, by name; everything, if it is paused, is
+// the first.
+func (d *DB) Pauses(ctx context.Context) ([]db.PausedType, error) {
+	ctx, cancel := context.WithTimeout(ctx, readTime)
+	defer cancel()
+	d.guard.Lock()
+	defer d.guard.Unlock()
+	rows, err := d.reads.Pauses(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("list pauses: %w", err)
+	}
+	list := make([]db.PausedType, len(rows))
+	for i, r := range rows {
+		list[i] = db.PausedType{Type: r.Type, Since: unixMicro(r.Since), Who: r.Who, Reason: r.Reason}
+	}
+	return list, nil
+}

@@ -1,0 +1,223 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"inturn/db"
+	"inturn/db/sqlite/internal/q"
+)
+
+// readTime bounds a read: one that is forgotten would keep the WAL from being reset.
+const readTime = 10 * time.Second
+
+// longReadTime is readTime for an operator's act on an account with a long history.
+const longReadTime = time.Minute
+
+// laneQuery is one range of lanes' key, and unfiledQuery merges in those of the events
+// ?5 that are pending and in no lane. Payloads are read row by row, so that reading can
+// end where enough bytes are there.
+const (
+	laneColumns = `o.seq, o.message_id, o.type, o.payload, o.received_at, o.request_id, o.attrs`
+	laneRange   = `lanes l WHERE l.client_id = ?1 AND l.turn > ?2 AND l.turn < ?3`
+
+	laneQuery = `SELECT l.turn, l.run, ` + laneColumns + ` FROM (SELECT * FROM ` + laneRange + `) l
+		CROSS JOIN outbox o ON o.seq = l.seq ORDER BY l.turn LIMIT ?4`
+
+	unfiledQuery = `SELECT l.turn, l.run, ` + laneColumns + ` FROM (
+			SELECT l.turn AS turn, l.run, l.seq FROM ` + laneRange + `
+			UNION ALL SELECT o.seq, 1, o.seq FROM json_each(?5) j CROSS JOIN outbox o ON o.seq = j.value
+			WHERE NOT EXISTS (SELECT 1 FROM results r WHERE r.seq = o.seq)
+			  AND NOT EXISTS (SELECT 1 FROM runs k WHERE k.seq = o.seq)
+			  AND NOT EXISTS (SELECT 1 FROM lanes l WHERE l.client_id = o.client_id AND l.turn = o.seq)
+			ORDER BY turn LIMIT ?4) l
+		CROSS JOIN outbox o ON o.seq = l.seq ORDER BY l.turn`
+)
+
+// PendingAfter reads an account's pending events with a turn greater than after, in
+// turn, from one snapshot: up to limit events, and not more than maxBytes of
+// payload (but one event at least). more says that there may be further ones. It
+// returns nothing that was appended, or is to run again, since it was called.
+func (d *DB) PendingAfter(ctx context.Context, clientID string, after int64, limit, maxBytes int) (events []db.Event, more bool, err error) {
+	if d.erasing.has(clientID) {
+		return nil, false, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, readTime)
+	defer cancel()
+	// This comes before the snapshot: what is filed between the two is then in lanes. And
+	// nothing beyond end is read: of what came between only a part would be seen.
+	seqs, end, more := d.filer.waitingAfter(clientID, after, limit)
+	d.guard.Lock()
+	defer d.guard.Unlock()
+	var rows *sql.Rows
+	if len(seqs) == 0 {
+		rows, err = d.lane.QueryContext(ctx, clientID, after, end, limit)
+	} else {
+		rows, err = d.laneTail.QueryContext(ctx, clientID, after, end, limit, jsonNumbers(seqs))
+	}
+	if err != nil {
+		return nil, false, fmt.Errorf("read pending: %w", err)
+	}
+	defer rows.Close()
+	for bytes := 0; rows.Next(); {
+		ev := db.Event{ClientID: clientID}
+		var payload string
+		var attrs sql.NullString
+		var received int64
+		if err := rows.Scan(&ev.Position, &ev.Run, &ev.Seq, &ev.MessageID, &ev.Type, &payload, &received, &ev.RequestID, &attrs); err != nil {
+			return nil, false, fmt.Errorf("read pending: %w", err)
+		}
+		if bytes += len(payload); bytes > maxBytes && len(events) > 0 {
+			return events, true, nil
+		}
+		ev.Payload, ev.Attrs, ev.ReceivedAt = json.RawMessage(payload), rawJSON(attrs), unixMicro(received)
+		events = append(events, ev)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, false, fmt.Errorf("read pending: %w", err)
+	}
+	return events, more || len(events) == limit, nil
+}
+
+// jsonNumbers is a JSON array of them.
+func jsonNumbers(list []int64) string {
+	b := []byte{'['}
+	for i, n := range list {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = strconv.AppendInt(b, n, 10)
+	}
+	return string(append(b, ']'))
+}
+
+// Find returns the event with this identity, or ErrNotFound.
+func (d *DB) Find(ctx context.Context, clientID, messageID string) (db.StoredEvent, error) {
+	ctx, cancel := context.WithTimeout(ctx, readTime)
+	defer cancel()
+	d.guard.Lock()
+	r, err := d.reads.Find(ctx, q.FindParams{ClientID: clientID, MessageID: messageID})
+	d.guard.Unlock()
+	if errors.Is(err, sql.ErrNoRows) {
+		return db.StoredEvent{}, db.ErrNotFound
+	}
+	if err != nil {
+		return db.StoredEvent{}, fmt.Errorf("find event: %w", err)
+	}
+	return stored(r), nil
+}
+
+// Events lists the events that f selects, in seq order.
+func (d *DB) Events(ctx context.Context, f db.Filter) ([]db.StoredEvent, error) {
+	ctx, cancel := context.WithTimeout(ctx, readTime)
+	defer cancel()
+	f.Limit = page(f.Limit)
+	if f.ClientID == "" {
+		return d.list(ctx, "outbox o", "", f)
+	}
+	// What is filed never changes, so the two need not be one snapshot.
+	filed := d.filer.filedUpTo()
+	var list []db.StoredEvent
+	if f.After < filed {
+		var err error
+		list, err = d.list(ctx, "history h CROSS JOIN outbox o ON o.seq = h.seq", "h.client_id = ? AND h.seq > ? AND h.seq <= ?",
+			f, f.ClientID, f.After, filed)
+		if err != nil || len(list) == f.Limit {
+			return list, err
+		}
+		f.After, f.Limit = filed, f.Limit-len(list)
+	}
+	rest, err := d.list(ctx, "outbox o NOT INDEXED", "o.client_id = ?", f, f.ClientID)
+	return append(list, rest...), err
+}
+
+// list is Events of what stands in from, as far as where (with args) says.
+func (d *DB) list(ctx context.Context, from, where string, f db.Filter, args ...any) ([]db.StoredEvent, error) {
+	conditions, args := []string{where, "o.seq > ?"}, append(args, f.After)
+	if where == "" {
+		conditions = conditions[1:]
+	}
+	switch f.State {
+	case "":
+	case db.Pending:
+		conditions = append(conditions, "r.seq IS NULL")
+	default:
+		conditions, args = append(conditions, "r.status = ?"), append(args, string(f.State))
+	}
+	from += " LEFT JOIN results r ON r.seq = o.seq WHERE " + strings.Join(conditions, " AND ")
+	return d.stored(ctx, from, "o.seq", f.Limit, args)
+}
+
+// stored reads events: from is the query's part between FROM and ORDER BY, with the
+// tables outbox o and results r.
+func (d *DB) stored(ctx context.Context, from, order string, limit int, args []any) ([]db.StoredEvent, error) {
+	query := `SELECT o.seq, o.client_id, o.message_id, o.type, o.payload, o.received_at, o.request_id, o.attrs,
+			r.status, r.run, r.attempts, r.started_at, r.finished_at, r.output, r.error
+		FROM ` + from + fmt.Sprintf(" ORDER BY %s LIMIT %d", order, limit)
+	d.guard.Lock()
+	defer d.guard.Unlock()
+	rows, err := d.queryer().QueryContext(ctx, query, args...)
+	if err != nil {
+		return nil, fmt.Errorf("list events: %w", err)
+	}
+	defer rows.Close()
+	var list []db.StoredEvent
+	for rows.Next() {
+		var r q.FindRow
+		err := rows.Scan(&r.Seq, &r.ClientID, &r.MessageID, &r.Type, &r.Payload, &r.ReceivedAt, &r.RequestID, &r.Attrs,
+			&r.Status, &r.Run, &r.Attempts, &r.StartedAt, &r.FinishedAt, &r.Output, &r.Error)
+		if err != nil {
+			return nil, fmt.Errorf("list events: %w", err)
+		}
+		list = append(list, stored(r))
+	}
+	if err := rows.Err(); err != nil {
+		return nil, fmt.Errorf("list events: %w", err)
+	}
+	return list, nil
+}
+
+// queryer is where reads go: in memory there is only the write connection.
+func (d *DB) queryer() q.DBTX {
+	if d.path == "" {
+		return d.committer.w.conn
+	}
+	return d.readers
+}
+
+func stored(r q.FindRow) db.StoredEvent {
+	s := db.StoredEvent{State: db.Pending, Event: db.Event{
+		ClientID: r.ClientID, MessageID: r.MessageID, Type: r.Type, Payload: json.RawMessage(r.Payload),
+		RequestID: r.RequestID, Attrs: rawJSON(r.Attrs), Seq: r.Seq, ReceivedAt: unixMicro(r.ReceivedAt),
+	}}
+	if r.Status.Valid {
+		s.State = db.State(r.Status.String)
+		s.Result = resultOf(q.Result{
+			Status: r.Status.String, Run: r.Run.Int64, Attempts: r.Attempts.Int64,
+			StartedAt: r.StartedAt.Int64, FinishedAt: r.FinishedAt.Int64, Output: r.Output, Error: r.Error,
+		})
+	}
+	return s
+}
+
+func resultOf(r q.Result) *db.Result {
+	return &db.Result{
+		Status: db.State(r.Status), Run: r.Run, Attempts: int(r.Attempts), StartedAt: unixMicro(r.StartedAt),
+		FinishedAt: unixMicro(r.FinishedAt), Output: rawJSON(r.Output), Error: r.Error.String,
+	}
+}
+
+func rawJSON(s sql.NullString) json.RawMessage {
+	if !s.Valid {
+		return nil
+	}
+	return json.RawMessage(s.String)
+}
+
+func unixMicro(us int64) time.Time { return time.UnixMicro(us).UTC() }

@@ -1,0 +1,172 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+
+	"inturn/db"
+	"inturn/db/sqlite/internal/q"
+)
+
+// unrollEvents is how many events of an account one ExpandReplay looks at. Each costs about
+// four statements of the transaction that everyone waits for.
+const unrollEvents = 256
+
+// finished is what an account has finished of a range of seqs.
+type finished struct {
+	events, from, to, settled int64 // settled: the last of their settles
+}
+
+// finished reads it outside the committer: it walks the account's events.
+func (d *DB) finished(ctx context.Context, a db.Command) (f finished, err error) {
+	ctx, cancel := context.WithTimeout(ctx, longReadTime)
+	defer cancel()
+	d.guard.Lock()
+	defer d.guard.Unlock()
+	row := d.queryer().QueryRowContext(ctx, `SELECT count(*), coalesce(min(e.seq), 0), coalesce(max(e.seq), 0), coalesce(max(r.settled), 0)
+		FROM account_events e CROSS JOIN results r ON r.seq = e.seq
+		WHERE e.client_id = ? AND e.seq >= ? AND (? = 0 OR e.seq <= ?)`, a.ClientID, a.Seq, a.To, a.To)
+	if err := row.Scan(&f.events, &f.from, &f.to, &f.settled); err != nil {
+		return f, fmt.Errorf("look for finished events: %w", err)
+	}
+	return f, nil
+}
+
+// replay notes the range. The head, if it was held, is not the head any more.
+func (w *writer) replay(a db.Command, f finished, acted *db.CommandResult) error {
+	s, head, err := w.standing(a.ClientID)
+	switch {
+	case err != nil:
+		return err
+	case s.ReplayNext.Valid || head.Turn < 0:
+		return refusal{db.ErrReplaying}
+	case f.events == 0:
+		return refusal{db.ErrNothingToReplay}
+	}
+	err = w.q.SetReplay(background, q.SetReplayParams{
+		ReplayNext: number(f.from), ReplayTo: number(f.to), ReplaySettled: number(f.settled), ClientID: a.ClientID,
+	})
+	if err != nil {
+		return fmt.Errorf("set replay: %w", err)
+	}
+	if err := w.release(a.ClientID); err != nil {
+		return err
+	}
+	acted.Changed, acted.Seq, acted.To, acted.Events, acted.HeadSeq = true, f.from, f.to, f.events, head.Seq
+	return w.changed(a.ClientID, true)
+}
+
+// ExpandReplay makes the next events of an account's replay pending, before everything else
+// of it, and moves their results to runs. It is called when none of the replay's is
+// pending; more says that further ones may be left. Errors as of Settle.
+func (d *DB) ExpandReplay(clientID string) (more bool, err error) {
+	op := &unrollOp{clientID: clientID, caller: newCaller()}
+	if op.next, op.seqs, err = d.replayed(clientID); err != nil {
+		return false, fmt.Errorf("read replay: %w", err)
+	}
+	if op.next == 0 {
+		return false, nil
+	}
+	if err := d.committer.submit(op); err != nil {
+		return false, err
+	}
+	<-op.done
+	return op.more, op.err
+}
+
+// replayed reads where an account's replay is, and the account's next events in the
+// range: all of them, since only a look at the results tells which are finished.
+func (d *DB) replayed(clientID string) (next int64, seqs []int64, err error) {
+	ctx, cancel := context.WithTimeout(background, longReadTime)
+	defer cancel()
+	d.guard.Lock()
+	defer d.guard.Unlock()
+	r, err := d.reads.ReplayRange(ctx, clientID)
+	if errors.Is(err, sql.ErrNoRows) || d.erasing.has(clientID) { // erased meanwhile
+		return 0, nil, nil
+	}
+	if err != nil || !r.ReplayNext.Valid {
+		return 0, nil, err
+	}
+	rows, err := d.queryer().QueryContext(ctx, `SELECT seq FROM account_events WHERE client_id = ? AND seq BETWEEN ? AND ? ORDER BY seq LIMIT ?`,
+		clientID, r.ReplayNext.Int64, r.ReplayTo.Int64, unrollEvents)
+	if err != nil {
+		return 0, nil, err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var seq int64
+		if err := rows.Scan(&seq); err != nil {
+			return 0, nil, err
+		}
+		seqs = append(seqs, seq)
+	}
+	return r.ReplayNext.Int64, seqs, rows.Err()
+}
+
+type unrollOp struct {
+	caller
+	clientID string
+	next     int64 // as it was read
+	seqs     []int64
+	more     bool
+}
+
+func (o *unrollOp) exec(w *writer) error {
+	o.more, o.err = false, o.excluded
+	if o.err != nil {
+		return nil
+	}
+	own, group := w.try(func() (err error) {
+		o.more, err = w.unroll(o)
+		return err
+	})
+	o.err = own
+	return group
+}
+
+func (o *unrollOp) patient() bool { return true }
+func (o *unrollOp) size() int     { return 512 * len(o.seqs) }
+
+func (w *writer) unroll(o *unrollOp) (more bool, err error) {
+	if w.erasing.has(o.clientID) {
+		return false, nil
+	}
+	r, err := w.q.ReplayRange(background, o.clientID)
+	if err != nil {
+		return false, fmt.Errorf("read replay: %w", err)
+	}
+	if r.ReplayNext.Int64 != o.next {
+		return r.ReplayNext.Valid, nil // somebody else did it
+	}
+	for _, seq := range o.seqs {
+		e, err := w.q.Ending(background, seq)
+		switch {
+		case errors.Is(err, sql.ErrNoRows):
+			continue // it is pending
+		case err != nil:
+			return false, fmt.Errorf("look for result: %w", err)
+		case e.Settled > r.ReplaySettled.Int64:
+			continue // it was finished after the replay was ordered
+		}
+		turn := w.nextSeq + db.ReplayOffset
+		w.nextSeq++
+		if err := w.runAgain(o.clientID, seq, e.Run+1, turn); err != nil {
+			return false, err
+		}
+	}
+	// An attempt that ran when the replay was ordered may have failed since.
+	if err := w.release(o.clientID); err != nil {
+		return false, err
+	}
+	p := q.SetReplayParams{ClientID: o.clientID}
+	if more = len(o.seqs) == unrollEvents; more {
+		p.ReplayNext, p.ReplayTo, p.ReplaySettled = number(o.seqs[len(o.seqs)-1]+1), r.ReplayTo, r.ReplaySettled
+	}
+	if err := w.q.SetReplay(background, p); err != nil {
+		return false, fmt.Errorf("set replay: %w", err)
+	}
+	return more, nil
+}

@@ -1,0 +1,187 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"time"
+
+	"inturn/db"
+)
+
+// Bounds of retention.
+const (
+	retainChunk   = 200                   // events of one operation
+	retainPause   = 20 * time.Millisecond // between two, at least; and at least as long as one took
+	retainEvery   = 10 * time.Minute      // from one pass to the next, at most
+	retainAtLeast = time.Second
+)
+
+// Retain deletes what was finished longer than age ago: the event with its result and
+// earlier runs. What is pending, or in a replay that has not come to its end, is never
+// deleted, whatever its age, nor are functions' own tables and accounts. A repeat of a
+// deleted event is a new event. Seqs and turns are never used again; the pages that
+// become free are.
+//
+// It returns when ctx ends or the database is closed. Each operation is small, waits
+// behind all settles, and a pause follows it.
+func (d *DB) Retain(ctx context.Context, age time.Duration) {
+	for every := min(max(age/100, retainAtLeast), retainEvery); ; {
+		n, err := d.retain(ctx, time.Now().Add(-age))
+		switch {
+		case errors.Is(err, db.ErrClosed), errors.Is(err, db.ErrFenced), errors.Is(err, db.ErrUnavailable), ctx.Err() != nil:
+			return
+		case err != nil:
+			d.log.Warn("retention goes on later", "deleted", n, "error", err.Error())
+		case n > 0:
+			d.log.Info("old events were deleted", "events", n)
+		}
+		if !sleep(ctx, d.committer.done, every) {
+			return
+		}
+	}
+}
+
+func sleep(ctx context.Context, done <-chan struct{}, wait time.Duration) bool {
+	t := time.NewTimer(wait)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+	case <-done:
+	}
+	return false
+}
+
+// retain is one pass. Nothing is finished before it was accepted, so it ends at the
+// first event that was accepted after cutoff: where nothing is that old, it reads no
+// more than a search for that one does.
+func (d *DB) retain(ctx context.Context, cutoff time.Time) (deleted int, err error) {
+	defer func() {
+		select {
+		case <-d.committer.done: // a reader then says what it likes
+			err = db.ErrClosed
+		default:
+		}
+	}()
+	end, err := d.acceptedBefore(ctx, cutoff)
+	if err != nil {
+		return 0, err
+	}
+	for after := int64(0); ; {
+		old, err := d.finishedBefore(ctx, after, end, cutoff)
+		if err != nil || len(old) == 0 {
+			return deleted, err
+		}
+		after = old[len(old)-1]
+		op := &retainOp{seqs: old, cutoff: cutoff.UnixMicro(), caller: newCaller()}
+		if err := d.committer.submit(op); err != nil {
+			return deleted, err
+		}
+		<-op.done
+		if op.err != nil {
+			return deleted, op.err
+		}
+		deleted += op.deleted
+		if !sleep(ctx, d.committer.done, max(retainPause, time.Since(op.began))) {
+			return deleted, ctx.Err()
+		}
+	}
+}
+
+// acceptedBefore returns the first seq that was accepted at cutoff or later, or one
+// beyond all.
+func (d *DB) acceptedBefore(ctx context.Context, cutoff time.Time) (int64, error) {
+	ctx, cancel := context.WithTimeout(ctx, readTime)
+	defer cancel()
+	low, high := int64(0), d.filer.given() // everything below low was, nothing from high on
+	for low < high {
+		middle := low + (high-low)/2
+		d.guard.Lock()
+		at, err := d.reads.AcceptedAt(ctx, middle) // of the next one that is kept
+		d.guard.Unlock()
+		switch {
+		case errors.Is(err, sql.ErrNoRows), err == nil && at >= cutoff.UnixMicro():
+			high = middle
+		case err != nil:
+			return 0, fmt.Errorf("look for old events: %w", err)
+		default:
+			low = middle + 1
+		}
+	}
+	return low, nil
+}
+
+// finishedBefore reads the next events to delete.
+func (d *DB) finishedBefore(ctx context.Context, after, end int64, cutoff time.Time) (seqs []int64, err error) {
+	ctx, cancel := context.WithTimeout(ctx, readTime)
+	defer cancel()
+	d.guard.Lock()
+	defer d.guard.Unlock()
+	rows, err := d.queryer().QueryContext(ctx, "SELECT seq FROM results WHERE seq > ? AND seq < ? AND finished_at < ? ORDER BY seq LIMIT ?",
+		after, end, cutoff.UnixMicro(), retainChunk)
+	if err != nil {
+		return nil, fmt.Errorf("look for old events: %w", err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var seq int64
+		if err := rows.Scan(&seq); err != nil {
+			return nil, fmt.Errorf("look for old events: %w", err)
+		}
+		seqs = append(seqs, seq)
+	}
+	return seqs, rows.Err()
+}
+
+// retainOp deletes events, as far as they still may be.
+type retainOp struct {
+	caller
+	seqs    []int64
+	cutoff  int64
+	deleted int
+}
+
+func (o *retainOp) exec(w *writer) error {
+	o.deleted = 0
+	if o.err = o.excluded; o.err != nil {
+		return nil
+	}
+	own, group := w.try(func() error {
+		for _, seq := range o.seqs {
+			if err := o.delete(w, seq); err != nil {
+				return fmt.Errorf("delete old event: %w", err)
+			}
+		}
+		return nil
+	})
+	o.err = own
+	return group
+}
+
+// Not among those that a full disk keeps: it is no hurry.
+func (o *retainOp) patient() bool { return false }
+func (o *retainOp) size() int     { return 512 * len(o.seqs) }
+
+// retainable: the event is finished, was so before the cutoff, and no replay will ask
+// for it.
+const retainable = `SELECT o.client_id FROM results r JOIN outbox o ON o.seq = r.seq JOIN accounts a ON a.client_id = o.client_id
+	WHERE r.seq = ? AND r.finished_at < ? AND (a.replay_next IS NULL OR r.seq NOT BETWEEN a.replay_next AND a.replay_to)`
+
+func (o *retainOp) delete(w *writer, seq int64) error {
+	stmt, err := w.kept(retainable)
+	if err != nil {
+		return err
+	}
+	var clientID string
+	switch err := stmt.QueryRowContext(background, seq, o.cutoff).Scan(&clientID); {
+	case errors.Is(err, sql.ErrNoRows):
+		return nil
+	case err != nil:
+		return err
+	}
+	o.deleted++
+	return w.deleteEvent(clientID, seq)
+}

@@ -1,0 +1,125 @@
+package sqlite
+
+import (
+	"database/sql"
+	"fmt"
+	"strings"
+	"time"
+
+	"inturn/db"
+	"inturn/db/sqlite/internal/q"
+)
+
+// Settle ends runs in one transaction, in order: for each the run is not pending any
+// more, the effect runs, the result is written, or none of it. It returns how many were
+// settled and, where that is not all, why the next one was not; what follows it
+// has left no trace.
+//
+// Errors: the effect's own, *PanicError, ErrEffectTooSlow, ErrSuperseded; or the
+// storage's: ErrFenced, ErrUnavailable, ErrOutcomeUnknown, ErrClosed. There is no
+// context: what a function has finished is recorded, also while stopping. While
+// the disk is full Settle waits and tries again each second, but not once Close
+// began: then it is told ErrStorageFull, and the event stays pending.
+func (d *DB) Settle(items []db.Settlement) (int, error) {
+	op := &settleOp{items: items, limit: len(items), caller: newCaller()}
+	if err := d.committer.submit(op); err != nil {
+		return 0, err
+	}
+	<-op.done
+	return op.n, op.err
+}
+
+// settleOp ends runs of one account.
+type settleOp struct {
+	caller
+	items []db.Settlement
+	n     int // settled
+	limit int // items from here on are excluded
+}
+
+func (o *settleOp) exec(w *writer) error {
+	o.n, o.err = 0, o.excluded
+	for o.n < o.limit {
+		own, group := w.try(func() error { return w.settle(&o.items[o.n]) })
+		if group != nil {
+			return group
+		}
+		if own != nil {
+			o.err = own
+			return nil
+		}
+		o.n++
+	}
+	return nil
+}
+
+func (o *settleOp) patient() bool { return true }
+func (o *settleOp) size() int     { return 512 * len(o.items) }
+
+// exclude leaves out the item at which the group ended; those before it run again.
+// Where only the COMMIT failed, the last one is left out, until it succeeds.
+func (o *settleOp) exclude(err error) {
+	if o.n == o.limit {
+		o.n--
+	}
+	o.limit, o.excluded = max(o.n, 0), err
+}
+
+func (o *settleOp) finish(err error) {
+	if err != nil {
+		o.n = 0
+	}
+	o.caller.finish(err)
+}
+
+// settle is one run's end.
+func (w *writer) settle(s *db.Settlement) error {
+	ev := &s.Event
+	if w.erasing.has(ev.ClientID) {
+		return refusal{db.ErrSuperseded}
+	}
+	pending, err := w.end(runOf(ev))
+	if err != nil {
+		return err
+	}
+	if !pending {
+		return refusal{db.ErrSuperseded}
+	}
+	w.rest(ev.ClientID, restParked, false)
+	var output, reason sql.NullString
+	if s.Status == db.Dead {
+		reason = sql.NullString{String: bounded(s.Error), Valid: true}
+	} else if s.Effect != nil {
+		if output, err = w.runEffect(*ev, s.Effect); err != nil {
+			return err
+		}
+	}
+	result := q.Result{
+		Seq: ev.Seq, Run: ev.Run, Turn: ev.Position, Settled: w.nextSettled, Status: string(s.Status), Attempts: int64(ev.Attempt),
+		StartedAt: s.StartedAt.UnixMicro(), FinishedAt: time.Now().UnixMicro(), Output: output, Error: reason,
+	}
+	if err := w.hot.insertResult(q.InsertResultParams(result)); err != nil {
+		return fmt.Errorf("insert result: %w", err)
+	}
+	w.nextSettled++
+	w.settled = append(w.settled, result)
+	if s.Status == db.Dead {
+		w.dead = append(w.dead, ev.Type)
+	}
+	if s.Held {
+		if err := w.q.ReleaseAccount(background, ev.ClientID); err != nil {
+			return fmt.Errorf("release account: %w", err)
+		}
+	}
+	return nil
+}
+
+// maxReason bounds the error texts in the file, in bytes.
+const maxReason = 4096
+
+func bounded(s string) string {
+	if len(s) > maxReason {
+		s = s[:maxReason]
+	}
+	return strings.ToValidUTF8(s, "\uFFFD")
+}

@@ -1,0 +1,180 @@
+package sqlite
+
+import (
+	"database/sql"
+	"errors"
+	"fmt"
+	"slices"
+	"sort"
+
+	"inturn/db"
+	"inturn/db/sqlite/internal/q"
+)
+
+// tail is the events that are not filed yet, in order of seq: what the committer
+// knows of their first runs, which stand nowhere else than in its memory and in the
+// absence of a result. Later runs are always in lanes.
+//
+// It follows the transaction, as all of mirror does.
+type tail struct{ events []unfiled }
+
+type unfiled struct {
+	seq      int64
+	clientID string
+	stage    stage
+}
+
+// stage is how far an event's first run has come.
+type stage uint8
+
+const (
+	stageFiled   stage = iota // not in the tail: lanes says whether it is pending
+	stageWaiting              // pending, without a row in lanes
+	stageInLane               // pending, with one: its batch is being filed
+	stageSettled              // not pending any more
+	stageDeleted              // with the event
+)
+
+// find returns nil for what is filed.
+func (t *tail) find(seq int64) *unfiled {
+	i := position(len(t.events), seq, func(i int) int64 { return t.events[i].seq })
+	if i < 0 {
+		return nil
+	}
+	return &t.events[i]
+}
+
+// position returns where seq stands among n seqs in order, or -1. They have few gaps, so it
+// looks where it would stand without one first.
+func position(n int, seq int64, at func(i int) int64) int {
+	if n == 0 || seq < at(0) {
+		return -1
+	}
+	last := int(min(seq-at(0), int64(n-1))) // it can't stand behind
+	if at(last) == seq {
+		return last
+	}
+	if i := sort.Search(last, func(i int) bool { return at(i) >= seq }); i < last && at(i) == seq {
+		return i
+	}
+	return -1
+}
+
+func (t *tail) stage(seq int64) stage {
+	if e := t.find(seq); e != nil {
+		return e.stage
+	}
+	return stageFiled
+}
+
+// filedTo forgets what is filed now. It is called after the commit.
+func (t *tail) filedTo(seq int64) {
+	n := sort.Search(len(t.events), func(i int) bool { return t.events[i].seq > seq })
+	t.events = slices.Clone(t.events[n:]) // a clone, to let go of the names
+}
+
+// accept adds an event that was just appended.
+func (m *mirror) accept(seq int64, clientID string) {
+	m.tail.events = append(m.tail.events, unfiled{seq, clientID, stageWaiting})
+}
+
+// move notes the stage of an event; what is filed has none.
+func (m *mirror) move(seq int64, to stage) {
+	if e := m.tail.find(seq); e != nil && e.stage != to {
+		m.undo = append(m.undo, undo{moved: seq, from: e.stage})
+		e.stage = to
+	}
+}
+
+// runID names a run of an event.
+type runID struct {
+	clientID       string
+	turn, seq, run int64
+}
+
+func runOf(ev *db.Event) runID { return runID{ev.ClientID, ev.Position, ev.Seq, ev.Run} }
+
+// first returns what the tail knows of a run, or nil where only lanes knows.
+func (w *writer) first(r runID) *unfiled {
+	if r.run != 1 {
+		return nil
+	}
+	return w.tail.find(r.seq)
+}
+
+// isPending reports whether a run is to come, or under way.
+func (w *writer) isPending(r runID) (bool, error) {
+	if e := w.first(r); e != nil {
+		return (e.stage == stageWaiting || e.stage == stageInLane) && e.clientID == r.clientID && r.turn == r.seq, nil
+	}
+	n, err := w.q.IsPending(background, q.IsPendingParams{ClientID: r.clientID, Turn: r.turn, Seq: r.seq, Run: r.run})
+	if err != nil {
+		return false, fmt.Errorf("look for pending: %w", err)
+	}
+	return n == 1, nil
+}
+
+// end takes a run out of what is pending. This is the fence of the run: where end
+// reports false, somebody else has ended it, and nothing was written.
+func (w *writer) end(r runID) (bool, error) {
+	e := w.first(r)
+	if e != nil && e.stage != stageInLane {
+		if e.stage != stageWaiting || e.clientID != r.clientID || r.turn != r.seq {
+			return false, nil
+		}
+		w.move(r.seq, stageSettled)
+		w.pend(r.clientID, -1)
+		return true, nil
+	}
+	n, err := w.hot.deletePending(q.DeletePendingParams{ClientID: r.clientID, Turn: r.turn, Seq: r.seq, Run: r.run})
+	if err != nil {
+		return false, fmt.Errorf("delete pending: %w", err)
+	}
+	if n != 1 {
+		return false, nil
+	}
+	if e != nil {
+		w.move(r.seq, stageSettled)
+	}
+	w.pend(r.clientID, -1)
+	return true, nil
+}
+
+// head returns an account's first run, or seq 0 if nothing of it is pending.
+func (w *writer) head(clientID string) (q.HeadRow, error) {
+	head, err := w.q.Head(background, clientID)
+	if err != nil && !errors.Is(err, sql.ErrNoRows) {
+		return head, fmt.Errorf("read head: %w", err)
+	}
+	before := func(seq int64) bool {
+		return w.tail.stage(seq) == stageWaiting && (head.Seq == 0 || seq < head.Turn)
+	}
+	for _, seq := range w.filer.waitingOf(clientID) {
+		if before(seq) {
+			return q.HeadRow{Turn: seq, Seq: seq, Run: 1}, nil
+		}
+	}
+	for i := range w.published { // of this transaction: the filer doesn't know them yet
+		if ev := &w.published[i]; ev.ClientID == clientID && before(ev.Seq) {
+			return q.HeadRow{Turn: ev.Seq, Seq: ev.Seq, Run: 1}, nil
+		}
+	}
+	return head, nil
+}
+
+// backlogs is what of the tail is pending and in no lane.
+func (t *tail) backlogs() map[string]q.BacklogsRow {
+	accounts := map[string]q.BacklogsRow{}
+	for _, e := range t.events {
+		if e.stage != stageWaiting {
+			continue
+		}
+		b, ok := accounts[e.clientID]
+		if !ok {
+			b = q.BacklogsRow{ClientID: e.clientID, HeadTurn: e.seq}
+		}
+		b.Events++
+		accounts[e.clientID] = b
+	}
+	return accounts
+}

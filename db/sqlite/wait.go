@@ -1,0 +1,125 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+
+	"inturn/db"
+	"inturn/db/sqlite/internal/q"
+)
+
+// waiters are those who wait for an event to be settled.
+type waiters struct {
+	n      atomic.Int64 // spares the committer the lock while nobody waits
+	last   atomic.Int64 // no event with a greater seq is settled
+	mu     sync.Mutex
+	bySeq  map[int64][]chan q.Result // of cap 1; closed without a result by close
+	closed bool
+}
+
+// Wait returns how the event with this seq ended, once it is settled; ErrNotFound if
+// it was erased instead, ctx's error if that ends first, or ErrClosed, also where stop
+// is closed first (nil: it never is).
+func (d *DB) Wait(ctx context.Context, seq int64, stop <-chan struct{}) (*db.Result, error) {
+	ch, leave, err := d.waiters.join(seq)
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
+	if seq <= d.waiters.last.Load() { // it may have been settled before we joined
+		d.guard.Lock()
+		r, err := d.reads.ResultOf(ctx, seq)
+		d.guard.Unlock()
+		if err == nil {
+			return resultOf(r), nil
+		}
+		if !errors.Is(err, sql.ErrNoRows) {
+			return nil, fmt.Errorf("look for result: %w", err)
+		}
+	}
+	select {
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	case <-stop:
+		return nil, db.ErrClosed
+	case r, ok := <-ch:
+		switch {
+		case !ok:
+			return nil, db.ErrClosed
+		case r.Status == "":
+			return nil, db.ErrNotFound
+		}
+		return resultOf(r), nil
+	}
+}
+
+func (w *waiters) join(seq int64) (ch chan q.Result, leave func(), err error) {
+	ch = make(chan q.Result, 1)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.closed {
+		return nil, nil, db.ErrClosed
+	}
+	if w.bySeq == nil {
+		w.bySeq = map[int64][]chan q.Result{}
+	}
+	w.bySeq[seq] = append(w.bySeq[seq], ch)
+	w.n.Add(1)
+	return ch, func() { w.leave(seq, ch) }, nil
+}
+
+func (w *waiters) leave(seq int64, ch chan q.Result) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	list := w.bySeq[seq]
+	for i, c := range list {
+		if c == ch {
+			w.n.Add(-1)
+			if list = append(list[:i], list[i+1:]...); len(list) == 0 {
+				delete(w.bySeq, seq)
+			} else {
+				w.bySeq[seq] = list
+			}
+			return
+		}
+	}
+}
+
+// settled hands each of results to who waits for it. Only the committer calls it.
+func (w *waiters) settled(results []q.Result) {
+	last := w.last.Load()
+	for i := range results {
+		last = max(last, results[i].Seq)
+	}
+	w.last.Store(last) // before n is read: who joins later sees it
+	if w.n.Load() == 0 {
+		return
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for i := range results {
+		seq := results[i].Seq
+		for _, ch := range w.bySeq[seq] {
+			ch <- results[i]
+			w.n.Add(-1)
+		}
+		delete(w.bySeq, seq)
+	}
+}
+
+func (w *waiters) close() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.closed = true
+	for _, list := range w.bySeq {
+		for _, ch := range list {
+			close(ch)
+			w.n.Add(-1)
+		}
+	}
+	clear(w.bySeq)
+}

@@ -1,0 +1,37 @@
+package sqlite
+
+import (
+	"runtime"
+	"time"
+)
+
+// yielding lets others run between two groups: who was answered sends again, and who is
+// about to submit does, so that all of them share the next commit. It costs nothing
+// where nobody wants the processor. Where functions keep it busy it would, so it stops
+// for a while if it took long for what it brought.
+type yielding struct {
+	group  int           // operations in the last group
+	waited time.Duration // in the last yield
+	after  time.Time     // no yield before
+}
+
+// worthAnOperation is how long a yield may take for each operation of the next group.
+const worthAnOperation = 250 * time.Microsecond
+
+func (y *yielding) yield() {
+	y.waited = 0
+	if y.group < 2 { // nobody to share with
+		return
+	}
+	if began := time.Now(); began.After(y.after) {
+		runtime.Gosched()
+		y.waited = time.Since(began)
+	}
+}
+
+func (y *yielding) took(operations int) {
+	y.group = operations
+	if y.waited > time.Duration(operations+1)*worthAnOperation {
+		y.after = time.Now().Add(100 * y.waited) // at most a hundredth of the time
+	}
+}
