@@ -318,6 +318,9 @@ func TestWebhookToAnother(t *testing.T) {
 		"traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
 	send(`{"specversion":"1.0","id":"1","source":"/shop","partitionkey":"anna","type":"relay"}`, "Content-Type", "application/cloudevents+json")
 	send(`{"n":1}`, "Content-Type", "application/json", "ce-specversion", "1.0", "ce-id", "2", "ce-source", "/shop", "ce-partitionkey", "anna", "ce-type", "relay")
+	for _, client := range []string{"42:7", "a%b", "Anna Müller", "urn:inturn:account:x", "#"} { // no URI-references, or not ours
+		send(fmt.Sprintf(`{"client_id":%q,"message_id":"m1","type":"relay","payload":null}`, client), "Content-Type", "application/json")
+	}
 	drained(t, from)
 	first.stops()
 	second.signal(15)
@@ -332,7 +335,7 @@ func TestWebhookToAnother(t *testing.T) {
 		return out
 	}
 	sent, got := table(from), table(to)
-	if sent != got || strings.Count(sent, "\n") != 5 || !strings.Contains(sent, "a b/я,m 1,relay") || !strings.Contains(sent, "anna,/shop 1,relay,null") {
+	if sent != got || strings.Count(sent, "\n") != 10 || !strings.Contains(sent, "a b/я,m 1,relay") || !strings.Contains(sent, "anna,/shop 1,relay,null") {
 		t.Errorf("sent\n%s\narrived\n%s", sent, got)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"inturn/functions"
+	"inturn/functions/cloudevents"
 )
 
 // maxAttrs bounds the attributes of a CloudEvent, in bytes of JSON. In binary mode
@@ -15,7 +16,8 @@ const maxAttrs = 16 << 10
 //
 //	partitionkey, else source           client_id
 //	id; source + " " + id with a
-//	partitionkey, because identity in
+//	partitionkey that is not the
+//	source's, because identity in
 //	CloudEvents is source and id        message_id
 //	type                                type
 //	data                                payload; null if there is none
@@ -75,10 +77,8 @@ func attributeName(name string) bool {
 // event makes the event. trace is the request's traceparent as attrs, or nil; the
 // event's own goes first.
 func (c *cloudEvent) event(trace []byte) (functions.Event, error) {
-	ev := functions.Event{ClientID: c.source, MessageID: c.id, Type: c.kind, Payload: c.data}
-	if c.keyed {
-		ev.ClientID, ev.MessageID = c.key, c.source+" "+c.id
-	}
+	ev := functions.Event{Type: c.kind, Payload: c.data}
+	ev.ClientID, ev.MessageID = cloudevents.Identity(c.source, c.id, c.key, c.keyed)
 	if ev.Payload == nil {
 		ev.Payload = []byte("null")
 	}

@@ -5,10 +5,12 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
 	"inturn/functions"
+	"inturn/functions/cloudevents"
 
 	"github.com/go-json-experiment/json/jsontext"
 )
@@ -16,26 +18,27 @@ import (
 // trace is what is handed on of W3C Trace Context.
 type trace struct{ parent, state string }
 
-// encode returns ev as a CloudEvent in its JSON format:
+// encode returns ev as a CloudEvent in its JSON format. An event that came as one goes
+// on as it came, with its account's client_id as the partitionkey. Any other has
 //
-//	source, id     client_id, message_id; or as they came, where the event came as a
-//	               CloudEvent, with its partitionkey
-//	type           its type
-//	time           when it was accepted, unless it came with one
-//	data           the payload
+//	source          the client_id, or a URI-reference made of it: see cloudevents.Source
+//	id              message_id
+//	type            its type
+//	partitionkey    client_id
+//	time            when it was accepted, unless it came with one
+//	data            the payload
 //
-// and all other attributes it came with. So another inturn that takes it gives it the
-// same identity.
+// and all attributes it came with that CloudEvents allows. Another inturn that takes it
+// gives it the same identity.
 func encode(ev functions.Event) ([]byte, trace, error) {
 	a, err := readAttributes(ev.Attrs)
 	if err != nil {
 		return nil, trace{}, fmt.Errorf("attributes: %w", err)
 	}
-	source, id := ev.ClientID, ev.MessageID
-	if a.names(ev) {
-		source, id = a.text["source"], a.text["id"]
-	} else {
-		delete(a.text, "partitionkey")
+	source, id := a.text["source"], a.text["id"]
+	came := a.names(ev)
+	if !came {
+		source, id = cloudevents.Source(ev.ClientID), ev.MessageID
 	}
 	b := append(make([]byte, 0, len(ev.Payload)+len(ev.Attrs)+512), '{')
 	set := func(name, value string) {
@@ -50,18 +53,18 @@ func encode(ev functions.Event) ([]byte, trace, error) {
 	set("id", id)
 	set("source", source)
 	set("type", ev.Type)
-	if key, ok := a.text["partitionkey"]; ok {
-		set("partitionkey", key)
-	}
-	if _, ok := a.text["time"]; !ok {
+	set("partitionkey", ev.ClientID)
+	if _, ok := a.text["time"]; !ok && !came {
 		set("time", ev.ReceivedAt.UTC().Format(time.RFC3339Nano))
 	}
-	if _, ok := a.text["datacontenttype"]; !ok {
+	if _, ok := a.text["datacontenttype"]; !ok && !came {
 		set("datacontenttype", "application/json")
 	}
 	b = append(b, a.others...)
-	b = append(b, `,"data":`...)
-	b = append(b, ev.Payload...)
+	if !came || string(ev.Payload) != "null" { // the door stores null for a CloudEvent without data
+		b = append(b, `,"data":`...)
+		b = append(b, ev.Payload...)
+	}
 	b = append(b, '}')
 	return b, a.trace(), nil
 }
@@ -73,7 +76,9 @@ func appendText(b []byte, s string) []byte {
 	return b
 }
 
-// attributes are what came with an event.
+// attributes are what came with an event. Those are left out whose name or value
+// CloudEvents doesn't allow: an event that a function emits may have them, or one that
+// is older than the door's rules.
 type attributes struct {
 	text   map[string]string // those that are strings
 	others []byte            // `,"name":value` of each that encode doesn't set itself
@@ -104,9 +109,12 @@ func readAttributes(attrs []byte) (attributes, error) {
 			if err != nil {
 				return a, err
 			}
+			if cloudevents.CheckAttribute(name, string(text)) != nil {
+				continue
+			}
 			a.text[name] = string(text)
 		case 't', 'f', '0':
-			if name == "time" || name == "datacontenttype" {
+			if _, err := strconv.ParseInt(value.String(), 10, 32); textOnly(name) || value.Kind() == '0' && err != nil {
 				continue
 			}
 		default:
@@ -116,8 +124,8 @@ func readAttributes(attrs []byte) (attributes, error) {
 		case "specversion", "id", "source", "type", "partitionkey", "data":
 			continue
 		}
-		if strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789") != "" {
-			continue // no attribute has such a name or value (CloudEvents 1.0.2, section 3.1)
+		if !cloudevents.AttributeName(name) {
+			continue
 		}
 		a.others = append(a.others, ',')
 		a.others = appendText(a.others, name)
@@ -128,16 +136,25 @@ func readAttributes(attrs []byte) (attributes, error) {
 	return a, err
 }
 
+// textOnly names the optional attributes that CloudEvents gives a type other than
+// Boolean and Integer (1.0.2, section 3.1).
+func textOnly(name string) bool {
+	switch name {
+	case "subject", "time", "datacontenttype", "dataschema":
+		return true
+	}
+	return false
+}
+
 // names reports whether the attributes name ev as the door names a CloudEvent.
 func (a attributes) names(ev functions.Event) bool {
 	source, id := a.text["source"], a.text["id"]
 	if source == "" || id == "" {
 		return false
 	}
-	if key, keyed := a.text["partitionkey"]; keyed {
-		return key == ev.ClientID && source+" "+id == ev.MessageID
-	}
-	return source == ev.ClientID && id == ev.MessageID
+	key, keyed := a.text["partitionkey"]
+	client, message := cloudevents.Identity(source, id, key, keyed)
+	return client == ev.ClientID && message == ev.MessageID
 }
 
 // trace leaves out what no header may have in it.

@@ -2,39 +2,66 @@ package webhook
 
 import (
 	"encoding/json"
+	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
+
+	cloudevents "github.com/cloudevents/sdk-go/v2"
 
 	"inturn/functions"
+	rules "inturn/functions/cloudevents"
 )
 
-// Another inturn that takes the event gives it the same identity: by its
-// partitionkey, with source and id as message_id, else by source and id.
+// Another inturn that takes the event gives it the same identity, the SDK takes it too,
+// and what came as a CloudEvent goes on as it came.
 func TestIdentityIsHandedOn(t *testing.T) {
 	at := time.Date(2026, 11, 22, 1, 2, 3, 0, time.UTC)
+	const ours = `"time":"2026-11-22T01:02:03Z","datacontenttype":"application/json",`
 	for _, c := range []struct {
-		client, message, attrs string
-		want                   string
+		client, message, attrs, data string
+		want                         string // without its beginning and type
 	}{
-		{"anna", "m1", ``, `{"specversion":"1.0","id":"m1","source":"anna","type":"t","time":"2026-11-22T01:02:03Z","datacontenttype":"application/json","data":7}`},
-		{"/shop", "1", `{"specversion":"1.0","id":"1","source":"/shop","subject":"s","dataschema":"x","weight":3,"rush":true}`,
-			`{"specversion":"1.0","id":"1","source":"/shop","type":"t","time":"2026-11-22T01:02:03Z","datacontenttype":"application/json","subject":"s","dataschema":"x","weight":3,"rush":true,"data":7}`},
-		{"anna", "/shop 1", `{"id":"1","source":"/shop","partitionkey":"anna","time":"2020-01-01T00:00:00Z","datacontenttype":"application/x+json"}`,
-			`{"specversion":"1.0","id":"1","source":"/shop","type":"t","partitionkey":"anna","time":"2020-01-01T00:00:00Z","datacontenttype":"application/x+json","data":7}`},
+		{"anna", "m1", ``, `7`, `"id":"m1","source":"anna","partitionkey":"anna",` + ours + `"data":7`},
+		{"/shop", "1", `{"specversion":"1.0","id":"1","source":"/shop","subject":"s","dataschema":"urn:x:y","weight":3,"rush":true}`, `7`,
+			`"id":"1","source":"/shop","partitionkey":"/shop","subject":"s","dataschema":"urn:x:y","weight":3,"rush":true,"data":7`},
+		{"anna", "/shop 1", `{"id":"1","source":"/shop","partitionkey":"anna","time":"2020-01-01T00:00:00Z","datacontenttype":"text/json"}`, `7`,
+			`"id":"1","source":"/shop","partitionkey":"anna","time":"2020-01-01T00:00:00Z","datacontenttype":"text/json","data":7`},
+		// A client_id that is no URI-reference.
+		{"42:7", "m1", ``, `7`, `"id":"m1","source":"urn:inturn:account:42%3A7","partitionkey":"42:7",` + ours + `"data":7`},
+		{"a%b", "m1", ``, `7`, `"id":"m1","source":"urn:inturn:account:a%25b","partitionkey":"a%b",` + ours + `"data":7`},
+		{"Anna Müller", "m1", ``, `7`, `"id":"m1","source":"urn:inturn:account:Anna%20M%C3%BCller","partitionkey":"Anna Müller",` + ours + `"data":7`},
+		{"a\"\\\u2028<я", "m 1", ``, `7`, `"id":"m 1","source":"urn:inturn:account:a%22%5C%E2%80%A8%3C%D1%8F","partitionkey":"a\"\\` + "\u2028" + `<я",` + ours + `"data":7`},
+		{"42:7", "1", `{"id":"1","source":"urn:inturn:account:42%3A7","partitionkey":"42:7"}`, `7`,
+			`"id":"1","source":"urn:inturn:account:42%3A7","partitionkey":"42:7","data":7`},
+		// As the door took them before it looked at sources.
+		{"42:7", "1", `{"id":"1","source":"42:7"}`, `7`, `"id":"1","source":"urn:inturn:account:42%3A7","partitionkey":"42:7",` + ours + `"data":7`},
+		{"anna", "anna 1", `{"id":"1","source":"anna","partitionkey":"anna"}`, `7`, `"id":"anna 1","source":"anna","partitionkey":"anna",` + ours + `"data":7`},
+		// No data stays none; null in a plain event is its payload.
+		{"/shop", "1", `{"id":"1","source":"/shop"}`, `null`, `"id":"1","source":"/shop","partitionkey":"/shop"`},
+		{"anna", "m1", ``, `null`, `"id":"m1","source":"anna","partitionkey":"anna",` + ours + `"data":null`},
 		// Attributes that name another event, as an emitted one may have them.
-		{"bert", "m1", `{"id":"1","source":"/shop","partitionkey":"anna","subject":"s"}`,
-			`{"specversion":"1.0","id":"m1","source":"bert","type":"t","time":"2026-11-22T01:02:03Z","datacontenttype":"application/json","subject":"s","data":7}`},
-		{"anna", "2", `{"id":"1","source":"anna"}`,
-			`{"specversion":"1.0","id":"2","source":"anna","type":"t","time":"2026-11-22T01:02:03Z","datacontenttype":"application/json","data":7}`},
+		{"bert", "m1", `{"id":"1","source":"/shop","partitionkey":"anna","subject":"s"}`, `7`, `"id":"m1","source":"bert","partitionkey":"bert",` + ours + `"subject":"s","data":7`},
+		{"anna", "2", `{"id":"1","source":"anna"}`, `7`, `"id":"2","source":"anna","partitionkey":"anna",` + ours + `"data":7`},
 		// What no attribute can be is left out.
-		{"anna", "m1", `{"type":"x","data":"x","data_base64":"x","Big":"x","a-b":"x","list":[1],"none":null,"time":5,"specversion":"9"}`,
-			`{"specversion":"1.0","id":"m1","source":"anna","type":"t","time":"2026-11-22T01:02:03Z","datacontenttype":"application/json","data":7}`},
-		{"a\"\\\u2028<я", "m 1", ``, `{"specversion":"1.0","id":"m 1","source":"a\"\\` + "\u2028" + `<я","type":"t","time":"2026-11-22T01:02:03Z","datacontenttype":"application/json","data":7}`},
+		{"anna", "m1", `{"type":"x","data":"x","data_base64":"x","Big":"x","a-b":"x","list":[1],"none":null,"time":5,"specversion":"9","half":0.5,"huge":2147483648,"control":"\u0000"}`, `7`,
+			`"id":"m1","source":"anna","partitionkey":"anna",` + ours + `"data":7`},
+		{"anna", "m1", `{"time":"yesterday","datacontenttype":"json","dataschema":"x","subject":""}`, `7`, `"id":"m1","source":"anna","partitionkey":"anna",` + ours + `"data":7`},
 	} {
-		ev := functions.Event{ClientID: c.client, MessageID: c.message, Type: "t", Payload: []byte("7"), Attrs: []byte(c.attrs), ReceivedAt: at}
+		ev := functions.Event{ClientID: c.client, MessageID: c.message, Type: "t", Payload: []byte(c.data), Attrs: []byte(c.attrs), ReceivedAt: at}
 		got, _, err := encode(ev)
-		if err != nil || string(got) != c.want {
-			t.Errorf("%s\ngives %s, %v\nwant  %s", c.attrs, got, err, c.want)
+		want := strings.Replace(`{"specversion":"1.0",`+c.want+`}`, `"partitionkey"`, `"type":"t","partitionkey"`, 1)
+		if err != nil || string(got) != want {
+			t.Errorf("%s %s\ngives %s, %v\nwant  %s", c.client, c.attrs, got, err, want)
+			continue
+		}
+		e := cloudevents.NewEvent()
+		if err := e.UnmarshalJSON(got); err != nil {
+			t.Errorf("the SDK refuses %s: %v", got, err)
+		} else if err := e.Validate(); err != nil {
+			t.Errorf("the SDK refuses %s: %v", got, err)
+		} else if client, message := rules.Identity(e.Source(), e.ID(), c.client, true); client != c.client || message != c.message || e.Extensions()["partitionkey"] != c.client {
+			t.Errorf("%s becomes %q, %q", got, client, message)
 		}
 	}
 	for _, attrs := range []string{`[]`, `{`, `{"a":"b"`, `{"a":"1","a":"2"}`, `x`} {
@@ -56,11 +83,21 @@ func FuzzEncode(f *testing.F) {
 			return
 		}
 		var got struct {
-			SpecVersion, ID, Source, Type, Time string
-			Data                                map[string]int
+			SpecVersion, ID, Source, Type, PartitionKey string
+			Data                                        map[string]int
 		}
-		if err := json.Unmarshal(b, &got); err != nil || got.SpecVersion != "1.0" || got.Type != "t" || got.Time == "" || got.Data["a"] != 1 {
+		if err := json.Unmarshal(b, &got); err != nil || got.SpecVersion != "1.0" || got.Type != "t" || got.Data["a"] != 1 || !rules.URIReference(got.Source) {
 			t.Fatalf("%s: %v", b, err)
+		}
+		if !utf8.ValidString(client) || !utf8.ValidString(message) || client == "" || strings.TrimSpace(message) == "" {
+			return // the door lets nobody send them; of blanks alone the SDK thinks more strictly than the specification
+		}
+		if c, m := rules.Identity(got.Source, got.ID, got.PartitionKey, true); c != client || m != message {
+			t.Fatalf("%s becomes %q, %q", b, c, m)
+		}
+		e := cloudevents.NewEvent()
+		if err := e.UnmarshalJSON(b); err != nil || e.Validate() != nil {
+			t.Fatalf("the SDK refuses %s: %v, %v", b, err, e.Validate())
 		}
 		for _, value := range []string{tr.parent, tr.state} {
 			if value != "" && !visible(value, 512) {

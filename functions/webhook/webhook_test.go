@@ -146,7 +146,7 @@ func TestWhatAnEndpointGets(t *testing.T) {
 	if r.method != "POST" || r.path != "/in?key=hidden" {
 		t.Errorf("%s %s", r.method, r.path)
 	}
-	want := `{"specversion":"1.0","id":"m1","source":"anna","type":"t","time":"2026-11-22T01:02:03.000004Z","datacontenttype":"application/json",` +
+	want := `{"specversion":"1.0","id":"m1","source":"anna","type":"t","partitionkey":"anna","time":"2026-11-22T01:02:03.000004Z","datacontenttype":"application/json",` +
 		`"traceparent":"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01","data":{"sku":"tea","n":12345678901234567890}}`
 	if r.body != want {
 		t.Errorf("the body is\n%s\nwant\n%s", r.body, want)
