@@ -54,7 +54,7 @@ func (e AccountsErase) Run(ctx context.Context, out IO) error {
 		return err
 	}
 	err = e.Client.with(func(a *asker) error {
-		return a.ask(ctx, http.MethodPost, accountPath(e.ClientID, "/erase"), "", body, &done)
+		return a.ask(ctx, http.MethodPost, accountPath(e.ClientID, "/erase"), nil, body, &done)
 	})
 	switch {
 	case err != nil:

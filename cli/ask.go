@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"strconv"
 	"strings"
@@ -44,7 +45,7 @@ func (r *refused) Error() string { return r.text }
 
 // get reads what is at path, which is escaped already, into answer.
 func (a *asker) get(ctx context.Context, path string, answer any) error {
-	return a.ask(ctx, http.MethodGet, path, "", nil, answer)
+	return a.ask(ctx, http.MethodGet, path, nil, nil, answer)
 }
 
 // post sends body as JSON with key as its Idempotency-Key ("": a new one, with which
@@ -58,19 +59,17 @@ func (a *asker) post(ctx context.Context, path, key string, body, answer any) er
 	if err != nil {
 		return err
 	}
-	return a.ask(ctx, http.MethodPost, path, key, text, answer)
+	return a.ask(ctx, http.MethodPost, path, http.Header{"Idempotency-Key": {strconv.Quote(key)}}, text, answer)
 }
 
-func (a *asker) ask(ctx context.Context, method, path, key string, body []byte, answer any) error {
+func (a *asker) ask(ctx context.Context, method, path string, header http.Header, body []byte, answer any) error {
 	req, err := http.NewRequestWithContext(ctx, method, a.base+path, bytes.NewReader(body))
 	if err != nil {
 		return err
 	}
+	maps.Copy(req.Header, header)
 	if body != nil {
 		req.Header.Set("Content-Type", "application/json")
-	}
-	if key != "" {
-		req.Header.Set("Idempotency-Key", strconv.Quote(key))
 	}
 	resp, err := a.client.Do(req)
 	if err != nil {
@@ -80,7 +79,7 @@ func (a *asker) ask(ctx context.Context, method, path, key string, body []byte, 
 	if err := errors.Join(err, resp.Body.Close()); err != nil {
 		return fmt.Errorf("%s: the answer was cut off: %w", a.base, err)
 	}
-	if resp.StatusCode != http.StatusOK {
+	if resp.StatusCode != http.StatusOK && resp.StatusCode != http.StatusAccepted {
 		return a.refusal(resp, text)
 	}
 	if err := jsonv2.Unmarshal(text, answer); err != nil {

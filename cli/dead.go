@@ -44,25 +44,6 @@ func (s Since) Validate() error {
 	return err
 }
 
-// event is one as the API shows it.
-type event struct {
-	ClientID   string         `json:"client_id"`
-	MessageID  string         `json:"message_id"`
-	Seq        int64          `json:"seq"`
-	State      string         `json:"state"`
-	Type       string         `json:"type"`
-	Payload    jsontext.Value `json:"payload"`
-	Attrs      jsontext.Value `json:"attrs,omitzero"`
-	RequestID  string         `json:"request_id"`
-	ReceivedAt time.Time      `json:"received_at"`
-	Run        int64          `json:"run"`
-	Attempts   int            `json:"attempts"`
-	StartedAt  time.Time      `json:"started_at"`
-	FinishedAt time.Time      `json:"finished_at"`
-	Result     jsontext.Value `json:"result"`
-	Error      string         `json:"error,omitzero"`
-}
-
 // DeadList is `inturn dead list`.
 type DeadList struct {
 	Client
@@ -186,18 +167,7 @@ func (s DeadShow) Run(ctx context.Context, out IO) error {
 		return printJSON(out.Out, shown)
 	}
 	f := newFacts(out.Out)
-	f.add("client_id", shown.ClientID)
-	f.add("message_id", shown.MessageID)
-	f.add("seq", shown.event.Seq)
-	f.add("type", shown.Type)
-	f.add("payload", string(shown.Payload))
-	f.add("attrs", string(shown.Attrs))
-	f.add("request_id", shown.RequestID)
-	f.add("received_at", at(shown.ReceivedAt))
-	f.add("run", shown.event.Run)
-	f.add("attempts", shown.Attempts)
-	f.add("finished_at", at(shown.FinishedAt))
-	f.add("error", shown.Error)
+	shown.event.addTo(f)
 	for _, r := range shown.Runs {
 		text := r.State
 		if r.Error != "" {

@@ -112,8 +112,8 @@ func TestOperatorCommands(t *testing.T) {
 		{"dead list json", "dead list --json", []asked{{"GET /v1/dead?after=0&limit=100", 0, `{"dead":[]}`}}, `{"dead":[]}` + "\n"},
 		{"dead show", "dead show 17", []asked{{"GET /v1/dead?after=16&limit=1", 0, `{"dead":[` + deadOne + `],"next":17}`},
 			{"GET /v1/events/alice/m%2F1/runs", 0, `{"seq":17,"runs":[{"state":"dead","run":1,"attempts":2,"started_at":"2026-01-30T12:00:00.000000Z","finished_at":"2026-01-30T12:00:00.000000Z","result":null,"error":"before"}]}`}},
-			"client_id    alice\nmessage_id   m/1\nseq          17\ntype         charge\npayload      {\"cents\":450}\nrequest_id   R\nreceived_at  2026-01-31T12:00:00Z\n" +
-				"run          1\nattempts     3\nfinished_at  2026-01-31T12:00:02Z\nerror        no\nrun 1        2026-01-30T12:00:00Z dead: before\n"},
+			"client_id    alice\nmessage_id   m/1\nseq          17\nstate        dead\ntype         charge\npayload      {\"cents\":450}\nrequest_id   R\nreceived_at  2026-01-31T12:00:00Z\n" +
+				"run          1\nattempts     3\nstarted_at   2026-01-31T12:00:01Z\nfinished_at  2026-01-31T12:00:02Z\nerror        no\nrun 1        2026-01-30T12:00:00Z dead: before\n"},
 		{"dead show of another", "dead show 16", []asked{{"GET /v1/dead?after=15&limit=1", 0, `{"dead":[` + deadOne + `]}`}},
 			"inturn: dead show: seq 16 is not a dead event\nhint: `inturn dead list` lists them\n"},
 		{"redrive", "dead redrive 17 --reason mended", []asked{{"GET /v1/dead?after=16&limit=1", 0, `{"dead":[` + deadOne + `]}`},

@@ -36,6 +36,9 @@ func Parse(parser *kong.Kong, args, environ []string) (*kong.Context, error) {
 	command := ""
 	if node := ctx.Selected(); node != nil {
 		command = node.Path()
+		if _, ok := node.Target.Interface().(interface{ acceptsEmpty() }); ok {
+			return ctx, nil
+		}
 	}
 	if err := errors.Join(emptyArgument(ctx), misspelt(parser.Model, environ)); err != nil {
 		return nil, &usageError{command, err}

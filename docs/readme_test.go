@@ -296,8 +296,8 @@ var (
 )
 
 // commandNames are those of the program.
-var commandNames = []string{"serve", "demo", "generate", "send", "loadtest", "accounts list", "accounts skip", "accounts replay", "accounts erase", "dead list", "dead redrive",
-	"types", "pause", "resume", "audit", "token new", "check", "query", "backup", "restore", "compact", "health", "version"}
+var commandNames = []string{"serve", "demo", "generate", "post", "send", "loadtest", "events list", "events show", "accounts list", "accounts skip", "accounts replay", "accounts erase", "dead list", "dead redrive",
+	"types", "pause", "resume", "audit", "token new", "check", "query", "backup", "restore", "compact", "health", "version", "completion bash"}
 
 // helps is the help of the program and of all its commands.
 func helps(t *testing.T) string {

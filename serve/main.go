@@ -19,26 +19,29 @@ import (
 
 // commands are those of the program. Package cli has the bodies of all but serve.
 type commands struct {
-	Serve    serveCommand `cmd:"" help:"Run the server."`
-	Demo     cli.Demo     `cmd:"" help:"Show it: a server, 10,000 events for 1,000 accounts, 1 s of work each."`
-	Generate cli.Generate `cmd:"" help:"Write client messages to a CSV file."`
-	Send     cli.Send     `cmd:"" help:"Send a file of events, over HTTP or a WebSocket."`
-	LoadTest cli.LoadTest `cmd:"" name:"loadtest" help:"Offer messages at a fixed rate, then verify by the API what became of them."`
-	Accounts cli.Accounts `cmd:"" help:"Look at accounts; pause, resume, retry, skip, replay and erase them."`
-	Dead     cli.Dead     `cmd:"" help:"Look at events that were set aside, and run them again."`
-	Types    cli.Types    `cmd:"" help:"List the types of events, and which are paused."`
-	Pause    cli.Pause    `cmd:"" help:"Begin no event of a type, or none at all, until it is resumed."`
-	Resume   cli.Resume   `cmd:"" help:"Let a type, or everything, go on."`
-	Audit    cli.Audit    `cmd:"" help:"Show what operators did, and why."`
-	Token    cli.Token    `cmd:"" help:"Make, list and revoke tokens."`
-	Check    cli.Check    `cmd:"" help:"Prove from the file alone that nothing was lost, doubled or overtaken."`
-	Query    cli.Query    `cmd:"" help:"Run read-only SQL on the file, also while the server runs."`
-	Backup   cli.Backup   `cmd:"" help:"Make a checked copy of the file, also while the server runs."`
-	Compact  cli.Compact  `cmd:"" help:"Give the space of deleted rows back; the server must be stopped."`
-	Restore  cli.Restore  `cmd:"" help:"Make the file from a backup."`
-	Health   cli.Health   `cmd:"" help:"Exit with 0 if the server is ready."`
-	Version  cli.Version  `cmd:"" help:"Print the version."`
-	Help     struct{}     `cmd:"" help:"Print this help."`
+	Serve      serveCommand   `cmd:"" help:"Run the server."`
+	Demo       cli.Demo       `cmd:"" help:"Show it: a server, 10,000 events for 1,000 accounts, 1 s of work each."`
+	Generate   cli.Generate   `cmd:"" help:"Write client messages to a CSV file."`
+	Post       cli.Post       `cmd:"" help:"Send one event and print its receipt."`
+	Send       cli.Send       `cmd:"" help:"Send a file of events, over HTTP or a WebSocket."`
+	LoadTest   cli.LoadTest   `cmd:"" name:"loadtest" help:"Offer messages at a fixed rate, then verify by the API what became of them."`
+	Events     cli.Events     `cmd:"" help:"Look at events, in any state."`
+	Accounts   cli.Accounts   `cmd:"" help:"Look at accounts; pause, resume, retry, skip, replay and erase them."`
+	Dead       cli.Dead       `cmd:"" help:"Look at events that were set aside, and run them again."`
+	Types      cli.Types      `cmd:"" help:"List the types of events, and which are paused."`
+	Pause      cli.Pause      `cmd:"" help:"Begin no event of a type, or none at all, until it is resumed."`
+	Resume     cli.Resume     `cmd:"" help:"Let a type, or everything, go on."`
+	Audit      cli.Audit      `cmd:"" help:"Show what operators did, and why."`
+	Token      cli.Token      `cmd:"" help:"Make, list and revoke tokens."`
+	Check      cli.Check      `cmd:"" help:"Prove from the file alone that nothing was lost, doubled or overtaken."`
+	Query      cli.Query      `cmd:"" help:"Run read-only SQL on the file, also while the server runs."`
+	Backup     cli.Backup     `cmd:"" help:"Make a checked copy of the file, also while the server runs."`
+	Compact    cli.Compact    `cmd:"" help:"Give the space of deleted rows back; the server must be stopped."`
+	Restore    cli.Restore    `cmd:"" help:"Make the file from a backup."`
+	Health     cli.Health     `cmd:"" help:"Exit with 0 if the server is ready."`
+	Completion cli.Completion `cmd:"" help:"Print the script that completes commands in your shell."`
+	Version    cli.Version    `cmd:"" help:"Print the version."`
+	Help       struct{}       `cmd:"" help:"Print this help."`
 }
 
 // Main is the whole program with these functions: it runs the command that the command
@@ -93,7 +96,7 @@ func execute(list []functions.Function, args []string, out, errOut io.Writer) in
 		defer stop()
 	}
 	command.BindTo(ctx, (*context.Context)(nil))
-	command.Bind(cli.IO{Out: out, Err: errOut}, set, set.Invariants(),
+	command.Bind(parser, cli.IO{Out: out, Err: errOut}, set, set.Invariants(),
 		cli.Start(startDemo(set)), tokenEditor, cli.Build{Version: programVersion(), SQLite: sqlite.SQLiteVersion})
 	return cli.Fail(errOut, command.Run())
 }
