@@ -165,11 +165,10 @@ func (o *operations) act(x *exchange, r *http.Request, act db.Command) error {
 	if act.Key, err = actKey(r.Header); err != nil {
 		return err
 	}
-	acted, err := o.store.Execute(r.Context(), act)
+	// A client that has ended its half of the connection still reads the answer.
+	ctx := context.WithoutCancel(r.Context())
+	acted, err := o.store.Execute(ctx, act)
 	if err != nil {
-		if r.Context().Err() != nil { // a statement that was interrupted says so in words of its own
-			err = errors.Join(r.Context().Err(), err)
-		}
 		return actProblem(err)
 	}
 	x.clientID = acted.ClientID
@@ -177,7 +176,7 @@ func (o *operations) act(x *exchange, r *http.Request, act db.Command) error {
 	o.log.LogAttrs(r.Context(), slog.LevelInfo, "an operator acted", slog.String("request_id", x.requestID),
 		slog.String("verb", string(act.Verb)), slog.String("token_name", act.Who), slog.String("client_id", cut(acted.ClientID, 256)),
 		slog.String("type", act.Type), slog.Int64("seq", acted.Seq), slog.Bool("changed", acted.Changed), slog.Int64("audit", acted.ID))
-	x.answer(http.StatusOK, jsonType, append(o.appendActed(r.Context(), nil, act, acted), '\n'))
+	x.answer(http.StatusOK, jsonType, append(o.appendActed(ctx, nil, act, acted), '\n'))
 	return nil
 }
 

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"crypto/rand"
-	"errors"
 	"log/slog"
 	"net/http"
 	"strconv"
@@ -109,14 +108,11 @@ func (o *operations) bulk(x *exchange, r *http.Request, b db.BulkCommand) error 
 		key = rand.Text()
 	}
 	b.Key = key
-	ctx, cancel := context.WithTimeout(r.Context(), bulkTime)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), bulkTime) // as in act
 	defer cancel()
 	done, err := o.store.ExecuteAll(ctx, b)
-	more := err != nil && ctx.Err() != nil && r.Context().Err() == nil
+	more := err != nil && ctx.Err() != nil
 	if err != nil && !more {
-		if r.Context().Err() != nil {
-			err = errors.Join(r.Context().Err(), err)
-		}
 		return actProblem(err)
 	}
 	o.log.LogAttrs(ctx, slog.LevelInfo, "an operator acted on many", slog.String("request_id", x.requestID),

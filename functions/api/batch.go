@@ -2,6 +2,7 @@ package api
 
 import (
 	"bytes"
+	"context"
 	"io"
 	"net/http"
 	"strconv"
@@ -31,10 +32,7 @@ func (g *ingestion) postBatch(x *exchange, r *http.Request, tok *token, cloud bo
 	if err := noIdempotencyKey(r.Header); err != nil {
 		return err
 	}
-	t, err := g.newIngester(x, r, tok)
-	if err != nil {
-		return err
-	}
+	t := g.newIngester(x, r, tok)
 	t.cloud = cloud
 	raws, err := g.split(body)
 	if err != nil {
@@ -44,7 +42,7 @@ func (g *ingestion) postBatch(x *exchange, r *http.Request, tok *token, cloud bo
 	for i, raw := range raws {
 		items[i] = t.item(raw)
 	}
-	answers, err := t.take(r.Context(), items)
+	answers, err := t.take(context.WithoutCancel(r.Context()), items) // as in accept
 	x.body.release()
 	if err != nil {
 		p := storeProblem(err)

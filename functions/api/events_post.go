@@ -1,7 +1,7 @@
 package api
 
 import (
-	"errors"
+	"context"
 	"net/http"
 
 	"inturn/functions"
@@ -19,6 +19,9 @@ func (g *ingestion) postEvents(x *exchange, r *http.Request) error {
 		return shuttingDown.withDetail("nothing was stored: resend in a moment")
 	}
 	form, err := formOf(r.Header)
+	if err == nil {
+		err = checkOptions(x.query, form)
+	}
 	switch {
 	case err != nil:
 		return err
@@ -40,6 +43,17 @@ func (g *ingestion) postEvents(x *exchange, r *http.Request) error {
 		return g.postPlain(x, r, tok, e)
 	}
 	return g.postCloudEvent(x, r, tok, form, e)
+}
+
+// checkOptions refuses values of ?on_error and ?answers that mean nothing for the form.
+func checkOptions(query map[string]string, form form) error {
+	if value, given := query["on_error"]; given && value != "continue" {
+		return parameter("on_error", "must be continue, or left out")
+	}
+	if value, given := query["answers"]; given && (value != "refused" || form != linesForm) {
+		return parameter("answers", "must be refused, for %s alone, or left out", typeLines)
+	}
+	return nil
 }
 
 // postPlain takes the plain form in e.body.
@@ -102,12 +116,10 @@ func (g *ingestion) accept(x *exchange, r *http.Request, ev functions.Event) err
 	if ev.Attrs == nil {
 		ev.Attrs = traceAttrs(r.Header)
 	}
-	receipt, err := g.store.Append(r.Context(), ev)
+	// A client that has ended its half of the connection still reads the answer.
+	receipt, err := g.store.Append(context.WithoutCancel(r.Context()), ev)
 	x.body.release()
 	if err != nil {
-		if r.Context().Err() != nil { // a statement that was interrupted says so in words of its own
-			err = errors.Join(r.Context().Err(), err)
-		}
 		return storeProblem(err)
 	}
 	x.seq = receipt.Seq

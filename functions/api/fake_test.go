@@ -75,7 +75,11 @@ func (s *fakeStore) Append(ctx context.Context, ev db.Event) (db.Receipt, error)
 // AppendBatch keeps the order of an account as sqlite.DB does, and has no limits.
 func (s *fakeStore) AppendBatch(ctx context.Context, b db.Batch) ([]db.AppendResult, error) {
 	if s.batches != nil {
-		s.batches <- len(b.Events)
+		select {
+		case s.batches <- len(b.Events):
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
 	}
 	s.mu.Lock()
 	err := s.err

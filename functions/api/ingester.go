@@ -26,16 +26,14 @@ type ingester struct {
 
 const forever = 1<<63 - 1
 
-func (g *ingestion) newIngester(x *exchange, r *http.Request, tok *token) (*ingester, error) {
+// newIngester takes ?on_error, with which events of an account are taken also behind one
+// that was refused.
+func (g *ingestion) newIngester(x *exchange, r *http.Request, tok *token) *ingester {
 	t := &ingester{ingestion: g, token: tok, requestID: x.requestID, trace: traceAttrs(r.Header), order: &order{}}
-	switch value, given := x.query["on_error"]; {
-	case !given:
-	case value == "continue":
+	if x.query["on_error"] == "continue" {
 		t.order = nil
-	default:
-		return nil, parameter("on_error", "must be continue, or left out")
 	}
-	return t, nil
+	return t
 }
 
 // take makes the events of items durable, as one transaction, and returns an answer

@@ -19,6 +19,7 @@ type ingestion struct {
 	now       func() time.Time
 	stopping  <-chan struct{} // closed when shutdown begins
 	streams   *Streams
+	spools    *spools
 	rates     *rates // nil: no bound
 	maxEvent  int64  // bytes
 	maxBody   int64  // bytes of a batch
@@ -28,13 +29,13 @@ type ingestion struct {
 func newIngestion(o Options, f *front) *ingestion {
 	return &ingestion{
 		auth: auth{o.Tokens}, store: o.Store, functions: o.Functions, front: f, log: o.Log, observer: o.Observer, now: o.Now,
-		stopping: o.Stopping, streams: o.Streams, rates: newRates(o.ClientRate, o.ClientBurst),
+		stopping: o.Stopping, streams: o.Streams, spools: &spools{stall: spoolStall}, rates: newRates(o.ClientRate, o.ClientBurst),
 		maxEvent: o.MaxEvent, maxBody: o.MaxBody, maxBatch: o.MaxBatch,
 	}
 }
 
 func (g *ingestion) register(r *router) {
-	r.handle("POST /v1/events", g.postEvents, "on_error")
+	r.handle("POST /v1/events", g.postEvents, "on_error", "answers")
 	r.handle("OPTIONS /v1/events", g.handshake, "on_error", "answers")
 	r.handle("GET /v1/stream", g.stream, "on_error")
 }

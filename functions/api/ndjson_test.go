@@ -2,12 +2,17 @@ package api
 
 import (
 	"bufio"
+	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -174,12 +179,12 @@ func TestLinesThatBreakOffEndTheConnection(t *testing.T) {
 // follow: a deadline that passes would cancel the context of each of them.
 func TestLinesLeaveNoDeadlineBehind(t *testing.T) {
 	conn := &deadlines{}
-	body := &patientBody{Reader: strings.NewReader("x"), rc: http.NewResponseController(conn)}
+	body := &linesBody{Reader: strings.NewReader("x"), rc: http.NewResponseController(conn)}
 	body.cut()
 	if n, err := body.Read(make([]byte, 1)); n != 0 || !errors.Is(err, os.ErrDeadlineExceeded) || !conn.last.Before(time.Now()) {
 		t.Errorf("a read after cut: %d bytes, %v, deadline %v", n, err, conn.last)
 	}
-	body = &patientBody{Reader: strings.NewReader("x"), rc: http.NewResponseController(conn)}
+	body = &linesBody{Reader: strings.NewReader("x"), rc: http.NewResponseController(conn)}
 	if _, err := io.ReadAll(body); err != nil {
 		t.Fatal(err)
 	}
@@ -288,6 +293,115 @@ func (c *lineClient) next(t *testing.T) (e entry) {
 	return e
 }
 
+// manyLines are more than the kernel's buffers hold, as are their answers.
+const manyLines = 60_000
+
+var longLine = strings.Repeat(" ", 400) + "x\n"
+
+// sendAll sends lines, ends its half of the connection if it is to, and only then reads the
+// answers, as Python's and Java's clients do.
+func sendAll(t *testing.T, addr, target, lines string, chunked, halfClose bool) []entry {
+	t.Helper()
+	c := dial(t, addr)
+	c.SetDeadline(time.Now().Add(time.Minute))
+	length := fmt.Sprintf("Content-Length: %d\r\n\r\n%s", len(lines), lines)
+	if chunked { // without the chunk that would end it
+		length = fmt.Sprintf("Transfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n", len(lines), lines)
+	}
+	if _, err := io.WriteString(c, "POST "+target+" HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-ndjson\r\n"+length); err != nil {
+		t.Fatalf("the lines are not read: %v", err)
+	}
+	if halfClose {
+		c.(*net.TCPConn).CloseWrite()
+	}
+	w, err := http.ReadResponse(bufio.NewReader(c), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	said, err := io.ReadAll(w.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var entries []entry
+	for line := range bytes.Lines(said) {
+		var e entry
+		if err := json.Unmarshal(line, &e); err != nil {
+			t.Fatalf("%q: %v", line, err)
+		}
+		entries = append(entries, e)
+	}
+	return entries
+}
+
+// A client that sends all before it reads gets all its answers.
+func TestLinesOfASenderThatReadsLast(t *testing.T) {
+	f, h := newIngestAPI(Options{Store: &fakeStore{}, Functions: testSet(t)})
+	entries := sendAll(t, serve(t, Server(h, nil, nil), 0), "/v1/events", strings.Repeat(longLine, manyLines), false, false)
+	if len(entries) != manyLines {
+		t.Fatalf("%d answers, want %d", len(entries), manyLines)
+	}
+	for i, e := range entries {
+		if e.N != i+1 || e.Status < 400 {
+			t.Fatalf("answer %d: %d %s", i+1, e.N, e.said())
+		}
+	}
+	if f.bodies.Load() != 0 {
+		t.Errorf("%d bytes are still counted", f.bodies.Load())
+	}
+}
+
+// Where there is no room for so many answers, the last line says what to do.
+func TestLinesThatAreNotReadAndHaveNoRoom(t *testing.T) {
+	o := Options{Store: &fakeStore{}, Functions: testSet(t)}.complete()
+	f := newFront(o)
+	g := newIngestion(o, f)
+	g.spools = &spools{folder: filepath.Join(t.TempDir(), "none"), stall: 100 * time.Millisecond}
+	r := &router{mux: http.NewServeMux(), front: f}
+	g.register(r)
+	entries := sendAll(t, serve(t, Server(f.handler(r.mux), nil, nil), 0), "/v1/events", strings.Repeat(longLine, manyLines), false, false)
+	last := entries[len(entries)-1]
+	if len(entries) >= manyLines || last.said() != "503 overloaded" || last.N != len(entries) || last.RetryAfter == 0 || !strings.Contains(last.Detail, "answers=refused") {
+		t.Errorf("%d answers, the last one: %d %s %s", len(entries), last.N, last.said(), last.Detail)
+	}
+}
+
+// ?answers=refused answers what was refused, and sums up.
+func TestRefusedLinesOnly(t *testing.T) {
+	h := newAPI(t, Options{})
+	w := request(h, "POST", "/v1/events?answers=refused", small("a", "1")+"\n"+small("a", "1")+"\nx\n"+small("b", "1")+"\n", "Content-Type", typeLines)
+	lines := strings.Split(strings.TrimSpace(w.Body.String()), "\n")
+	if len(lines) != 3 || !strings.HasPrefix(lines[0], `{"n":3,"status":400,`) || !strings.HasPrefix(lines[1], `{"n":4,"status":424,`) ||
+		lines[2] != `{"summary":true,"lines":4,"accepted":1,"duplicates":1,"refused":2}` {
+		t.Errorf("%s", w.Body)
+	}
+	for _, c := range []struct{ query, body, contentType string }{
+		{"answers=all", "x", typeLines}, {"answers=", "x", typeLines}, {"answers=refused", goodEvent, typeJSON}, {"answers=refused", "[" + goodEvent + "]", typeJSON}, {"on_error=stop", goodEvent, typeJSON},
+	} {
+		wantProblem(t, request(h, "POST", "/v1/events?"+c.query, c.body, "Content-Type", c.contentType), 400, "invalid-request")
+	}
+}
+
+// Half-closing behind the last line is an end like any other: what was sent is answered.
+func TestLinesOfASenderThatHalfCloses(t *testing.T) {
+	for _, chunked := range []bool{false, true} {
+		s := &fakeStore{batches: make(chan int)}
+		addr := serve(t, Server(newAPI(t, Options{Store: s}), nil, nil), 0)
+		go func() {
+			time.Sleep(50 * time.Millisecond) // so that the end is seen before the lines are written
+			for range s.batches {
+			}
+		}()
+		var got []string
+		for _, e := range sendAll(t, addr, "/v1/events", small("a", "1")+"\n"+small("a", "2")+"\n", chunked, true) {
+			got = append(got, e.said())
+		}
+		if want := []string{"202 a/1 1 pending", "202 a/2 2 pending"}; !slices.Equal(got, want) {
+			t.Errorf("chunked %t: %q, want %q", chunked, got, want)
+		}
+		close(s.batches)
+	}
+}
+
 // A sender that waits for each answer gets it: nothing is held back for a group to fill.
 func TestLinesAreAnsweredWhileTheyAreRead(t *testing.T) {
 	c := sendLines(t, serve(t, Server(newAPI(t, Options{}), nil, nil), 0))
@@ -339,7 +453,7 @@ func TestASenderOfLinesThatLeaves(t *testing.T) {
 }
 
 func TestASenderOfLinesThatIsSilent(t *testing.T) {
-	body := &patientBody{Reader: brokenReader{os.ErrDeadlineExceeded}, rc: http.NewResponseController(&discardAnswer{})}
+	body := &linesBody{Reader: brokenReader{os.ErrDeadlineExceeded}, rc: http.NewResponseController(&discardAnswer{})}
 	g := newIngestion(Options{}.complete(), nil)
 	in := newFrameQueue(g.streams)
 	g.readLines(t.Context(), body, in)

@@ -91,12 +91,15 @@ func TestWithTheRealStore(t *testing.T) {
 				t.Errorf("done: %+v", p)
 			}
 
-			// A sender that is gone before its repeat is read gets no stack of SQL errors.
+			// A sender that has ended its half of the connection gets its answer; a read is cut
+			// short, without a stack of SQL errors.
 			ctx, cancel := context.WithCancel(t.Context())
 			cancel()
 			w := httptest.NewRecorder()
 			h.ServeHTTP(w, httptest.NewRequestWithContext(ctx, "POST", "/v1/events", strings.NewReader(goodEvent)))
-			wantProblem(t, w, 503, "outcome-unknown")
+			if w.Code != 200 {
+				t.Errorf("a repeat of a sender that has ended its half: %d %s", w.Code, w.Body)
+			}
 			w = httptest.NewRecorder()
 			h.ServeHTTP(w, httptest.NewRequestWithContext(ctx, "GET", "/v1/events/a/1", nil))
 			wantProblem(t, w, 503, "overloaded")

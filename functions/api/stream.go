@@ -53,10 +53,10 @@ func (g *ingestion) stream(x *exchange, r *http.Request) error {
 	if stopped(g.stopping) {
 		return shuttingDown.withDetail("connect again in a moment")
 	}
-	t, err := g.newIngester(x, r, tok)
-	if err != nil {
+	if err := checkOptions(x.query, plainForm); err != nil {
 		return err
 	}
+	t := g.newIngester(x, r, tok)
 	t.patience = forever
 	if err := g.streams.enter(); err != nil {
 		return err
