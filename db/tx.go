@@ -50,6 +50,9 @@ type Tx interface {
 	// message id, type and payload must be set; an empty RequestID takes the event's.
 	// An effect emits at most MaxEmit events.
 	Emit(ev Event) error
+	// EmitReceipt is Emit, and returns the event's receipt, without a Result. Its state
+	// is that within the transaction.
+	EmitReceipt(ev Event) (Receipt, error)
 	// Context returns a context for sqlc's generated code. It is never cancelled.
 	Context() context.Context
 }

@@ -155,19 +155,19 @@ func (w *writer) complete(ev db.Event) (db.Event, error) {
 
 // emit appends what an effect emits. The limits of the backlog don't apply: the
 // event that emits was accepted.
-func (w *writer) emit(ev db.Event) error {
-	seq, err := w.add(ev)
+func (w *writer) emit(ev db.Event) (seq int64, duplicate bool, err error) {
+	seq, err = w.add(ev)
 	if err != nil || seq != 0 {
-		return err
+		return seq, false, err
 	}
 	row, err := w.q.Identity(background, q.IdentityParams{ClientID: ev.ClientID, MessageID: ev.MessageID})
 	if err != nil {
-		return fmt.Errorf("look for event: %w", err)
+		return 0, false, fmt.Errorf("look for event: %w", err)
 	}
 	if row.Type != ev.Type || row.Payload != string(ev.Payload) {
-		return &db.IDReusedError{Seq: row.Seq}
+		return 0, false, &db.IDReusedError{Seq: row.Seq}
 	}
-	return nil
+	return row.Seq, true, nil
 }
 
 func nullJSON(b json.RawMessage) sql.NullString {

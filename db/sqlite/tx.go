@@ -140,13 +140,40 @@ func (r result) RowsAffected() (int64, error) { return r.changed, nil }
 func (tx *effectTx) Emit(ev db.Event) error {
 	tx.mu.Lock()
 	defer tx.mu.Unlock()
+	_, err := tx.emit(ev)
+	return err
+}
+
+// EmitReceipt is Emit, and returns the event's receipt, see db.Tx.
+func (tx *effectTx) EmitReceipt(ev db.Event) (db.Receipt, error) {
+	tx.mu.Lock()
+	defer tx.mu.Unlock()
+	r, err := tx.emit(ev)
+	if err != nil || !r.Duplicate {
+		return r, err
+	}
+	tx.w.handle.use.Lock()
+	defer tx.w.handle.use.Unlock()
+	ended, err := tx.w.q.ResultOf(background, r.Seq)
+	switch {
+	case errors.Is(err, sql.ErrNoRows):
+		return r, nil
+	case err != nil:
+		return r, tx.judge(fmt.Errorf("look for result: %w", err))
+	}
+	r.State = db.State(ended.Status)
+	return r, nil
+}
+
+// emit appends ev, and returns its receipt as if it were pending. tx.mu is held.
+func (tx *effectTx) emit(ev db.Event) (db.Receipt, error) {
 	tx.w.handle.use.Lock()
 	defer tx.w.handle.use.Unlock()
 	if tx.broken != nil {
-		return tx.broken
+		return db.Receipt{}, tx.broken
 	}
 	if tx.emitted++; tx.emitted > db.MaxEmit {
-		return fmt.Errorf("an effect may emit %d events", db.MaxEmit)
+		return db.Receipt{}, fmt.Errorf("an effect may emit %d events", db.MaxEmit)
 	}
 	if ev.RequestID == "" {
 		ev.RequestID = tx.event.RequestID
@@ -156,20 +183,21 @@ func (tx *effectTx) Emit(ev db.Event) error {
 	}
 	ev, err := tx.w.complete(ev)
 	if err != nil {
-		return fmt.Errorf("emit %s %s: %w", ev.ClientID, ev.MessageID, err)
+		return db.Receipt{}, fmt.Errorf("emit %s %s: %w", ev.ClientID, ev.MessageID, err)
 	}
 	if tx.w.erasing.has(ev.ClientID) {
-		return fmt.Errorf("emit %s: %w", ev.MessageID, db.ErrErasing)
+		return db.Receipt{}, fmt.Errorf("emit %s: %w", ev.MessageID, db.ErrErasing)
 	}
 	if err := tx.standing(); err != nil {
-		return err
+		return db.Receipt{}, err
 	}
-	err = tx.judge(tx.w.emit(ev))
+	seq, duplicate, err := tx.w.emit(ev)
+	err = tx.judge(err)
 	if _, reused := errors.AsType[*db.IDReusedError](err); err != nil && !reused && tx.broken == nil {
 		// The event may be half appended, which no effect may swallow.
 		tx.broken, tx.fatal = &groupError{classGone, err}, true
 	}
-	return err
+	return db.Receipt{ClientID: ev.ClientID, MessageID: ev.MessageID, Seq: seq, Duplicate: duplicate, State: db.Pending}, err
 }
 
 // prepare returns the kept statement of a text, or another one while rows of that

@@ -307,3 +307,32 @@ func readOn(rows *sql.Rows) (n int, err error) {
 	}
 	return n, rows.Err()
 }
+
+// TestEmitReceipt: the receipt of what is emitted says what the file has.
+func TestEmitReceipt(t *testing.T) {
+	forEach(t, func(t *testing.T, d *DB) {
+		ran, dead := appendEvent(t, d, event("e", "ran")), appendEvent(t, d, event("f", "dead"))
+		settle(t, d, done(ran, nil), db.Settlement{Event: dead, Status: db.Dead, Error: "why"})
+		c := appendEvent(t, d, event("c", "m1"))
+		var got []string
+		settle(t, d, done(c, func(tx db.Tx) (any, error) {
+			got = nil
+			for _, ev := range []db.Event{event("e", "new"), event("e", "new"), event("e", "ran"), event("f", "dead"), event("c", "m1")} {
+				r, err := tx.EmitReceipt(ev)
+				got = append(got, fmt.Sprint(r.ClientID, " ", r.MessageID, " ", r.Seq, " ", r.Duplicate, " ", r.State, " ", r.Result, " ", err))
+			}
+			other := event("e", "new")
+			other.Payload = []byte(`{"n":2}`)
+			_, err := tx.EmitReceipt(other)
+			got = append(got, fmt.Sprint(err))
+			return nil, nil
+		}))
+		want := []string{
+			"e new 4 false pending <nil> <nil>", "e new 4 true pending <nil> <nil>", "e ran 1 true done <nil> <nil>", "f dead 2 true dead <nil> <nil>",
+			"c m1 3 true pending <nil> <nil>", "this message_id was used for another payload or type (seq 4)",
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+		}
+	})
+}
