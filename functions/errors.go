@@ -102,6 +102,23 @@ func (e *UnauthorizedError) Unwrap() error { return e.Err }
 // Unauthorized makes an HTTP function's error a 401.
 func Unauthorized(err error) error { return &UnauthorizedError{Err: err} }
 
+// AnswerError is an answer in place of an event's.
+type AnswerError struct {
+	ContentType string
+	Body        []byte
+}
+
+// Error names the content type alone: the body may hold a secret.
+func (e *AnswerError) Error() string {
+	return "the request is answered with " + e.ContentType + " and is no event"
+}
+
+// Answer returns an error by which an HTTP function has a request answered with status 200
+// and this body, and makes no event of it: senders check an address in such ways.
+func Answer(contentType string, body []byte) error {
+	return &AnswerError{ContentType: contentType, Body: body}
+}
+
 // payloadError makes a decoder's error one that names the field.
 func payloadError(err error) error {
 	if se, ok := errors.AsType[*jsonv2.SemanticError](err); ok {

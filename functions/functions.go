@@ -56,6 +56,8 @@ type Function struct {
 
 	pattern string
 	http    func(*http.Request) (Event, error)
+
+	emptyAnswer, repeatByID bool
 }
 
 // An Option of New.
@@ -159,12 +161,28 @@ func New[P any](name string, work func(context.Context, Event, P) (Effect, error
 // The event it returns is checked, appended and answered as one that was posted.
 // An error is answered 400, with its text; Unauthorized makes it 401. The body is
 // bounded by --max-event.
-func HTTP(pattern string, fn func(*http.Request) (Event, error)) Function {
+//
+// Where the function returns an error of Answer the sender gets that answer, and no event
+// is made. Of the options EmptyAnswer and RepeatByID are for HTTP functions.
+func HTTP(pattern string, fn func(*http.Request) (Event, error), opts ...Option) Function {
 	if method, _, ok := strings.Cut(pattern, " "); !ok || method == "" {
 		panic(fmt.Sprintf("functions.HTTP(%q): the pattern needs a method and a path", pattern))
 	}
-	return Function{pattern: pattern, http: fn}
+	f := Function{pattern: pattern, http: fn}
+	for _, o := range opts {
+		o(&f)
+	}
+	return f
 }
+
+// EmptyAnswer has an event that an HTTP function made answered by status 200 and nothing
+// else, as soon as it is durable: for senders that show people what they are answered.
+func EmptyAnswer() Option { return func(f *Function) { f.emptyAnswer = true } }
+
+// RepeatByID makes an event of an HTTP function a repeat whose id was accepted before, also
+// with another payload or type: for senders that compose a delivery anew when they repeat
+// it. The first one stays as it is.
+func RepeatByID() Option { return func(f *Function) { f.repeatByID = true } }
 
 // Name is the type of the events that the function runs for, "" for an HTTP function.
 func (f Function) Name() string { return f.name }
@@ -180,6 +198,12 @@ func (f Function) MaxConcurrent() int { return f.maxConcurrent }
 
 // Pure reports whether work may be called before earlier events are settled.
 func (f Function) Pure() bool { return f.pure }
+
+// EmptyAnswer reports whether the option of this name was given.
+func (f Function) EmptyAnswer() bool { return f.emptyAnswer }
+
+// RepeatByID reports whether the option of this name was given.
+func (f Function) RepeatByID() bool { return f.repeatByID }
 
 // HTTP returns the pattern and code of an HTTP function, "" and nil for any other.
 func (f Function) HTTP() (string, func(*http.Request) (Event, error)) { return f.pattern, f.http }

@@ -32,7 +32,7 @@ func New(o Options) (http.Handler, error) {
 		if fn == nil {
 			continue
 		}
-		if err := r.mount(pattern, events.httpFunction(fn)); err != nil {
+		if err := r.mount(pattern, events.httpFunction(function)); err != nil {
 			return nil, err
 		}
 		if options := optionsOf(pattern); options != "" {

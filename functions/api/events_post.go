@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 
+	"inturn/db"
 	"inturn/functions"
 )
 
@@ -105,12 +106,22 @@ func (g *ingestion) postCloudEvent(x *exchange, r *http.Request, tok *token, for
 // accept checks ev, makes it durable and answers. Every single event goes through
 // here, whichever way it came in.
 func (g *ingestion) accept(x *exchange, r *http.Request, ev functions.Event) error {
+	receipt, err := g.take(x, r, ev)
+	if err != nil {
+		return err
+	}
+	g.answerWhenDone(x, r, receipt)
+	return nil
+}
+
+// take checks ev and makes it durable.
+func (g *ingestion) take(x *exchange, r *http.Request, ev functions.Event) (db.Receipt, error) {
 	ev, err := g.functions.Check(ev)
 	if err != nil {
-		return eventProblem(err)
+		return db.Receipt{}, eventProblem(err)
 	}
 	if err := g.allowRate(x, ev.ClientID); err != nil {
-		return err
+		return db.Receipt{}, err
 	}
 	ev.RequestID = x.requestID
 	if ev.Attrs == nil {
@@ -120,15 +131,20 @@ func (g *ingestion) accept(x *exchange, r *http.Request, ev functions.Event) err
 	receipt, err := g.store.Append(context.WithoutCancel(r.Context()), ev)
 	x.body.release()
 	if err != nil {
-		return storeProblem(err)
+		return db.Receipt{}, storeProblem(err)
 	}
 	x.seq = receipt.Seq
 	g.observer.Offered(resultOf(receipt.Duplicate))
+	return receipt, nil
+}
+
+// answerWhenDone answers with a receipt, after the wait for the event's end that the
+// request asks for.
+func (g *ingestion) answerWhenDone(x *exchange, r *http.Request, receipt db.Receipt) {
 	if receipt.Result == nil {
 		if wait := preferredWait(r.Header); wait > 0 {
 			g.waitFor(x, r, &receipt, wait)
 		}
 	}
 	x.answerReceipt(receipt)
-	return nil
 }

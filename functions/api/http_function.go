@@ -1,16 +1,19 @@
 package api
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"os"
 
+	"inturn/db"
 	"inturn/functions"
 )
 
 // httpFunction mounts an HTTP function: it makes the event, the rest is as for one
 // that was posted. It decides by itself who may send, so no token is asked.
-func (g *ingestion) httpFunction(fn func(*http.Request) (functions.Event, error)) func(*exchange, *http.Request) error {
+func (g *ingestion) httpFunction(f functions.Function) func(*exchange, *http.Request) error {
+	_, fn := f.HTTP()
 	return func(x *exchange, r *http.Request) error {
 		x.offers = true
 		if stopped(g.stopping) {
@@ -21,6 +24,10 @@ func (g *ingestion) httpFunction(fn func(*http.Request) (functions.Event, error)
 		}
 		r.Body = &x.body
 		ev, err := fn(r)
+		if answer, ok := errors.AsType[*functions.AnswerError](err); ok {
+			x.answer(http.StatusOK, []string{answer.ContentType}, answer.Body)
+			return nil
+		}
 		if err != nil {
 			return functionProblem(err)
 		}
@@ -30,8 +37,31 @@ func (g *ingestion) httpFunction(fn func(*http.Request) (functions.Event, error)
 				return err
 			}
 		}
-		return g.accept(x, r, ev)
+		receipt, err := g.take(x, r, ev)
+		if p, ok := errors.AsType[*problem](err); ok && p.name == idReused.name && f.RepeatByID() {
+			receipt, err = g.repeat(x, r, ev)
+		}
+		switch {
+		case err != nil:
+			return err
+		case f.EmptyAnswer():
+			x.WriteHeader(http.StatusOK)
+		default:
+			g.answerWhenDone(x, r, receipt)
+		}
+		return nil
 	}
+}
+
+// repeat returns the receipt of the event that has ev's identity, whatever its payload.
+func (g *ingestion) repeat(x *exchange, r *http.Request, ev functions.Event) (db.Receipt, error) {
+	first, err := g.store.Find(context.WithoutCancel(r.Context()), ev.ClientID, ev.MessageID)
+	if err != nil {
+		return db.Receipt{}, storeProblem(err)
+	}
+	x.seq = first.Seq
+	g.observer.Offered(resultOf(true))
+	return db.Receipt{ClientID: first.ClientID, MessageID: first.MessageID, Seq: first.Seq, Duplicate: true, State: first.State, Result: first.Result}, nil
 }
 
 // functionProblem translates an HTTP function's error. Its text is for the sender.

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"inturn/db"
 	"inturn/functions"
 )
 
@@ -54,6 +55,40 @@ func TestHTTPFunctions(t *testing.T) {
 			t.Errorf("%s: %+v", body, p)
 		}
 	}
+}
+
+// A sender that repeats a delivery may compose it anew: the first one stays, and the answer
+// is a repeat's. One that shows people what it is answered gets nothing to show.
+func TestAnswersOfHTTPFunctions(t *testing.T) {
+	receive := func(r *http.Request) (functions.Event, error) {
+		if r.Header.Get("Signature") == "challenge" {
+			return functions.Event{}, functions.Answer("text/plain; charset=utf-8", []byte("3eZ<b>"))
+		}
+		body, err := io.ReadAll(r.Body)
+		return functions.Event{ClientID: "a", MessageID: r.PathValue("id"), Type: "any", Payload: body}, err
+	}
+	s := &fakeStore{}
+	h := newAPI(t, Options{Store: s, Functions: testSet(t,
+		functions.HTTP("POST /strict/{id}", receive),
+		functions.HTTP("POST /repeat/{id}", receive, functions.RepeatByID()),
+		functions.HTTP("POST /empty/{id}", receive, functions.RepeatByID(), functions.EmptyAnswer()))})
+	wantJSON(t, request(h, "POST", "/repeat/1", `{"try":1}`), 202, `{"client_id":"a","message_id":"1","seq":1,"state":"pending","duplicate":false}`)
+	wantJSON(t, request(h, "POST", "/repeat/1", `{"try":2}`), 202, `{"client_id":"a","message_id":"1","seq":1,"state":"pending","duplicate":true}`)
+	wantProblem(t, request(h, "POST", "/strict/1", `{"try":2}`), 422, "id-reused")
+	for _, body := range []string{`{"try":1}`, `{"try":1}`, `{"try":2}`} {
+		if w := request(h, "POST", "/empty/2", body); w.Code != 200 || w.Body.Len() != 0 || len(s.events) != 2 {
+			t.Errorf("%s: %d %q, %d events", body, w.Code, w.Body, len(s.events))
+		}
+	}
+	if string(s.events[0].Payload) != `{"try":1}` || string(s.events[1].Payload) != `{"try":1}` {
+		t.Errorf("a repeat has changed its event: %+v", s.events)
+	}
+	w := request(h, "POST", "/empty/3", `{}`, "Signature", "challenge")
+	if w.Code != 200 || w.Body.String() != "3eZ<b>" || w.Header().Get("Content-Type") != "text/plain; charset=utf-8" || w.Header().Get("X-Content-Type-Options") != "nosniff" || len(s.events) != 2 {
+		t.Errorf("%d %q %v, %d events", w.Code, w.Body, w.Header(), len(s.events))
+	}
+	s.err = db.ErrStorageFull
+	wantProblem(t, request(h, "POST", "/empty/4", `{}`), 503, "storage-full")
 }
 
 func TestPatternsThatClash(t *testing.T) {

@@ -35,6 +35,9 @@ type appender interface {
 	// concerns all of them and is one of Append's.
 	AppendBatch(ctx context.Context, b db.Batch) ([]db.AppendResult, error)
 
+	// Find returns the event with this identity, or db.ErrNotFound.
+	Find(ctx context.Context, clientID, messageID string) (db.StoredEvent, error)
+
 	// Wait returns how the event ended once it has, or db.ErrClosed once stop is closed.
 	Wait(ctx context.Context, seq int64, stop <-chan struct{}) (*db.Result, error)
 }

@@ -35,7 +35,7 @@ func readSymbols(t *testing.T) *symbols {
 		}
 	}
 	err := fs.WalkDir(os.DirFS(root), ".", func(p string, d fs.DirEntry, err error) error {
-		if err == nil && d.IsDir() && p == ".git" {
+		if err == nil && d.IsDir() && (p == ".git" || d.Name() == "node_modules") {
 			return fs.SkipDir
 		}
 		for end, more := p, true; more; _, end, more = strings.Cut(end, "/") {
@@ -274,7 +274,7 @@ func documents(t *testing.T) (list []string) {
 		switch base := path.Base(p); {
 		case err != nil:
 			return err
-		case d.IsDir() && p != "." && (strings.HasPrefix(base, ".") || base == "testdata" || base == "figures" || base == "data"):
+		case d.IsDir() && p != "." && (strings.HasPrefix(base, ".") || base == "testdata" || base == "figures" || base == "data" || base == "node_modules"):
 			return fs.SkipDir
 		case path.Ext(p) == ".md" && p != "CHANGELOG.md":
 			list = append(list, p)
