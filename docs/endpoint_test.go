@@ -91,7 +91,8 @@ func TestTheEndpointOfTheREADME(t *testing.T) {
 	if a.Status != 200 || !strings.Contains(a.Body, `"state":"done"`) || !strings.Contains(a.Body, `"result":`+said[2]) {
 		t.Errorf("%d %s", a.Status, a.Body)
 	}
-	if a := s.Post(t, `{"client_id":"anna","message_id":"2","type":"greet","payload":{}}`, "-H", "Prefer: wait=60"); !strings.Contains(a.Body, `"state":"dead"`) {
+	if a := s.Post(t, `{"client_id":"anna","message_id":"2","type":"greet","payload":{}}`, "-H", "Prefer: wait=60"); !strings.Contains(a.Body, `"state":"dead"`) ||
+		!strings.Contains(a.Body, `"error":"the endpoint answered 400: {\"error\": \"there is no name\"}"`) {
 		t.Errorf("without a name: %d %s", a.Status, a.Body)
 	}
 	// Who doesn't know the secret is told so.

@@ -1,28 +1,20 @@
 package webhook
 
 import (
-	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"mime"
 	"net/http"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"inturn/functions"
-)
-
-const (
-	maxReason = 512      // bytes of what an endpoint says about a failure
-	maxRest   = 64 << 10 // of an answer that is read only to keep the connection
 )
 
 // answer is what came of a call.
 type answer struct {
 	result json.RawMessage // where err is nil; nil for none
+	odd    error           // why JSON that came is a string in result; nil if it isn't
 	err    error           // what the function returns
 	health health
 }
@@ -35,11 +27,11 @@ func read(resp *http.Response, attempt int) (answer, error) {
 		if err != nil {
 			return answer{}, err
 		}
-		result, err := decodeResult(body)
+		result, odd, err := decodeResult(body)
 		if err != nil {
 			err = fmt.Errorf("the endpoint answered %d, but %w", status, err)
 		}
-		return answer{result: result, err: err}, nil
+		return answer{result: result, odd: odd, err: err}, nil
 	}
 	failure := fmt.Errorf("the endpoint answered %d%s", status, reason(resp))
 	a := answer{err: failure}
@@ -71,58 +63,6 @@ func read(resp *http.Response, attempt int) (answer, error) {
 // leastWait is the shortest wait of the policy after so many attempts.
 func leastWait(attempts int) time.Duration {
 	return min(first<<min(max(attempts-1, 0), 20), top) / 2
-}
-
-// decodeResult makes an event's result of an answer: nothing is none, JSON is kept,
-// whatever its Content-Type (many servers guess one), all else is a string, in which
-// bytes that are no UTF-8 become U+FFFD.
-//
-// What is longer than a result may be is an error, and so another attempt: a part of an
-// answer would be a result that nobody gave. The endpoint, which has done the event, is
-// asked again with the same id; in the end a person sees it.
-func decodeResult(body []byte) (json.RawMessage, error) {
-	if len(body) > functions.MaxResult {
-		return nil, fmt.Errorf("with more than the %d bytes of a result", functions.MaxResult)
-	}
-	body = bytes.TrimPrefix(body, []byte("\uFEFF")) // a byte order mark
-	if len(bytes.TrimSpace(body)) == 0 {
-		return nil, nil
-	}
-	var result any = json.RawMessage(body)
-	if !utf8.Valid(body) || !json.Valid(body) {
-		result = strings.ToValidUTF8(string(body), "\uFFFD")
-	}
-	text, err := json.Marshal(result)
-	switch {
-	case err != nil:
-		return nil, errors.New("what it answered can't be written as JSON")
-	case len(text) > functions.MaxResult:
-		return nil, fmt.Errorf("with more than the %d bytes of a result, written as JSON", functions.MaxResult)
-	}
-	return text, nil
-}
-
-// reason is what an endpoint says about a failure, on one line, with a colon before
-// it. What is left of the answer is read if it is short, so that the connection can be
-// used again.
-func reason(resp *http.Response) string {
-	text, err := io.ReadAll(io.LimitReader(resp.Body, maxReason))
-	if err != nil {
-		return ""
-	}
-	_, _ = io.CopyN(io.Discard, resp.Body, maxRest) // a connection that breaks now is not used again
-	switch kind, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type")); {
-	case kind == "text/plain", kind == "application/json", strings.HasSuffix(kind, "+json"):
-	default:
-		return "" // pages for people
-	}
-	line := strings.Join(strings.FieldsFunc(strings.ToValidUTF8(string(text), "\uFFFD"), func(r rune) bool {
-		return r <= ' ' || r >= 0x7f && r <= 0xa0 || r == '\u2028' || r == '\u2029'
-	}), " ")
-	if line == "" {
-		return ""
-	}
-	return ": " + line
 }
 
 // retryAfter reads the header (RFC 9110, section 10.2.3): seconds, or a date. It is

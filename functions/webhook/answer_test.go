@@ -2,11 +2,15 @@ package webhook
 
 import (
 	"encoding/json"
+	"io"
 	"math"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
 	"unicode/utf8"
+
+	"github.com/go-json-experiment/json/jsontext"
 
 	"inturn/functions"
 )
@@ -17,19 +21,29 @@ func TestDecodeResult(t *testing.T) {
 		{"", ""}, {" \r\n", ""}, {"\uFEFF", ""}, {"null", "null"}, {"{}", "{}"}, {" { \"a\" : [ 1 , 2 ] }\n", `{"a":[1,2]}`},
 		{"12345678901234567890.50", "12345678901234567890.50"}, {"\uFEFF{\"a\":1}", `{"a":1}`}, {`"text"`, `"text"`},
 		{"OK", `"OK"`}, {"{", `"{"`}, {"{} {}", `"{} {}"`}, {"NaN", `"NaN"`}, {"a\x00b\nc", `"a\u0000b\nc"`},
-		{"\xff\xfe", "\"\uFFFD\""}, {"\"\xff\"", "\"\\\"\uFFFD\\\"\""}, {`"\ud800"`, `"\ud800"`},
+		{"\xff\xfe", "\"\uFFFD\""}, {`"\ud83d\ude00"`, `"\ud83d\ude00"`},
 		{strings.Repeat("[", 20_000), `"` + strings.Repeat("[", 20_000) + `"`},
 		{long(functions.MaxResult - 2), `"` + long(functions.MaxResult-2) + `"`},
 		{`"` + long(functions.MaxResult-2) + `"`, `"` + long(functions.MaxResult-2) + `"`},
 	} {
-		if got, err := decodeResult([]byte(c.body)); string(got) != c.want || err != nil {
-			t.Errorf("%.40q: %.40q, %v, want %.40q", c.body, got, err, c.want)
+		if got, odd, err := decodeResult([]byte(c.body)); string(got) != c.want || odd != nil || err != nil {
+			t.Errorf("%.40q: %.40q, %v, %v, want %.40q", c.body, got, odd, err, c.want)
+		}
+	}
+	// What breaks the door's rules for JSON is kept as a string, and said.
+	for body, want := range map[string]string{
+		`"\ud800"`: "surrogate", `{"a":1,"a":2}`: "duplicate", `{"a":1,"\u0061":2}`: "duplicate", strings.Repeat("[", 65) + strings.Repeat("]", 65): "deeper than 64", "\"\xff\"": "UTF-8",
+	} {
+		got, odd, err := decodeResult([]byte(body))
+		var text string
+		if err != nil || odd == nil || !strings.Contains(odd.Error(), want) || json.Unmarshal(got, &text) != nil || text != strings.ToValidUTF8(body, "\uFFFD") {
+			t.Errorf("%s: %s, %v, %v", body, got, odd, err)
 		}
 	}
 	// Too long is no result at all, also where only its JSON is.
 	for _, body := range []string{long(functions.MaxResult + 1), long(functions.MaxResult - 1), strings.Repeat("\x00", functions.MaxResult/2),
 		`"` + strings.Repeat("<", functions.MaxResult/2) + `"`} {
-		if got, err := decodeResult([]byte(body)); got != nil || err == nil {
+		if got, _, err := decodeResult([]byte(body)); got != nil || err == nil {
 			t.Errorf("%d bytes of %.5q: %.40q, %v", len(body), body, got, err)
 		}
 	}
@@ -40,18 +54,18 @@ func FuzzDecodeResult(f *testing.F) {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
-		got, err := decodeResult(body)
+		got, odd, err := decodeResult(body)
 		switch {
 		case err != nil && got != nil, got == nil && err == nil && len(strings.TrimLeft(string(body), "\uFEFF \t\r\n\v\f\u0085\u00a0")) == len(body) && len(body) > 0:
 			t.Fatalf("%q, %v", got, err)
 		case got == nil:
 			return
-		case !json.Valid(got) || !utf8.Valid(got) || len(got) > functions.MaxResult:
+		case !jsontext.Value(got).IsValid() || len(got) > functions.MaxResult:
 			t.Fatalf("%q is no result", got)
 		}
 		// What was JSON means the same, what was text reads the same.
 		var was, is any
-		if utf8.Valid(body) && json.Unmarshal(body, &was) == nil {
+		if odd == nil && utf8.Valid(body) && json.Unmarshal(body, &was) == nil {
 			a, aerr := json.Marshal(was)
 			if err := json.Unmarshal(got, &is); err != nil || aerr != nil {
 				t.Skip() // a number out of Go's range
@@ -102,6 +116,27 @@ func TestLeastWait(t *testing.T) {
 	} {
 		if got := leastWait(attempts); got != want {
 			t.Errorf("after %d attempts %v, want %v", attempts, got, want)
+		}
+	}
+}
+
+func TestReason(t *testing.T) {
+	for body, want := range map[string]string{
+		"": "", " \r\n": "", "no such tea\n": ": no such tea", `{"error": "no name"}`: `: {"error": "no name"}`, "\uFEFFx": `: \ufeffx`,
+		"<!doctype html><p>why": "", " <html>": "", "<?xml version=\"1.0\"?>": "", "\x1f\x8b\x08": "", "PK\x03\x04": "", "a\x00b": "",
+		"1 < 2": ": 1 < 2", "a\r\nb\tc\u2028d\u0085e": ": a b c d e", "evil\u202etxt.exe\u2066": `: evil\u202etxt.exe\u2066`, "M\xfcller": ": M\uFFFDller",
+		strings.Repeat("x", 600): ": " + strings.Repeat("x", maxReason), strings.Repeat("x", maxReason-1) + "я": ": " + strings.Repeat("x", maxReason-1),
+		strings.Repeat("\u202e", 200): ": " + strings.Repeat(`\u202e`, maxReason/6),
+	} {
+		for _, contentType := range []string{"", "text/html", "application/octet-stream", "application/json", "text/plain"} {
+			if want == "" && contentType == "application/json" {
+				break // what is declared as text is taken for it
+			}
+			resp := &http.Response{Header: http.Header{}, Body: io.NopCloser(strings.NewReader(body))}
+			resp.Header.Set("Content-Type", contentType)
+			if got := reason(resp); got != want {
+				t.Errorf("%.40q as %q: %.40q, want %.40q", body, contentType, got, want)
+			}
 		}
 	}
 }

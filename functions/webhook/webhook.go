@@ -148,6 +148,10 @@ func (w *Webhooks) work(ctx context.Context, ev functions.Event, e *endpoint, si
 		return nil, a.err // told to stop: it says nothing about the endpoint
 	}
 	e.circuit.report(a, ev.ClientID, ev.Attempt)
+	if a.odd != nil {
+		w.o.Log.Warn("an endpoint's answer is not JSON that all readers take: it is kept as a string", "why", a.odd.Error(),
+			"type", ev.Type, "client_id", ev.ClientID, "message_id", ev.MessageID, "seq", ev.Seq)
+	}
 	if a.err != nil || a.result == nil {
 		return nil, a.err
 	}
