@@ -57,8 +57,10 @@ func TestLines(t *testing.T) {
 			t.Errorf("%s got\n%s\nwant\n%s", query, said(got), want)
 		}
 	}
-	if got := postLinesOf(t, newAPI(t, Options{}), "/v1/events", " \n\n"); len(got) != 0 {
-		t.Errorf("no lines: %+v", got)
+	for _, body := range []string{"", " \n\n"} {
+		if got := postLinesOf(t, newAPI(t, Options{}), "/v1/events", body); len(got) != 0 {
+			t.Errorf("no lines in %q: %+v", body, got)
+		}
 	}
 	wantProblem(t, request(newAPI(t, Options{}), "POST", "/v1/events?on_error=no", "", "Content-Type", typeLines), 400, "invalid-request")
 	wantProblem(t, request(newAPI(t, Options{}), "POST", "/v1/events", "", "Content-Type", typeLines, "Idempotency-Key", `"1"`), 400, "invalid-request")
@@ -513,6 +515,7 @@ func TestTheRoomOfAllStreams(t *testing.T) {
 
 func FuzzLines(f *testing.F) {
 	f.Add([]byte(strings.Join(mixedBodies(), "\n")))
+	f.Add([]byte(nil))
 	f.Add([]byte("\n\r\n" + small("a", "1") + "\r\n{}\n\xff\n" + strings.Repeat("[", 5000)))
 	f.Add([]byte(small("a", "1") + "\n" + strings.Repeat("x", 3000) + "\n" + small("a", "2")))
 	h := newAPI(f, Options{MaxEvent: 2000, Store: &instantStore{}})
