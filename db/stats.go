@@ -29,5 +29,6 @@ type Stats struct {
 	FileBytes int64 // of the database file
 	WALBytes  int64
 	DiskFree  int64 // bytes that this process may still use; -1: not known
+	DiskSize  int64 // bytes of the whole disk; -1: not known
 	DiskFull  bool  // events are refused for want of room
 }

@@ -72,7 +72,7 @@ func scrape(t *testing.T, m *Metrics) []string {
 
 func TestScrape(t *testing.T) {
 	m := New([]string{"message"}, "v1")
-	storage := &fakeStorage{stats: db.Stats{Pending: 12, Runnable: 5, Epoch: 3, WALBytes: 8, DiskFree: -1}}
+	storage := &fakeStorage{stats: db.Stats{Pending: 12, Runnable: 5, Epoch: 3, WALBytes: 8, DiskFree: -1, DiskSize: -1}}
 	m.Watch(Sources{
 		Storage: storage, Streams: api.NewStreams(0), Now: func() time.Time { return now },
 		Turns:          &fakeTurns{runner.Stats{Accounts: map[runner.State]int{runner.Parked: 2}, Pollers: 2, FreeTurn: 30, BlockedTurn: 101}},
@@ -105,11 +105,15 @@ func TestScrape(t *testing.T) {
 			t.Errorf("the page lacks %s", want)
 		}
 	}
-	if strings.Contains(got, "inturn_disk_free_bytes") {
+	if strings.Contains(got, "inturn_disk_free_bytes") || strings.Contains(got, "inturn_disk_size_bytes") {
 		t.Error("free room that is not known is shown")
 	}
-	if n := storage.queries.Load(); n != 3 {
-		t.Errorf("a scrape asked %d queries, want 3: free pages and the two ages", n)
+	storage.stats.DiskFree, storage.stats.DiskSize = 11, 13
+	if got := strings.Join(scrape(t, m), "\n") + "\n"; !strings.Contains(got, "inturn_disk_free_bytes 11\n") || !strings.Contains(got, "inturn_disk_size_bytes 13\n") {
+		t.Error("the disk that is known is not shown")
+	}
+	if n := storage.queries.Load(); n != 6 {
+		t.Errorf("two scrapes asked %d queries, want 6: free pages and the two ages", n)
 	}
 	if problems, err := testutil.GatherAndLint(m.registry); err != nil || len(problems) > 0 {
 		t.Errorf("lint: %v %v", problems, err)

@@ -75,6 +75,7 @@ func (m *Metrics) Watch(s Sources) {
 		{&w.wal, "wal_bytes", "Length of the write-ahead log, which a reader that never ends keeps from being reset.", nil},
 		{&w.free, "database_free_pages", "Pages of the file that are free for new rows.", nil},
 		{&w.disk, "disk_free_bytes", "Room that is left on the file's disk.", nil},
+		{&w.diskSize, "disk_size_bytes", "Size of the file's disk.", nil},
 		{&w.streams, "streams", "WebSocket connections and NDJSON requests.", nil},
 		{&w.held, "streams_held_bytes", "Bytes that streams have read and not yet answered.", nil},
 		{&w.conns, "http_connections", "Open connections that HTTP is spoken on.", nil},
@@ -94,7 +95,7 @@ type watch struct {
 	descs       []*prometheus.Desc
 
 	pending, accounts, inFlight, pollers, busy, hot, freeAge, blockedAge *prometheus.Desc
-	queued, epoch, unclean, ready, full, file, wal, free, disk           *prometheus.Desc
+	queued, epoch, unclean, ready, full, file, wal, free, disk, diskSize *prometheus.Desc
 	streams, held, conns, down, certificate                              *prometheus.Desc
 }
 
@@ -121,6 +122,7 @@ func (w *watch) Collect(ch chan<- prometheus.Metric) {
 	gauge(w.wal, float64(s.WALBytes))
 	if s.DiskFree >= 0 {
 		gauge(w.disk, float64(s.DiskFree))
+		gauge(w.diskSize, float64(s.DiskSize))
 	}
 	if pages, err := w.Storage.FreePages(ctx); err != nil {
 		ch <- prometheus.NewInvalidMetric(w.free, err)

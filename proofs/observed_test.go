@@ -58,7 +58,7 @@ func TestDeployRules(t *testing.T) {
 	// Each alert is tested to fire and not to fire, and says where a person reads on.
 	rules, tests := deployed(t, "alerts.yml"), deployed(t, "alerts_test.yml")
 	alerts := regexp.MustCompile(`(?m)^      - alert: (\w+)$`).FindAllStringSubmatch(rules, -1)
-	links := regexp.MustCompile(`(?m)^          runbook_url: docs/runbook\.md#([a-z-]+)$`).FindAllStringSubmatch(rules, -1)
+	links := regexp.MustCompile(`(?m)^          runbook_url: "\{\{ \$externalLabels\.runbook \}\}#([a-z-]+)"$`).FindAllStringSubmatch(rules, -1)
 	if len(alerts) < 9 || len(links) != len(alerts) {
 		t.Errorf("%d alerts have %d links to the run-book", len(alerts), len(links))
 	}

@@ -28,7 +28,7 @@ func (d *DB) Stats() db.Stats {
 	c := d.committer
 	s := db.Stats{
 		Pending: int(d.standing.pending.Load()), Runnable: int(d.standing.runnable.Load()),
-		Epoch: c.w.epoch, Unclean: d.unclean, DiskFree: -1, DiskFull: c.space.low() != nil,
+		Epoch: c.w.epoch, Unclean: d.unclean, DiskFree: -1, DiskSize: -1, DiskFull: c.space.low() != nil,
 	}
 	c.mu.Lock()
 	s.Queued = len(c.first) + len(c.appends)
@@ -40,7 +40,7 @@ func (d *DB) Stats() db.Stats {
 	s.FileBytes, s.WALBytes = fileSize(d.path), fileSize(d.path+"-wal")
 	var st syscall.Statfs_t
 	if syscall.Statfs(c.space.dir, &st) == nil {
-		s.DiskFree = int64(st.Bavail) * int64(st.Bsize)
+		s.DiskFree, s.DiskSize = int64(st.Bavail)*int64(st.Bsize), int64(st.Blocks)*int64(st.Bsize)
 	}
 	return s
 }

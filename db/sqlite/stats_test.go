@@ -72,7 +72,7 @@ func TestObserver(t *testing.T) {
 	if _, err := d.Append(context.Background(), event("a", "1")); err != nil { // writes nothing
 		t.Fatal(err)
 	}
-	if s := d.Stats(); s.Pending != 2 || s.Runnable != 2 || s.Epoch != 1 || s.Unclean || s.FileBytes == 0 || s.WALBytes == 0 || s.DiskFree <= 0 {
+	if s := d.Stats(); s.Pending != 2 || s.Runnable != 2 || s.Epoch != 1 || s.Unclean || s.FileBytes == 0 || s.WALBytes == 0 || s.DiskFree <= 0 || s.DiskSize < s.DiskFree {
 		t.Errorf("after two events: %+v", s)
 	}
 	settle(t, d, db.Settlement{Event: a, Status: db.Dead, Error: "no"})
