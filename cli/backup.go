@@ -176,7 +176,7 @@ func printCopy(ctx context.Context, w io.Writer, asJSON bool, c copyOf, how stri
 
 // explainCopy says what a person can do about the error of a copy.
 func explainCopy(err error) error {
-	hint := ""
+	var hint string
 	switch {
 	case err == nil:
 		return nil

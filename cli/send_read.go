@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 
 	jsonv2 "github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -49,7 +50,7 @@ func readItems(ctx context.Context, r io.Reader, items chan<- item) error {
 			return err
 		case first[0] == '{':
 			return readLines(buffered, give)
-		case bytes.IndexByte([]byte(" \t\r\n"), first[0]) < 0:
+		case strings.IndexByte(" \t\r\n", first[0]) < 0:
 			return readCSV(buffered, give)
 		}
 		_, _ = buffered.Discard(1)

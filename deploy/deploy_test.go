@@ -129,7 +129,7 @@ func one(stage []instruction, name string) (rest string) {
 func dockerEnv(stage []instruction) map[string]string {
 	env := map[string]string{}
 	for _, i := range stage {
-		for _, setting := range strings.Fields(i.rest) {
+		for setting := range strings.FieldsSeq(i.rest) {
 			if name, value, ok := strings.Cut(setting, "="); ok && i.name == "ENV" {
 				env[name] = value
 			}
@@ -231,9 +231,7 @@ func (c *complaints) fly(t *testing.T, d deployment, image map[string]string) {
 		return
 	}
 	env := map[string]string{}
-	for name, value := range image {
-		env[name] = value
-	}
+	maps.Copy(env, image)
 	services := map[string]flyService{}
 	var service, ready map[string]string
 	mount := ""
@@ -242,9 +240,7 @@ func (c *complaints) fly(t *testing.T, d deployment, image map[string]string) {
 		switch s.name {
 		case "", "build", "vm", "services.tcp_checks":
 		case "env":
-			for name, value := range v {
-				env[name] = value
-			}
+			maps.Copy(env, v)
 		case "mounts":
 			if mount != "" {
 				c.say("fly.toml mounts two volumes")

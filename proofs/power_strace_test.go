@@ -191,7 +191,7 @@ func newRecorder(t testing.TB) *recorder {
 func (r *recorder) feed(calls []system) {
 	for _, c := range calls {
 		if c.name == "write" && strings.HasPrefix(c.args, "1<") {
-			for _, line := range strings.Split(text(r.t, quoted.FindStringSubmatch(c.args)[1]), "\n") {
+			for line := range strings.SplitSeq(text(r.t, quoted.FindStringSubmatch(c.args)[1]), "\n") {
 				if r.hear(line) {
 					r.then("after "+line, true)
 				}

@@ -378,7 +378,7 @@ func TestTheREADMEsTableOfAnswersIsCovered(t *testing.T) {
 	}
 	for _, row := range rows {
 		cell := strings.Trim(strings.Split(row, "|")[1], " ")
-		for _, want := range strings.Split(strings.ReplaceAll(cell, "`", ""), ", ") {
+		for want := range strings.SplitSeq(strings.ReplaceAll(cell, "`", ""), ", ") {
 			if !slices.Contains(covered, want) && testedElsewhere[want] == "" {
 				t.Errorf("no test asks for the README's answer %s", want)
 			}

@@ -57,7 +57,7 @@ func Main(list ...functions.Function) {
 func dropEmptySettings() {
 	for _, setting := range os.Environ() {
 		if name, value, _ := strings.Cut(setting, "="); value == "" && strings.HasPrefix(name, "INTURN_") {
-			os.Unsetenv(name)
+			_ = os.Unsetenv(name) // it is one that is set
 		}
 	}
 }

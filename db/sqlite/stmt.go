@@ -127,7 +127,8 @@ func (s *stmt) bind(values []value, memory uintptr) error {
 	}
 	at := 0
 	for i := range values {
-		v, param, rc := &values[i], int32(i+1), int32(0)
+		v, param := &values[i], int32(i+1)
+		var rc int32
 		switch v.kind {
 		case sqlite3.SQLITE_INTEGER:
 			rc = sqlite3.Xsqlite3_bind_int64(h.tls, s.p, param, v.n)

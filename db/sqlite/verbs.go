@@ -279,11 +279,11 @@ func (w *writer) redrive(a db.Command, acted *db.CommandResult) error {
 		return err
 	}
 	acted.Changed, acted.Run = true, r.Run+1
-	if _, head, err := w.standing(clientID); err != nil {
+	_, head, err := w.standing(clientID)
+	if err != nil {
 		return err
-	} else {
-		acted.HeadSeq = head.Seq
 	}
+	acted.HeadSeq = head.Seq
 	return w.changed(clientID, true)
 }
 

@@ -154,9 +154,9 @@ func TestCloudEventsInBinaryMode(t *testing.T) {
 			headers = append(headers, "Content-Type", "application/json")
 		}
 		w := request(newAPI(t, Options{Store: s}), "POST", "/v1/events", tt.body, headers...)
-		got := ""
-		switch {
-		case w.Code == 202:
+		var got string
+		switch w.Code {
+		case 202:
 			ev := s.events[0]
 			got = fmt.Sprintf("%s %s %s", ev.ClientID, ev.MessageID, ev.Payload)
 			if string(ev.Attrs) != tt.attrs {

@@ -73,5 +73,5 @@ func (x *exchange) answer(status int, contentType []string, body []byte) {
 		h["Content-Length"] = []string{strconv.Itoa(len(body))}
 	}
 	x.WriteHeader(status)
-	x.Write(body)
+	_, _ = x.Write(body) // its client is gone if it fails
 }

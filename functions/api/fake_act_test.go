@@ -2,7 +2,6 @@ package api
 
 import (
 	"context"
-	"time"
 
 	"inturn/db"
 )
@@ -65,7 +64,7 @@ func (s *fakeStore) Dead(_ context.Context, f db.DeadFilter) (found []db.StoredE
 	s.dead = append(s.dead, f)
 	for _, e := range s.events {
 		if e.State == db.Dead && e.Seq > f.After && len(found) < f.Limit && (f.ClientID == "" || f.ClientID == e.ClientID) &&
-			(f.Type == "" || f.Type == e.Type) && (f.Since == time.Time{} || !e.Result.FinishedAt.Before(f.Since)) {
+			(f.Type == "" || f.Type == e.Type) && (f.Since.IsZero() || !e.Result.FinishedAt.Before(f.Since)) {
 			found = append(found, *e)
 		}
 	}

@@ -522,7 +522,7 @@ func FuzzLines(f *testing.F) {
 	f.Fuzz(func(t *testing.T, body []byte) {
 		for _, target := range []string{"/v1/events", "/v1/events?on_error=continue"} {
 			lines := 0
-			for _, line := range strings.Split(string(body), "\n") {
+			for line := range strings.SplitSeq(string(body), "\n") {
 				if strings.TrimSpace(line) != "" {
 					lines++
 				}

@@ -31,7 +31,7 @@ func (c *counts) Problem(name string)   { c.add("problem " + name) }
 func (c *counts) String() string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	slices.Sort(c.all[:])
+	slices.Sort(c.all)
 	return strings.Join(c.all, ", ")
 }
 

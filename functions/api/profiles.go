@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"runtime/pprof"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -24,11 +25,12 @@ func (m *admin) getProfile(x *exchange, r *http.Request) error {
 	name := r.PathValue("name")
 	switch name {
 	case "":
-		list := "profile\n"
+		var list strings.Builder
+		list.WriteString("profile\n")
 		for _, p := range pprof.Profiles() {
-			list += p.Name() + "\n"
+			list.WriteString(p.Name() + "\n")
 		}
-		x.answer(http.StatusOK, []string{"text/plain; charset=utf-8"}, []byte(list))
+		x.answer(http.StatusOK, []string{"text/plain; charset=utf-8"}, []byte(list.String()))
 		return nil
 	case "profile":
 		return m.cpuProfile(x, r)

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -61,8 +62,8 @@ func (p Proxies) client(r *http.Request) (addr, scheme string) {
 	}
 	addr = r.RemoteAddr
 	hops := strings.Split(strings.Join(r.Header["X-Forwarded-For"], ","), ",")
-	for i := len(hops) - 1; i >= 0; i-- {
-		hop, ok := parseHop(strings.TrimSpace(hops[i]))
+	for _, hop := range slices.Backward(hops) {
+		hop, ok := parseHop(strings.TrimSpace(hop))
 		if !ok {
 			break
 		}

@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -230,7 +231,7 @@ func FuzzProxyHeader(f *testing.F) {
 	f.Add(append([]byte("\r\n\r\n\x00\r\nQUIT\n"), 0x20, 0x00, 0xff, 0xff))
 	addr := whoServer(f, 50*time.Millisecond, nil, "127.0.0.1")
 	f.Fuzz(func(t *testing.T, raw []byte) {
-		got := ask(t, addr, append(raw[:len(raw):len(raw)], getRequest...))
+		got := ask(t, addr, append(slices.Clip(raw), getRequest...))
 		if _, _, err := net.SplitHostPort(got); err != nil && got != "cut off" && !strings.HasPrefix(got, "4") && !strings.HasPrefix(got, "5") {
 			t.Errorf("%q", got)
 		}

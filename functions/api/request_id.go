@@ -20,7 +20,7 @@ func validRequestID(id string) bool {
 		return false
 	}
 	for i := range len(id) {
-		if !alphanumeric(id[i]) && !strings.Contains("-_.:/+=@~", id[i:i+1]) {
+		if !alphanumeric(id[i]) && strings.IndexByte("-_.:/+=@~", id[i]) < 0 {
 			return false
 		}
 	}

@@ -74,7 +74,7 @@ func (e *Engine) goroutines() []string {
 		return []string{err.Error()}
 	}
 	var own []string
-	for _, stack := range strings.Split(profile.String(), "\n\n") {
+	for stack := range strings.SplitSeq(profile.String(), "\n\n") {
 		if strings.Contains(stack, fmt.Sprintf("%q:%q", labelKey, e.label)) {
 			own = append(own, stack)
 		}

@@ -72,7 +72,7 @@ func retryAfter(values []string, now time.Time) (time.Duration, bool) {
 		return 0, false
 	}
 	text := strings.Trim(values[0], " \t")
-	after := time.Duration(0)
+	var after time.Duration
 	switch at, err := http.ParseTime(text); {
 	case err == nil:
 		after = at.Sub(now)

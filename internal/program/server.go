@@ -64,7 +64,7 @@ func Launch(t *testing.T, cmd *exec.Cmd) *Server {
 		for lines.Scan() {
 			s.hear(lines.Bytes())
 		}
-		s.Cmd.Wait()
+		_ = s.Cmd.Wait() // ProcessState has it
 	}()
 	t.Cleanup(func() {
 		s.Cmd.Process.Kill()

@@ -99,32 +99,32 @@ func (r *runner) one(j job) (string, error) {
 	if err := r.copy.write(j.files); err != nil {
 		return "", err
 	}
-	verdict, err := r.mutated(j)
-	return verdict, errors.Join(err, r.copy.write(r.tree.own(j.files)))
+	verdict := r.mutated(j)
+	return verdict, r.copy.write(r.tree.own(j.files))
 }
 
 // mutated builds and tests what the copy has now.
-func (r *runner) mutated(j job) (string, error) {
+func (r *runner) mutated(j job) string {
 	out, err := r.build(j)
 	if err == nil {
 		out, err = r.test(j)
 		switch {
 		case r.over():
-			return outOfTime, nil
+			return outOfTime
 		case err == nil:
-			return survived, nil
+			return survived
 		case !strings.Contains(out, "[build failed]") && !strings.Contains(out, "[setup failed]"):
 			if r.verbose {
 				fmt.Print(tail(out, 12))
 			}
-			return caught, nil
+			return caught
 		}
 	}
 	if r.over() {
-		return outOfTime, nil
+		return outOfTime
 	}
 	fmt.Fprintf(os.Stderr, "%s: %s\n", j.name, tail(out, 20))
-	return noCompile, nil
+	return noCompile
 }
 
 // build compiles the packages that a job changes. A test may build the program by itself,
