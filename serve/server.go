@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
 	"slices"
 
 	"inturn/cli"
@@ -115,6 +116,12 @@ func (s *Server) openTokens() (err error) {
 	s.tokens, err = s.config.loadTokens()
 	if errors.Is(err, fs.ErrNotExist) {
 		return &cli.Hint{Err: err, Hint: "make it: inturn token new NAME --token-file " + s.config.TokenFile}
+	}
+	if weak := weakToken(os.Getenv("INTURN_TOKEN")); err == nil && weak != "" {
+		s.log.Warn(weak)
+	}
+	if unknown := UnknownSettings(os.Environ()); len(unknown) > 0 {
+		s.log.Warn("nothing reads these variables of the environment", "names", unknown)
 	}
 	return err
 }

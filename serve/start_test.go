@@ -198,6 +198,17 @@ func (c refused) run(t *testing.T, dir string) {
 	})
 }
 
+// TestServeWarnsOfSettings: what is set and can't be meant is in the log before `ready`.
+func TestServeWarnsOfSettings(t *testing.T) {
+	t.Parallel()
+	s := program.Serve(t, t.TempDir(), []string{"INTURN_TOKEN=abc", "INTURN_BACKLOG=5"})
+	for _, want := range []string{"INTURN_TOKEN has fewer than 16 characters and can be guessed; make one: openssl rand -hex 16", `"names":["INTURN_BACKLOG"]`} {
+		if !strings.Contains(s.Logged(), want) {
+			t.Errorf("the log lacks %s:\n%s", want, s.Logged())
+		}
+	}
+}
+
 func TestServeSaysWhyItCannot(t *testing.T) {
 	t.Parallel()
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
@@ -212,6 +223,10 @@ func TestServeSaysWhyItCannot(t *testing.T) {
 		{name: "on all addresses without tokens", args: []string{"serve", "--listen", ":0"}, status: 1, says: `serve: :0 is not loopback.+`, hint: `.+--insecure-no-auth`},
 		{name: "no token file", args: []string{"serve", "--token-file", "none.json"}, status: 1, says: `serve: token file none\.json: no such file or directory`, hint: `.*inturn token new NAME --token-file none\.json`},
 		{name: "a token that no header can carry", env: []string{"INTURN_TOKEN=two words"}, args: []string{"serve"}, status: 1, says: `serve: INTURN_TOKEN: must be visible ASCII characters.+`},
+		{name: "a token that can be guessed, beyond loopback", env: []string{"INTURN_TOKEN=abcde"}, args: []string{"serve", "--listen", "0.0.0.0:0"}, status: 1,
+			says: `serve: INTURN_TOKEN has 5 characters: anybody who reaches 0\.0\.0\.0:0 can guess it`, hint: `make one: openssl rand -hex 16`},
+		{name: "a setting with a slip in its name", env: []string{"INTURN_RETENTOIN=720h"}, args: []string{"serve"}, status: 2,
+			says: `serve: the environment has INTURN_RETENTOIN, which is no setting: did you mean INTURN_RETENTION\?`, hint: "see `inturn serve --help`"},
 		{name: "the port is taken", args: []string{"serve", "--listen", at}, status: 1, says: `serve: listen on ` + at + `: bind: address already in use`, hint: `.*--listen.*`},
 		{name: "the admin port is taken", args: []string{"serve", "--admin", at}, status: 1, says: `serve: admin: listen on ` + at + `: .*address already in use`, hint: `.*--admin.*`},
 		{name: "an address that is not here", args: []string{"serve", "--listen", "192.0.2.1:0", "--insecure-no-auth"}, status: 1, says: `serve: listen on 192\.0\.2\.1:0: bind: cannot assign requested address`, hint: `.*--listen`},

@@ -5,15 +5,30 @@ import (
 	"net"
 	"os"
 	"slices"
+	"strings"
 
 	"inturn/cli"
 	"inturn/functions/api"
 )
 
-// loadTokens returns the tokens, nil for none. Without any it refuses to serve clients
-// from beyond this machine.
+// Lengths of INTURN_TOKEN, in characters. One that is shorter than minToken is found by
+// trying within days, at the speed of the server, and is no token for clients from
+// beyond this machine. From goodToken on nothing is said.
+const (
+	minToken  = 6
+	goodToken = 16
+)
+
+const longToken = "make one: openssl rand -hex 16"
+
+// loadTokens returns the tokens, nil for none. Without any, or with one that can be
+// guessed, it refuses to serve clients from beyond this machine.
 func (c *Config) loadTokens() (*api.Tokens, error) {
-	tokens, err := api.LoadTokens(c.TokenFile, os.Getenv("INTURN_TOKEN"))
+	env := strings.TrimSpace(os.Getenv("INTURN_TOKEN"))
+	tokens, err := api.LoadTokens(c.TokenFile, env)
+	if err == nil && env != "" && len(env) < minToken && (!isLoopback(c.Listen) || c.forTheWorld()) {
+		return nil, &cli.Hint{Err: fmt.Errorf("INTURN_TOKEN has %d characters: anybody who reaches %s can guess it", len(env), c.Listen), Hint: longToken}
+	}
 	if err != nil || tokens != nil || c.InsecureNoAuth {
 		return tokens, err
 	}
@@ -31,6 +46,14 @@ func (c *Config) loadTokens() (*api.Tokens, error) {
 		}
 	}
 	return nil, nil
+}
+
+// weakToken says for the log that INTURN_TOKEN can be guessed; "" for one that can't, or none.
+func weakToken(env string) string {
+	if env = strings.TrimSpace(env); env == "" || len(env) >= goodToken {
+		return ""
+	}
+	return fmt.Sprintf("INTURN_TOKEN has fewer than %d characters and can be guessed; %s", goodToken, longToken)
 }
 
 func isLoopback(addr string) bool {
