@@ -13,7 +13,8 @@ import (
 	"github.com/dustin/go-humanize"
 
 	"inturn/db"
-	"inturn/db/sqlite"
+
+	"inturn/db/sqlite/file"
 )
 
 // Backup makes a consistent copy of a database, also while the server runs.
@@ -49,13 +50,13 @@ func (b Backup) Run(ctx context.Context, out IO, invariants []db.Invariant) erro
 	if err := b.mayReplace(); err != nil {
 		return fmt.Errorf("backup: %w", err)
 	}
-	if err := sqlite.Backup(ctx, b.DB, b.File, o); err != nil {
+	if err := file.Backup(ctx, b.DB, b.File, o); err != nil {
 		return explainCopy(err)
 	}
 	return printCopy(ctx, out.Out, b.JSON, copyOf{File: b.File}, "checked")
 }
 
-func (b Backup) toStream(ctx context.Context, w io.Writer, o sqlite.CopyOptions) error {
+func (b Backup) toStream(ctx context.Context, w io.Writer, o file.CopyOptions) error {
 	if b.JSON {
 		return errors.New("backup: --json would stand in the midst of the copy: name a FILE")
 	}
@@ -66,7 +67,7 @@ func (b Backup) toStream(ctx context.Context, w io.Writer, o sqlite.CopyOptions)
 	if info, err := os.Stat(dir); err != nil || !info.IsDir() { // as in an image that has nothing else in it
 		dir = filepath.Dir(b.DB)
 	}
-	return explainCopy(sqlite.BackupTo(ctx, b.DB, dir, w, o))
+	return explainCopy(file.BackupTo(ctx, b.DB, dir, w, o))
 }
 
 // mayReplace returns an error if FILE is another database and no earlier backup, which
@@ -96,7 +97,7 @@ func (r Restore) Run(ctx context.Context, out IO, invariants []db.Invariant) err
 	if err := existingFile(r.File); err != nil {
 		return &Hint{Err: fmt.Errorf("restore: %w", err), Hint: "name the copy that `inturn backup` made, and with --db the database to make of it"}
 	}
-	kept, err := sqlite.Restore(ctx, r.File, r.DB, copying(out.Err, invariants, r.Force))
+	kept, err := file.Restore(ctx, r.File, r.DB, copying(out.Err, invariants, r.Force))
 	if err != nil {
 		return explainCopy(err)
 	}
@@ -114,16 +115,16 @@ func (c Compact) Run(ctx context.Context, out IO, invariants []db.Invariant) err
 	if err := existingFile(c.DB); err != nil {
 		return fmt.Errorf("compact: %w", err)
 	}
-	before, _, err := sqlite.Compact(ctx, c.DB, copying(out.Err, invariants, false))
+	before, _, err := file.Compact(ctx, c.DB, copying(out.Err, invariants, false))
 	if err != nil {
 		return explainCopy(err)
 	}
 	return printCopy(ctx, out.Out, c.JSON, copyOf{File: c.DB, Before: before}, "checked")
 }
 
-func copying(w io.Writer, invariants []db.Invariant, force bool) sqlite.CopyOptions {
+func copying(w io.Writer, invariants []db.Invariant, force bool) file.CopyOptions {
 	m := &copyMeter{w: w, shown: time.Now()}
-	return sqlite.CopyOptions{Invariants: invariants, Force: force, Progress: m.show}
+	return file.CopyOptions{Invariants: invariants, Force: force, Progress: m.show}
 }
 
 // copyMeter says every second how far a copy is.
@@ -180,15 +181,15 @@ func explainCopy(err error) error {
 	switch {
 	case err == nil:
 		return nil
-	case errors.Is(err, sqlite.ErrRestoring):
+	case errors.Is(err, file.ErrRestoring):
 		hint = "run `inturn restore --force` again; what was there is kept beside, as .before-…"
-	case errors.Is(err, sqlite.ErrExists):
+	case errors.Is(err, file.ErrExists):
 		hint = "choose another name, or replace it with --force"
-	case errors.Is(err, sqlite.ErrInUse):
+	case errors.Is(err, file.ErrInUse):
 		hint = "stop that process first; readers such as a database shell or Litestream too"
 	case errors.Is(err, db.ErrStorageFull):
 		hint = "make room there, or choose another disk; nothing has changed"
-	case errors.Is(err, sqlite.ErrUnsound), errors.Is(err, db.ErrCorrupt):
+	case errors.Is(err, file.ErrUnsound), errors.Is(err, db.ErrCorrupt):
 		hint = "see what `inturn check` says of the file that was copied; keep it as it is, with its -wal"
 	case errors.Is(err, db.ErrForeign):
 		hint = "name inturn's own file"

@@ -8,7 +8,8 @@ import (
 	"io"
 
 	"inturn/db"
-	"inturn/db/sqlite"
+
+	"inturn/db/sqlite/file"
 )
 
 // Check proves from the file alone what the engine promises, as far as a file can
@@ -52,7 +53,7 @@ func (c Check) Run(ctx context.Context, out IO, invariants []db.Invariant) error
 	if err := existingFile(c.DB); err != nil {
 		return fmt.Errorf("check: %w", err)
 	}
-	found, err := sqlite.Verify(ctx, c.DB, invariants)
+	found, err := file.Verify(ctx, c.DB, invariants)
 	if errors.Is(err, db.ErrForeign) || errors.Is(err, db.ErrNewer) {
 		return &uncheckable{explainCopy(fmt.Errorf("check: %w", err))}
 	}
@@ -99,7 +100,7 @@ func (c Check) print(w io.Writer, result checked) error {
 
 // count reads all numbers in one statement, so that they belong together.
 func count(ctx context.Context, path string) (_ *counts, err error) {
-	handle, err := sqlite.OpenReadOnly(ctx, path)
+	handle, err := file.OpenReadOnly(ctx, path)
 	if err != nil {
 		return nil, err
 	}

@@ -11,7 +11,7 @@ import (
 	"strings"
 	"time"
 
-	"inturn/db/sqlite"
+	"inturn/db/sqlite/file"
 )
 
 // ran is one event of the demo as the file has it. Times are Unix microseconds.
@@ -27,7 +27,7 @@ type ran struct {
 
 // readRuns reads every accepted event.
 func readRuns(ctx context.Context, path string) (_ []ran, err error) {
-	handle, err := sqlite.OpenReadOnly(ctx, path)
+	handle, err := file.OpenReadOnly(ctx, path)
 	if err != nil {
 		return nil, err
 	}

@@ -8,7 +8,7 @@ import (
 
 	"github.com/schollz/progressbar/v3"
 
-	"inturn/db/sqlite"
+	"inturn/db/sqlite/file"
 )
 
 const (
@@ -22,7 +22,7 @@ const (
 // alone. It returns nil also if for long nothing is settled although everything
 // was accepted.
 func watch(ctx context.Context, path string, s *sender, work time.Duration, p *progress) error {
-	handle, err := sqlite.OpenReadOnly(ctx, path)
+	handle, err := file.OpenReadOnly(ctx, path)
 	if err != nil {
 		return err
 	}

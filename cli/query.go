@@ -9,7 +9,7 @@ import (
 	"strings"
 	"time"
 
-	"inturn/db/sqlite"
+	"inturn/db/sqlite/file"
 )
 
 // Query runs one reading SQL statement on the file, also while the server runs.
@@ -45,7 +45,7 @@ func (q Query) Run(ctx context.Context, out IO) error {
 		})
 		defer cancel()
 	}
-	handle, err := sqlite.OpenReadOnly(ctx, q.DB)
+	handle, err := file.OpenReadOnly(ctx, q.DB)
 	if err != nil {
 		if ctx.Err() != nil { // the time was over
 			return context.Cause(ctx)

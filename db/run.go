@@ -1,6 +1,9 @@
 package db
 
-import "time"
+import (
+	"strings"
+	"time"
+)
 
 // ReplayOffset is added to the number that a replayed event draws: its turn is so
 // before those of all others of its account, and grows from one replay to the next.
@@ -54,4 +57,15 @@ type Change struct {
 	NextAt    time.Time
 	Replaying bool // a replay waits for ExpandReplay
 	Reread    bool // other events are pending than were handed over: they must be read again
+}
+
+// MaxReason bounds the texts of errors that a storage keeps, in bytes.
+const MaxReason = 4096
+
+// Bounded returns s as a storage keeps it: valid UTF-8, at most MaxReason bytes of it.
+func Bounded(s string) string {
+	if len(s) > MaxReason {
+		s = s[:MaxReason]
+	}
+	return strings.ToValidUTF8(s, "\uFFFD")
 }

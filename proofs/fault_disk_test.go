@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"inturn/db/sqlite"
+	"inturn/db/sqlite/file"
 )
 
 // TestFaultRealFullDisk fills a real file system under the real server: clients are
@@ -204,7 +204,7 @@ func seqOf(t testing.TB, dir string, ev event) (seq int64) {
 
 func one(t testing.TB, dir string, to any, query string, args ...any) {
 	t.Helper()
-	file, err := sqlite.OpenReadOnly(context.Background(), dbFile(dir))
+	file, err := file.OpenReadOnly(context.Background(), dbFile(dir))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -13,6 +13,7 @@ import (
 
 	"inturn/db"
 	"inturn/db/sqlite"
+	"inturn/db/sqlite/file"
 	"inturn/internal/faultvfs"
 )
 
@@ -299,7 +300,7 @@ func (f *faulty) backup(fault faultvfs.Fault) error {
 	if err := os.WriteFile(copied, before, 0o600); err != nil {
 		f.Fatal(err)
 	}
-	err := sqlite.Backup(f.Context(), f.path, copied, sqlite.CopyOptions{Force: true})
+	err := file.Backup(f.Context(), f.path, copied, file.CopyOptions{Force: true})
 	if full := errors.Is(err, db.ErrStorageFull); full != (fault.Errno == syscall.ENOSPC && fault.Op == faultvfs.Write) {
 		f.Errorf("told %v", err)
 	}
@@ -310,10 +311,10 @@ func (f *faulty) backup(fault faultvfs.Fault) error {
 		f.Errorf("left behind: %q, %v", left, err)
 	}
 	f.watched.Stop()
-	if err := sqlite.Backup(f.Context(), f.path, copied, sqlite.CopyOptions{Force: true}); err != nil {
+	if err := file.Backup(f.Context(), f.path, copied, file.CopyOptions{Force: true}); err != nil {
 		f.Errorf("with a disk that works: %v", err)
 	}
-	if violations, err := sqlite.Verify(f.Context(), copied, nil); err != nil || len(violations) > 0 {
+	if violations, err := file.Verify(f.Context(), copied, nil); err != nil || len(violations) > 0 {
 		f.Errorf("that copy: %v, %v", violations, err)
 	}
 	return err

@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"inturn/db/sqlite"
+	"inturn/db/sqlite/file"
 )
 
 // snapshot copies the file as a crash has left it, with its WAL and without its
@@ -76,7 +76,7 @@ func key(client, id string) string { return client + "\x00" + id }
 func read(t testing.TB, path string) contents {
 	t.Helper()
 	ctx := context.Background()
-	file, err := sqlite.OpenReadOnly(ctx, path)
+	file, err := file.OpenReadOnly(ctx, path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -234,7 +234,7 @@ func (j *judge) account(sent []event) {
 // drained waits until nothing is pending any more in the file of a running server.
 func drained(t testing.TB, dir string) {
 	t.Helper()
-	file, err := sqlite.OpenReadOnly(t.Context(), filepath.Clean(dbFile(dir)))
+	file, err := file.OpenReadOnly(t.Context(), filepath.Clean(dbFile(dir)))
 	if err != nil {
 		t.Fatal(err)
 	}

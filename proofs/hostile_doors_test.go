@@ -15,7 +15,7 @@ import (
 
 	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 
-	"inturn/db/sqlite"
+	"inturn/db/sqlite/file"
 )
 
 // door is a way in. body makes its body for an event; path and headers are asked too.
@@ -318,7 +318,7 @@ func TestEveryDoorIsGuarded(t *testing.T) {
 	if out, err := inturn(t, "check", "--db", dbFile(dir)); err != nil {
 		t.Errorf("inturn check: %v\n%s", err, out)
 	}
-	file, err := sqlite.OpenReadOnly(t.Context(), dbFile(dir))
+	file, err := file.OpenReadOnly(t.Context(), dbFile(dir))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -17,7 +17,7 @@ import (
 	"testing"
 	"time"
 
-	"inturn/db/sqlite"
+	"inturn/db/sqlite/file"
 )
 
 // What a server may cost under every attack here. The bodies and streams that it
@@ -235,7 +235,7 @@ func (s *siege) judge() {
 	if out, err := inturn(t, "check", "--db", dbFile(s.p.dir)); err != nil {
 		t.Errorf("inturn check: %v\n%s", err, out)
 	}
-	file, err := sqlite.OpenReadOnly(t.Context(), filepath.Clean(dbFile(s.p.dir)))
+	file, err := file.OpenReadOnly(t.Context(), filepath.Clean(dbFile(s.p.dir)))
 	if err != nil {
 		t.Fatal(err)
 	}

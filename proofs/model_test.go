@@ -20,7 +20,8 @@ import (
 	"pgregory.net/rapid"
 
 	"inturn/db"
-	"inturn/db/sqlite"
+
+	"inturn/db/sqlite/file"
 )
 
 // The model test: whatever is sent, however functions end, and wherever the process
@@ -244,7 +245,7 @@ func (w *world) run() {
 	w.judge()
 	w.engine.close()
 	if w.dir != "" {
-		violations, err := sqlite.Verify(context.Background(), w.engine.path, nil)
+		violations, err := file.Verify(context.Background(), w.engine.path, nil)
 		if err != nil {
 			w.wrong("check: %v", err)
 		}

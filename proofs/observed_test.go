@@ -24,7 +24,7 @@ import (
 	"testing"
 	"time"
 
-	"inturn/db/sqlite"
+	"inturn/db/sqlite/file"
 )
 
 // The tests of what stands in deploy, by the programs that it is for. Grafana isn't in
@@ -409,7 +409,7 @@ func TestObserved(t *testing.T) {
 // holdWAL begins a read that does not end before the test.
 func holdWAL(t testing.TB, dir string) {
 	t.Helper()
-	reader, err := sqlite.OpenReadOnly(context.Background(), dbFile(dir))
+	reader, err := file.OpenReadOnly(context.Background(), dbFile(dir))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"inturn/db/sqlite"
+	"inturn/db/sqlite/file"
 )
 
 // binaryWith builds the program of a folder of testdata: inturn with further functions.
@@ -109,11 +109,11 @@ func poisoned(t *testing.T, binary, typ, how, end string) {
 		t.Errorf("the process was ended %d times, want %d to %d", ends, poisonAttempts, poisonAttempts+2)
 	}
 
-	violations, err := sqlite.Verify(t.Context(), dbFile(dir), nil)
+	violations, err := file.Verify(t.Context(), dbFile(dir), nil)
 	if err != nil || len(violations) > 0 {
 		t.Errorf("check: %v %v", err, violations)
 	}
-	file, err := sqlite.OpenReadOnly(t.Context(), dbFile(dir))
+	file, err := file.OpenReadOnly(t.Context(), dbFile(dir))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -159,7 +159,7 @@ func poisoned(t *testing.T, binary, typ, how, end string) {
 // reports false if the process ends before.
 func settled(t *testing.T, p *process, dir string) bool {
 	t.Helper()
-	file, err := sqlite.OpenReadOnly(t.Context(), dbFile(dir))
+	file, err := file.OpenReadOnly(t.Context(), dbFile(dir))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,7 +10,7 @@ import (
 	"strings"
 	"testing"
 
-	"inturn/db/sqlite"
+	"inturn/db/sqlite/file"
 )
 
 // steps cuts after each step, and many times once what was asked for has returned: of
@@ -64,7 +64,7 @@ func TestPowerBackup(t *testing.T) {
 			t.Fatal(err)
 		}
 		path := filepath.Join(dir, "copy.db")
-		if violations, err := sqlite.Verify(t.Context(), path, nil); err != nil || len(violations) > 0 {
+		if violations, err := file.Verify(t.Context(), path, nil); err != nil || len(violations) > 0 {
 			t.Errorf("%s: the file with the copy's name: %v, %v", k.at, violations, err)
 			continue
 		}
@@ -85,7 +85,7 @@ func TestPowerRestore(t *testing.T) {
 	source := filepath.Join(dir, "inturn.db")
 	backed := scripted(t, source)
 	backup := filepath.Join(dir, "backup.db")
-	if err := sqlite.Backup(t.Context(), source, backup, sqlite.CopyOptions{}); err != nil {
+	if err := file.Backup(t.Context(), source, backup, file.CopyOptions{}); err != nil {
 		t.Fatal(err)
 	}
 
@@ -158,8 +158,8 @@ func opens(t testing.TB, k cut, old, backed *book) (what string, err error) {
 	}
 	path := filepath.Join(dir, "inturn.db")
 	d, err := openStore(t.Context(), path)
-	if errors.Is(err, sqlite.ErrRestoring) {
-		if violations, err := sqlite.Verify(t.Context(), path+".restoring", nil); err != nil || len(violations) > 0 {
+	if errors.Is(err, file.ErrRestoring) {
+		if violations, err := file.Verify(t.Context(), path+".restoring", nil); err != nil || len(violations) > 0 {
 			return "cut short", fmt.Errorf("the restored file: %v, %w", violations, err)
 		}
 		return "cut short", nil

@@ -15,6 +15,7 @@ import (
 
 	"inturn/db"
 	"inturn/db/sqlite"
+	"inturn/db/sqlite/file"
 )
 
 // effectsTable lets a double effect be written, so that it can be seen.
@@ -202,14 +203,14 @@ func judgeFile(ctx context.Context, path string, known *book, all []appended) (w
 	wrong = append(wrong, goOn(ctx, d, known, all)...)
 	closeStore()
 	wrong = append(wrong, judgeEffects(ctx, path)...)
-	violations, err := sqlite.Verify(ctx, path, nil)
+	violations, err := file.Verify(ctx, path, nil)
 	if err != nil {
 		complain("verify: %v", err)
 	}
 	for _, v := range violations {
 		complain("%s: %s", v.Kind, v.Detail)
 	}
-	file, err := sqlite.OpenReadOnly(ctx, path)
+	file, err := file.OpenReadOnly(ctx, path)
 	if err != nil {
 		return append(wrong, err.Error())
 	}
@@ -275,7 +276,7 @@ func appendPatiently(ctx context.Context, d *sqlite.DB, ev db.Event) (db.Receipt
 
 // judgeEffects: each result has its one effect, and each effect its result.
 func judgeEffects(ctx context.Context, path string) (wrong []string) {
-	file, err := sqlite.OpenReadOnly(ctx, path)
+	file, err := file.OpenReadOnly(ctx, path)
 	if err != nil {
 		return []string{err.Error()}
 	}

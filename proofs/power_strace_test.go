@@ -16,7 +16,7 @@ import (
 	"syscall"
 	"testing"
 
-	"inturn/db/sqlite"
+	"inturn/db/sqlite/file"
 	"inturn/internal/faultvfs"
 )
 
@@ -95,7 +95,7 @@ const (
 // TestPowerChild is not a test but the traced process; it says each answer on its
 // standard output, as a server does on a socket.
 func TestPowerChild(t *testing.T) {
-	file := os.Getenv(childFile)
+	path := os.Getenv(childFile)
 	b := newBook()
 	say := func() {
 		for id, seq := range b.seqs {
@@ -112,28 +112,28 @@ func TestPowerChild(t *testing.T) {
 		t.Skip("part of the tests that trace it")
 	case "script":
 		if n, err := strconv.Atoi(os.Getenv(childFail)); err == nil {
-			failSync(t, strings.TrimSuffix(file, deepFile), n)
+			failSync(t, strings.TrimSuffix(path, deepFile), n)
 		}
-		if err := powerScript(t.Context(), file, b, say); err != nil {
+		if err := powerScript(t.Context(), path, b, say); err != nil {
 			t.Fatal(err)
 		}
 	case "backup":
-		if err := sqlite.Backup(t.Context(), os.Getenv(childFrom), file, sqlite.CopyOptions{}); err != nil {
+		if err := file.Backup(t.Context(), os.Getenv(childFrom), path, file.CopyOptions{}); err != nil {
 			t.Fatal(err)
 		}
 		fmt.Println("answered copy/0 0")
 	case "restore":
-		if _, err := sqlite.Restore(t.Context(), os.Getenv(childFrom), file, sqlite.CopyOptions{Force: true}); err != nil {
+		if _, err := file.Restore(t.Context(), os.Getenv(childFrom), path, file.CopyOptions{Force: true}); err != nil {
 			t.Fatal(err)
 		}
 		fmt.Println("answered copy/0 0")
 	case "compact":
-		if _, _, err := sqlite.Compact(t.Context(), file, sqlite.CopyOptions{}); err != nil {
+		if _, _, err := file.Compact(t.Context(), path, file.CopyOptions{}); err != nil {
 			t.Fatal(err)
 		}
 		fmt.Println("answered copy/0 0")
 	case "resend":
-		d, err := openStore(t.Context(), file)
+		d, err := openStore(t.Context(), path)
 		if err != nil {
 			t.Fatal(err)
 		}

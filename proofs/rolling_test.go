@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"inturn/db/sqlite"
+	"inturn/db/sqlite/file"
 )
 
 // TestRollingLoadTest replaces the process again and again under `inturn loadtest`,
@@ -59,7 +59,7 @@ func TestRollingLoadTest(t *testing.T) {
 		}
 	}
 
-	file, err := sqlite.OpenReadOnly(ctx, dbFile(dir))
+	file, err := file.OpenReadOnly(ctx, dbFile(dir))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -14,7 +14,7 @@ import (
 	"testing"
 	"time"
 
-	"inturn/db/sqlite"
+	"inturn/db/sqlite/file"
 )
 
 // TestSoak runs as long as INTURN_SOAK says (30m) at half of what the machine can do,
@@ -199,7 +199,7 @@ func (s *soak) slowReaders(c *client, f *fleet) (stop func()) {
 		}
 	})
 	loop(func() {
-		file, err := sqlite.OpenReadOnly(ctx, dbFile(s.dir))
+		file, err := file.OpenReadOnly(ctx, dbFile(s.dir))
 		if err != nil {
 			return
 		}

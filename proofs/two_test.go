@@ -14,7 +14,7 @@ import (
 	"testing"
 	"time"
 
-	"inturn/db/sqlite"
+	"inturn/db/sqlite/file"
 )
 
 const (
@@ -224,7 +224,7 @@ func (f *fenced) afterTakeover(t *testing.T, first, second *process) {
 // mark sums up what the file holds and who owns it.
 func mark(t testing.TB, dir string) (sum string) {
 	t.Helper()
-	file, err := sqlite.OpenReadOnly(t.Context(), dbFile(dir))
+	file, err := file.OpenReadOnly(t.Context(), dbFile(dir))
 	if err != nil {
 		t.Fatal(err)
 	}

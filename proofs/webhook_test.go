@@ -16,7 +16,7 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"inturn/db/sqlite"
+	"inturn/db/sqlite/file"
 )
 
 // pythons is an endpoint in another language, testdata/endpoint.py.
@@ -173,7 +173,7 @@ func TestWebhook(t *testing.T) {
 	p.start(hookSecret('n'))
 
 	// What is left is parked, until a person has mended the endpoint.
-	file, err := sqlite.OpenReadOnly(t.Context(), dbFile(dir))
+	file, err := file.OpenReadOnly(t.Context(), dbFile(dir))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -14,6 +14,7 @@ import (
 
 	"inturn/db"
 	"inturn/db/sqlite"
+	"inturn/db/sqlite/file"
 	"inturn/functions"
 	"inturn/runner"
 )
@@ -30,7 +31,7 @@ func TestOnTheRealStore(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) { onTheRealStore(t, path) })
 		})
 		if name == "file" {
-			violations, err := sqlite.Verify(t.Context(), path, nil)
+			violations, err := file.Verify(t.Context(), path, nil)
 			if err != nil || len(violations) > 0 {
 				t.Errorf("check: %v %v", err, violations)
 			}
@@ -126,7 +127,7 @@ func onTheRealStore(t *testing.T, path string) {
 	if path == ":memory:" {
 		return
 	}
-	file, err := sqlite.OpenReadOnly(context.Background(), path)
+	file, err := file.OpenReadOnly(context.Background(), path)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,7 +11,8 @@ import (
 
 	"inturn/cli"
 	"inturn/db"
-	"inturn/db/sqlite"
+
+	"inturn/db/sqlite/file"
 )
 
 // explain says what a person can do about an error of the storage.
@@ -21,7 +22,7 @@ func (c *Config) explain(err error) error {
 		return &cli.Hint{Err: err, Hint: "keep a copy of the file and its -wal, then run `inturn check --db " + c.DB + "`, or restore a backup; if it never was inturn's, name another with --db"}
 	case errors.Is(err, db.ErrFenced):
 		return &cli.Hint{Err: err, Hint: "another inturn has taken the file over; this one has written nothing since"}
-	case errors.Is(err, sqlite.ErrRestoring):
+	case errors.Is(err, file.ErrRestoring):
 		return &cli.Hint{Err: err, Hint: "run `inturn restore --force` again; what was there before is kept beside, as .before-…"}
 	case errors.Is(err, db.ErrForeign):
 		return &cli.Hint{Err: err, Hint: "name inturn's own file, or a new one, with --db or INTURN_DB"}

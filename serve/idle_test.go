@@ -18,7 +18,8 @@ import (
 	"time"
 
 	"inturn/db"
-	"inturn/db/sqlite"
+
+	"inturn/db/sqlite/file"
 	"inturn/functions"
 	"inturn/internal/program"
 )
@@ -262,7 +263,7 @@ func TestAsleep(t *testing.T) {
 
 func stateInFile(t *testing.T, path, clientID string) db.State {
 	t.Helper()
-	file, err := sqlite.OpenReadOnly(t.Context(), path)
+	file, err := file.OpenReadOnly(t.Context(), path)
 	if err != nil {
 		t.Fatal(err)
 	}

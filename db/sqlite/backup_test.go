@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"inturn/db"
+	"inturn/db/sqlite/file"
 )
 
 // names lists a folder.
@@ -50,7 +51,7 @@ func filled(t *testing.T) *DB {
 func TestBackup(t *testing.T) {
 	d, dir := filled(t), t.TempDir()
 	to := filepath.Join(dir, "copy.db")
-	if err := Backup(t.Context(), d.path, to, CopyOptions{}); err != nil {
+	if err := file.Backup(t.Context(), d.path, to, file.CopyOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	wantNames(t, dir, "copy.db")
@@ -63,20 +64,20 @@ func TestBackup(t *testing.T) {
 
 	// The one there is kept, but for Force.
 	appendEvent(t, d, event("later", "1"))
-	if err := Backup(t.Context(), d.path, to, CopyOptions{}); !errors.Is(err, ErrExists) {
+	if err := file.Backup(t.Context(), d.path, to, file.CopyOptions{}); !errors.Is(err, file.ErrExists) {
 		t.Errorf("over a file that is there: %v", err)
 	}
 	c := open(t, options(t, to))
 	if got := rows(t, c, "SELECT client_id, turn, seq, run FROM pending"); !slices.Equal(got, pending) {
 		t.Errorf("the copy has %q pending, want %q", got, pending)
 	}
-	if err := Backup(t.Context(), d.path, to, CopyOptions{Force: true}); !errors.Is(err, ErrInUse) {
+	if err := file.Backup(t.Context(), d.path, to, file.CopyOptions{Force: true}); !errors.Is(err, file.ErrInUse) {
 		t.Errorf("over a database that is open: %v", err)
 	}
 	c.Close()
 	var stages []string
-	o := CopyOptions{Force: true, Progress: func(stage string, done, total int64) { stages = append(stages, fmt.Sprint(stage, " ", done == total)) }}
-	if err := Backup(t.Context(), d.path, to, o); err != nil {
+	o := file.CopyOptions{Force: true, Progress: func(stage string, done, total int64) { stages = append(stages, fmt.Sprint(stage, " ", done == total)) }}
+	if err := file.Backup(t.Context(), d.path, to, o); err != nil {
 		t.Fatal(err)
 	}
 	if want := []string{"copied true", "checking true"}; !slices.Equal(stages, want) {
@@ -87,7 +88,7 @@ func TestBackup(t *testing.T) {
 	if err := d.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if err := BackupTo(t.Context(), d.path, dir, &out, CopyOptions{}); err != nil {
+	if err := file.BackupTo(t.Context(), d.path, dir, &out, file.CopyOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.WriteFile(filepath.Join(dir, "stream.db"), out.Bytes(), 0o600); err != nil {
@@ -106,10 +107,10 @@ func TestBackup(t *testing.T) {
 func TestBackupRefuses(t *testing.T) {
 	d, dir := filled(t), t.TempDir()
 	newer := filepath.Join(dir, "newer.db")
-	if err := Backup(t.Context(), d.path, newer, CopyOptions{}); err != nil {
+	if err := file.Backup(t.Context(), d.path, newer, file.CopyOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	run(t, raw(t, newer), fmt.Sprintf("PRAGMA user_version = %d", schemaVersion+1))
+	run(t, raw(t, newer), fmt.Sprintf("PRAGMA user_version = %d", file.SchemaVersion+1))
 	stopped, stop := context.WithCancel(t.Context())
 	stop()
 	files := map[string]string{"noise": "this is not a database, as one can see at once, if one reads its first line", "empty": ""}
@@ -137,7 +138,7 @@ func TestBackupRefuses(t *testing.T) {
 		if !filepath.IsAbs(to) {
 			to = filepath.Join(dir, to)
 		}
-		err := Backup(c.ctx, c.from, to, CopyOptions{Force: true})
+		err := file.Backup(c.ctx, c.from, to, file.CopyOptions{Force: true})
 		if err == nil || c.want != nil && !errors.Is(err, c.want) || !strings.Contains(err.Error(), c.text) {
 			t.Errorf("%s to %s: %v, want %v %s", c.from, c.to, err, c.want, c.text)
 		}
@@ -150,7 +151,7 @@ func TestBackupRefuses(t *testing.T) {
 func TestBackupIsCheckedBeforeItIsNamed(t *testing.T) {
 	d, dir := filled(t), t.TempDir()
 	to := filepath.Join(dir, "copy.db")
-	if err := Backup(t.Context(), d.path, to, CopyOptions{}); err != nil {
+	if err := file.Backup(t.Context(), d.path, to, file.CopyOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	before, err := os.ReadFile(to)
@@ -159,7 +160,7 @@ func TestBackupIsCheckedBeforeItIsNamed(t *testing.T) {
 	}
 	run(t, raw(t, d.path), "DELETE FROM pending WHERE seq = 20")
 	for _, name := range []string{to, filepath.Join(dir, "other.db")} {
-		if err := Backup(t.Context(), d.path, name, CopyOptions{Force: true}); !errors.Is(err, ErrUnsound) || !strings.Contains(err.Error(), "lost") {
+		if err := file.Backup(t.Context(), d.path, name, file.CopyOptions{Force: true}); !errors.Is(err, file.ErrUnsound) || !strings.Contains(err.Error(), "lost") {
 			t.Errorf("%v", err)
 		}
 	}
@@ -167,7 +168,7 @@ func TestBackupIsCheckedBeforeItIsNamed(t *testing.T) {
 	if after, err := os.ReadFile(to); err != nil || !bytes.Equal(before, after) {
 		t.Errorf("the good copy is not what it was: %v", err)
 	}
-	if _, err := Restore(t.Context(), d.path, filepath.Join(dir, "restored.db"), CopyOptions{}); !errors.Is(err, ErrUnsound) {
+	if _, err := file.Restore(t.Context(), d.path, filepath.Join(dir, "restored.db"), file.CopyOptions{}); !errors.Is(err, file.ErrUnsound) {
 		t.Errorf("restore: %v", err)
 	}
 	wantNames(t, dir, "copy.db", "restored.db.lock")
@@ -179,43 +180,32 @@ func TestBackupOfAnOlderFile(t *testing.T) {
 	if err := d.Close(); err != nil {
 		t.Fatal(err)
 	}
-	p, err := newPart(to)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer p.discard()
-	version, err := p.fill(t.Context(), d.path, CopyOptions{})
-	if err != nil || version != schemaVersion {
-		t.Fatal(version, err)
-	}
-	if err := p.seal(0, ""); err != nil {
-		t.Fatal(err)
-	}
-	run(t, raw(t, p.path), "DROP TABLE results")
-	if err := p.check(t.Context(), version-1, CopyOptions{}); err != nil {
-		t.Errorf("an older file: %v", err)
-	}
-	if err := p.check(t.Context(), version, CopyOptions{}); !errors.Is(err, ErrUnsound) {
+	run(t, raw(t, d.path), "DROP TABLE results")
+	if err := file.Backup(t.Context(), d.path, to, file.CopyOptions{}); !errors.Is(err, file.ErrUnsound) {
 		t.Errorf("a file of this version: %v", err)
+	}
+	run(t, raw(t, d.path), fmt.Sprintf("PRAGMA user_version = %d", file.SchemaVersion-1))
+	if err := file.Backup(t.Context(), d.path, to, file.CopyOptions{}); err != nil {
+		t.Errorf("an older file: %v", err)
 	}
 }
 
 // Who makes the same copy at the same time is told; what a killed one left is used.
 func TestBackupsOfOneName(t *testing.T) {
 	d, to := filled(t), tempFile(t)
-	if err := os.WriteFile(to+partSuffix, bytes.Repeat([]byte("left by a kill"), 10000), 0o644); err != nil {
+	if err := os.WriteFile(to+".part", bytes.Repeat([]byte("left by a kill"), 10000), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	inside := false
-	o := CopyOptions{Progress: func(string, int64, int64) {
+	o := file.CopyOptions{Progress: func(string, int64, int64) {
 		if !inside {
 			inside = true
-			if err := Backup(t.Context(), d.path, to, CopyOptions{}); err == nil || !strings.Contains(err.Error(), "another process writes it") {
+			if err := file.Backup(t.Context(), d.path, to, file.CopyOptions{}); err == nil || !strings.Contains(err.Error(), "another process writes it") {
 				t.Errorf("the second one: %v", err)
 			}
 		}
 	}}
-	if err := Backup(t.Context(), d.path, to, o); err != nil || !inside {
+	if err := file.Backup(t.Context(), d.path, to, o); err != nil || !inside {
 		t.Fatal(err, inside)
 	}
 	wantNames(t, filepath.Dir(to), "inturn.db")
@@ -225,11 +215,11 @@ func TestBackupsOfOneName(t *testing.T) {
 func TestRestore(t *testing.T) {
 	d, dir := filled(t), t.TempDir()
 	backup := filepath.Join(dir, "backup.db")
-	if err := Backup(t.Context(), d.path, backup, CopyOptions{}); err != nil {
+	if err := file.Backup(t.Context(), d.path, backup, file.CopyOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	appendEvent(t, d, event("late", "1"))
-	if _, err := Restore(t.Context(), backup, d.path, CopyOptions{}); !errors.Is(err, ErrExists) {
+	if _, err := file.Restore(t.Context(), backup, d.path, file.CopyOptions{}); !errors.Is(err, file.ErrExists) {
 		t.Errorf("over a database: %v", err)
 	}
 	epoch := d.committer.w.epoch
@@ -240,7 +230,7 @@ func TestRestore(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	kept, err := Restore(t.Context(), backup, d.path, CopyOptions{Force: true})
+	kept, err := file.Restore(t.Context(), backup, d.path, file.CopyOptions{Force: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -248,7 +238,7 @@ func TestRestore(t *testing.T) {
 		t.Errorf("what was there is not kept as it was: %v", err)
 	}
 	r := open(t, options(t, d.path))
-	if r.committer.w.epoch <= epoch+epochLeap/2 {
+	if r.committer.w.epoch <= epoch+1<<19 {
 		t.Errorf("epoch %d after %d: a process of the old file may come to own this one", r.committer.w.epoch, epoch)
 	}
 	if _, err := r.Find(t.Context(), "late", "1"); !errors.Is(err, db.ErrNotFound) {
@@ -259,7 +249,7 @@ func TestRestore(t *testing.T) {
 	}
 	// Into a new folder.
 	fresh := filepath.Join(dir, "new", "folder", "inturn.db")
-	if kept, err := Restore(t.Context(), backup, fresh, CopyOptions{}); err != nil || kept != "" {
+	if kept, err := file.Restore(t.Context(), backup, fresh, file.CopyOptions{}); err != nil || kept != "" {
 		t.Fatal(kept, err)
 	}
 	wantNames(t, filepath.Dir(fresh), "inturn.db", "inturn.db.lock")
@@ -267,14 +257,14 @@ func TestRestore(t *testing.T) {
 	// Over a database that a process has: it says for whom it waits.
 	ctx, cancel := context.WithCancel(t.Context())
 	told := ""
-	waits := CopyOptions{Force: true, Progress: func(stage string, _, _ int64) { told = stage; cancel() }}
-	if _, err := Restore(ctx, backup, fresh, waits); !errors.Is(err, context.Canceled) || !strings.Contains(told, ErrInUse.Error()) {
+	waits := file.CopyOptions{Force: true, Progress: func(stage string, _, _ int64) { told = stage; cancel() }}
+	if _, err := file.Restore(ctx, backup, fresh, waits); !errors.Is(err, context.Canceled) || !strings.Contains(told, file.ErrInUse.Error()) {
 		t.Errorf("over a database that is open: told %q, %v", told, err)
 	}
 	// From another program's.
 	foreign := filepath.Join(dir, "foreign.db")
 	run(t, raw(t, foreign), "CREATE TABLE theirs (x)")
-	if _, err := Restore(t.Context(), foreign, filepath.Join(dir, "never.db"), CopyOptions{}); !errors.Is(err, db.ErrForeign) {
+	if _, err := file.Restore(t.Context(), foreign, filepath.Join(dir, "never.db"), file.CopyOptions{}); !errors.Is(err, db.ErrForeign) {
 		t.Errorf("from a database of another program: %v", err)
 	}
 }
@@ -283,7 +273,7 @@ func TestRestore(t *testing.T) {
 func TestRestoreBesideAnOldWAL(t *testing.T) {
 	d, dir := filled(t), t.TempDir()
 	path, backup := filepath.Join(dir, "inturn.db"), filepath.Join(dir, "backup.db")
-	if err := Backup(t.Context(), d.path, backup, CopyOptions{}); err != nil {
+	if err := file.Backup(t.Context(), d.path, backup, file.CopyOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	appendEvent(t, d, event("late", "1"))
@@ -294,10 +284,10 @@ func TestRestoreBesideAnOldWAL(t *testing.T) {
 	if err := os.WriteFile(path+"-wal", wal, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Restore(t.Context(), backup, path, CopyOptions{}); !errors.Is(err, ErrExists) {
+	if _, err := file.Restore(t.Context(), backup, path, file.CopyOptions{}); !errors.Is(err, file.ErrExists) {
 		t.Errorf("beside a WAL: %v", err)
 	}
-	kept, err := Restore(t.Context(), backup, path, CopyOptions{Force: true})
+	kept, err := file.Restore(t.Context(), backup, path, file.CopyOptions{Force: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -315,22 +305,22 @@ func TestRestoreBesideAnOldWAL(t *testing.T) {
 func TestRestoreCutShort(t *testing.T) {
 	d, dir := filled(t), t.TempDir()
 	backup := filepath.Join(dir, "backup.db")
-	if err := Backup(t.Context(), d.path, backup, CopyOptions{}); err != nil {
+	if err := file.Backup(t.Context(), d.path, backup, file.CopyOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	if err := d.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Rename(backup, d.path+restoring); err != nil {
+	if err := os.Rename(backup, d.path+".restoring"); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Open(t.Context(), options(t, d.path)); !errors.Is(err, ErrRestoring) {
+	if _, err := Open(t.Context(), options(t, d.path)); !errors.Is(err, file.ErrRestoring) {
 		t.Errorf("open: %v", err)
 	}
-	if _, err := Restore(t.Context(), d.path+restoring, d.path, CopyOptions{}); !errors.Is(err, ErrExists) {
+	if _, err := file.Restore(t.Context(), d.path+".restoring", d.path, file.CopyOptions{}); !errors.Is(err, file.ErrExists) {
 		t.Errorf("restore: %v", err)
 	}
-	if _, err := Restore(t.Context(), d.path+restoring, d.path, CopyOptions{Force: true}); err != nil {
+	if _, err := file.Restore(t.Context(), d.path+".restoring", d.path, file.CopyOptions{Force: true}); err != nil {
 		t.Errorf("restore again: %v", err)
 	}
 	open(t, options(t, d.path))

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"inturn/db"
+	"inturn/db/sqlite/file"
 )
 
 var benchFiles = flag.String("bench.dir", "", "folder of the benchmarks' files; default: a temporary one")
@@ -98,7 +99,7 @@ func BenchmarkVerify(b *testing.B) {
 		b.ReportMetric(float64(info.Size()>>20), "MiB")
 	}
 	for b.Loop() {
-		if violations, err := Verify(b.Context(), path, nil); err != nil || len(violations) > 0 {
+		if violations, err := file.Verify(b.Context(), path, nil); err != nil || len(violations) > 0 {
 			b.Fatal(violations, err)
 		}
 	}
@@ -112,7 +113,7 @@ func BenchmarkTx(b *testing.B) {
 CREATE TABLE clients (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE) STRICT;
 CREATE TABLE messages (id INTEGER PRIMARY KEY, client INTEGER NOT NULL, message_id TEXT NOT NULL UNIQUE, text TEXT NOT NULL) STRICT;`}}
 	onWriter(b, open(b, o), func(w *writer) error {
-		err := w.sql("INSERT INTO clients (name) WITH RECURSIVE n (i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n) SELECT 'client-' || i FROM n LIMIT 1000")
+		err := w.conn.Exec("INSERT INTO clients (name) WITH RECURSIVE n (i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n) SELECT 'client-' || i FROM n LIMIT 1000")
 		n := 0
 		for b.Loop() && err == nil {
 			tx := &effectTx{w: w}
@@ -123,7 +124,7 @@ CREATE TABLE messages (id INTEGER PRIMARY KEY, client INTEGER NOT NULL, message_
 			}
 			err = errors.Join(err, tx.close())
 			if n++; n%128 == 0 {
-				err = errors.Join(err, w.commit(), w.begin())
+				err = errors.Join(err, w.conn.Commit(), w.conn.Begin())
 			}
 		}
 		if err != nil {

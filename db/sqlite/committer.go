@@ -110,7 +110,7 @@ func (c *committer) run() {
 			c.guard.Lock()
 			c.commit(ops, false)
 			if c.failedWith() == nil { // who waited has been answered
-				c.w.wal.checkpoint(c.w.handle)
+				c.w.conn.Checkpoint()
 			}
 			c.tidy()
 			c.guard.Unlock()
@@ -243,7 +243,7 @@ func (c *committer) commit(ops []operation, careful bool) {
 			ge = &groupError{classIO, err}
 		}
 		switch ge.class {
-		case classCarefully:
+		case classWithSavepoints:
 			careful = true
 		case classOwn:
 			if half := len(ops) / 2; half > 0 {
@@ -256,7 +256,7 @@ func (c *committer) commit(ops []operation, careful bool) {
 				continue
 			}
 			ops[0].exclude(ge.err)
-		case classGone:
+		case classTxAborted:
 			ops[at].exclude(ge.err)
 			careful = true
 			if at+1 < len(ops) {
@@ -333,14 +333,14 @@ func (c *committer) tidy() {
 	if c.space.low() == nil || !c.w.longWAL() || c.failedWith() != nil {
 		return
 	}
-	if err := c.w.shrinkWAL(); err != nil {
+	if err := c.w.conn.ShrinkWAL(); err != nil {
 		c.log.Warn("the WAL can't be moved into the file", "error", err.Error())
 	}
 }
 
 func (c *committer) full(ops []operation, err error) {
 	c.log.Error("the disk is full: events are refused until there is room", "error", err.Error())
-	if err := c.w.shrinkWAL(); err != nil {
+	if err := c.w.conn.ShrinkWAL(); err != nil {
 		c.log.Warn("the WAL can't be moved into the file", "error", err.Error())
 	}
 	c.mu.Lock()

@@ -5,9 +5,12 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"inturn/db/sqlite/internal/conn"
 	"os"
 	"path/filepath"
 	"testing"
+
+	"inturn/db/sqlite/file"
 )
 
 func TestCompact(t *testing.T) {
@@ -18,22 +21,22 @@ func TestCompact(t *testing.T) {
 	if _, err := d.Erase(secret, "", ""); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := Compact(t.Context(), path, CopyOptions{}); !errors.Is(err, ErrInUse) {
+	if _, _, err := file.Compact(t.Context(), path, file.CopyOptions{}); !errors.Is(err, file.ErrInUse) {
 		t.Errorf("while a server has the file: %v", err)
 	}
 	want := rows(t, d, "SELECT * FROM events")
 	if err := d.Close(); err != nil {
 		t.Fatal(err)
 	}
-	reader, err := OpenReadOnly(t.Context(), path)
+	reader, err := file.OpenReadOnly(t.Context(), path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := Compact(t.Context(), path, CopyOptions{}); !errors.Is(err, ErrInUse) {
+	if _, _, err := file.Compact(t.Context(), path, file.CopyOptions{}); !errors.Is(err, file.ErrInUse) {
 		t.Errorf("while somebody reads: %v", err)
 	}
 	reader.Close()
-	before, after, err := Compact(t.Context(), path, CopyOptions{})
+	before, after, err := file.Compact(t.Context(), path, file.CopyOptions{})
 	if err != nil || after > before/2 {
 		t.Errorf("%d bytes before, %d after, %v", before, after, err)
 	}
@@ -61,9 +64,9 @@ func TestCompactCutShort(t *testing.T) {
 	if err := d.Close(); err != nil {
 		t.Fatal(err)
 	}
-	for _, stage := range []string{StageCopy, StageCheck} {
+	for _, stage := range []string{file.StageCopy, file.StageCheck} {
 		ctx, cancel := context.WithCancel(t.Context())
-		_, _, err := Compact(ctx, d.path, CopyOptions{Progress: func(s string, _, _ int64) {
+		_, _, err := file.Compact(ctx, d.path, file.CopyOptions{Progress: func(s string, _, _ int64) {
 			if s == stage {
 				cancel()
 			}
@@ -75,7 +78,7 @@ func TestCompactCutShort(t *testing.T) {
 		wantSound(t, d.path)
 	}
 	// An unsound file is not replaced by its copy.
-	pool, err := sql.Open("sqlite", fileDSN(d.path, nil))
+	pool, err := sql.Open("sqlite", conn.FileDSN(d.path, nil))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -87,7 +90,7 @@ func TestCompactCutShort(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := Compact(t.Context(), d.path, CopyOptions{}); !errors.Is(err, ErrUnsound) {
+	if _, _, err := file.Compact(t.Context(), d.path, file.CopyOptions{}); !errors.Is(err, file.ErrUnsound) {
 		t.Errorf("an unsound file: %v", err)
 	}
 	if after, err := os.Stat(d.path); err != nil || !os.SameFile(before, after) {

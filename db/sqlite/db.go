@@ -29,6 +29,8 @@ import (
 	"time"
 
 	"inturn/db"
+	"inturn/db/sqlite/file"
+	"inturn/db/sqlite/internal/conn"
 	"inturn/db/sqlite/internal/q"
 )
 
@@ -51,7 +53,7 @@ type Options struct {
 type DB struct {
 	path      string // "" in memory
 	log       *slog.Logger
-	lock      *lock // nil in memory
+	lock      *file.Lock // nil in memory
 	pool      *sql.DB
 	readers   *sql.DB // pool in memory
 	reads     *q.Queries
@@ -95,8 +97,8 @@ func Open(ctx context.Context, o Options) (*DB, error) {
 }
 
 func (d *DB) open(ctx context.Context, o Options) error {
-	name := ownerName()
-	dsn := memoryDSN()
+	name := file.OwnerName()
+	dsn := conn.MemoryDSN()
 	sp := &space{}
 	d.committer = newCommitter(o.Log, sp, d.committed)
 	if o.Path != ":memory:" {
@@ -104,20 +106,20 @@ func (d *DB) open(ctx context.Context, o Options) error {
 		if err != nil {
 			return err
 		}
-		if err := makeDirs(filepath.Dir(path)); err != nil {
+		if err := file.MakeDirs(filepath.Dir(path)); err != nil {
 			return fmt.Errorf("make folder: %w", err)
 		}
-		if path, err = resolve(path); err != nil {
+		if path, err = file.Resolve(path); err != nil {
 			return err
 		}
-		d.path, sp.dir, dsn = path, filepath.Dir(path), writeDSN(path)
-		if d.lock, err = acquire(ctx, path, name, o.Log, d.lost); err != nil {
+		d.path, sp.dir, dsn = path, filepath.Dir(path), conn.WriteDSN(path)
+		if d.lock, err = file.Acquire(ctx, path, name, o.Log, d.lost); err != nil {
 			return err
 		}
-		if err := whole(path); err != nil {
+		if err := file.CheckNoRestore(path); err != nil {
 			return err
 		}
-		if err := createFile(path); err != nil {
+		if err := file.Create(path); err != nil {
 			return fmt.Errorf("create file: %w", err)
 		}
 	}
@@ -126,37 +128,37 @@ func (d *DB) open(ctx context.Context, o Options) error {
 		return err
 	}
 	d.committer.w, d.committer.guard = w, d.guard
-	if w.place, err = newPlace(d.path); err != nil {
+	if w.place, err = file.NewPlace(d.path); err != nil {
 		return err
 	}
 	version, clean, err := d.own(ctx, w, name)
 	if err != nil {
-		return hintCorrupt(err)
+		return conn.HintCorrupt(err)
 	}
 	d.unclean = !clean
 	if d.path != "" {
-		if err := w.useWAL(); err != nil {
-			return hintCorrupt(err)
+		if err := w.conn.UseWAL(); err != nil {
+			return conn.HintCorrupt(err)
 		}
 	}
 	if err := w.migrate(d.path, version, migrations); err != nil {
-		return hintCorrupt(err)
+		return conn.HintCorrupt(err)
 	}
 	if err := w.migrateTables(o.Tables); err != nil {
-		return hintCorrupt(err)
+		return conn.HintCorrupt(err)
 	}
-	if w.q, err = q.Prepare(background, w.conn); err != nil {
-		return hintCorrupt(fmt.Errorf("prepare: %w", err))
+	if w.q, err = q.Prepare(background, w.conn.SQL); err != nil {
+		return conn.HintCorrupt(fmt.Errorf("prepare: %w", err))
 	}
-	if w.hot, err = w.handle.prepareHot(); err != nil {
-		return hintCorrupt(fmt.Errorf("prepare: %w", err))
+	if w.hot, err = prepareHot(w.conn); err != nil {
+		return conn.HintCorrupt(fmt.Errorf("prepare: %w", err))
 	}
 	d.reads = w.q
 	if d.path != "" {
-		if err := w.sql("PRAGMA wal_checkpoint(TRUNCATE)"); err != nil {
-			return hintCorrupt(fmt.Errorf("checkpoint: %w", err))
+		if err := w.conn.Exec("PRAGMA wal_checkpoint(TRUNCATE)"); err != nil {
+			return conn.HintCorrupt(fmt.Errorf("checkpoint: %w", err))
 		}
-		if w.coalescer, err = newCoalescer(w.handle); err != nil {
+		if err := w.conn.CoalesceWAL(); err != nil {
 			return fmt.Errorf("coalesce the WAL's writes: %w", err)
 		}
 		if err := d.openReaders(); err != nil {
@@ -164,25 +166,25 @@ func (d *DB) open(ctx context.Context, o Options) error {
 		}
 	}
 	if d.lane, err = d.queryer().PrepareContext(ctx, laneQuery); err != nil {
-		return hintCorrupt(fmt.Errorf("prepare: %w", err))
+		return conn.HintCorrupt(fmt.Errorf("prepare: %w", err))
 	}
 	if d.laneTail, err = d.queryer().PrepareContext(ctx, unfiledQuery); err != nil {
-		return hintCorrupt(fmt.Errorf("prepare: %w", err))
+		return conn.HintCorrupt(fmt.Errorf("prepare: %w", err))
 	}
 	if err := w.prepareErasures(o.Erasures); err != nil {
-		return hintCorrupt(err)
+		return conn.HintCorrupt(err)
 	}
 	d.erasures = o.Erasures
 	if d.filer, err = newFiler(ctx, d, cmp.Or(o.FileBatch, fileBatch)); err != nil {
-		return hintCorrupt(err)
+		return conn.HintCorrupt(err)
 	}
 	w.filer = d.filer
 	if err := d.recover(ctx, w); err != nil {
-		return hintCorrupt(fmt.Errorf("recover: %w", err))
+		return conn.HintCorrupt(fmt.Errorf("recover: %w", err))
 	}
 	unfinished, err := d.unfinished(ctx)
 	if err != nil {
-		return hintCorrupt(fmt.Errorf("recover: %w", err))
+		return conn.HintCorrupt(fmt.Errorf("recover: %w", err))
 	}
 	for _, clientID := range unfinished {
 		d.erasing.add(clientID)
@@ -207,42 +209,44 @@ func (d *DB) connect(dsn string, o Options) (*writer, error) {
 	if d.path == "" {
 		d.guard = &sync.Mutex{}
 	}
-	conn, err := d.pool.Conn(background)
+	one, err := d.pool.Conn(background)
 	if err != nil {
-		return nil, hintCorrupt(err)
+		return nil, conn.HintCorrupt(err)
 	}
 	w := &writer{
-		conn: conn, log: o.Log, check: o.Check, observer: o.Observer,
+		log: o.Log, check: o.Check, observer: o.Observer,
 		limits:      limits{pending: o.MaxPending, accountPending: o.MaxAccountPending},
 		mirror:      mirror{backlog: map[string]int{}, resting: map[string]rest{}, known: map[string]struct{}{}},
-		effectStmts: map[string]*stmt{}, rare: map[string]*sql.Stmt{}, erasing: &d.erasing,
+		effectStmts: map[string]*conn.Stmt{}, rare: map[string]*sql.Stmt{}, erasing: &d.erasing,
 		handTimer: time.NewTimer(time.Hour),
 	}
 	w.handTimer.Stop()
-	w.hand = newHand(w)
-	if w.handle, err = newHandle(conn); err != nil {
-		return nil, errors.Join(err, w.close())
+	if w.conn, err = conn.New(one, o.Observer.Checkpointed); err != nil {
+		return nil, err
 	}
+	w.hand = newHand(w)
 	if d.path != "" { // in memory readers are on the same connection
-		if err := w.handle.alone(); err != nil {
+		if err := w.conn.DisableMutex(); err != nil {
 			return nil, errors.Join(err, w.close())
 		}
 	}
-	if w.wrap, err = newWrapper(); err != nil {
-		return nil, errors.Join(err, w.close())
-	}
-	if w.seal, err = newSeal(conn, w.handle); err != nil {
-		return nil, errors.Join(err, w.close())
-	}
-	w.wal = newWALHook(w.handle, w.observer)
 	return w, nil
+}
+
+// openReaders opens the connections that read.
+func (d *DB) openReaders() (err error) {
+	if d.readers, err = conn.Readers(d.path); err != nil {
+		return err
+	}
+	d.reads, err = q.Prepare(context.Background(), d.readers)
+	return err
 }
 
 // own takes ownership, waiting for whoever is writing.
 func (d *DB) own(ctx context.Context, w *writer, name string) (version int, clean bool, err error) {
 	for said := false; ; said = true {
 		version, clean, err = w.takeOwnership(name)
-		if err == nil || w.handle.classify(err) != classBusy {
+		if err == nil || classify(w.conn, err) != classBusy {
 			return version, clean, err
 		}
 		if !said {
@@ -330,7 +334,7 @@ func (d *DB) Close() error {
 			d.fileRest()
 			err = w.fenced(func() error { return w.q0().LeaveOwnership(background) })
 			if err == nil && d.path != "" {
-				err = w.sql("PRAGMA wal_checkpoint(TRUNCATE)")
+				err = w.conn.Exec("PRAGMA wal_checkpoint(TRUNCATE)")
 			}
 			d.guard.Unlock()
 		}
@@ -366,7 +370,7 @@ func (d *DB) abandon() error {
 		err = errors.Join(err, d.pool.Close())
 	}
 	if d.lock != nil {
-		d.lock.release()
+		d.lock.Release()
 	}
 	return err
 }
@@ -375,7 +379,7 @@ func (d *DB) abandon() error {
 func (w *writer) close() error {
 	close(w.hand.groups)
 	for _, s := range w.effectStmts {
-		s.close()
+		s.Close()
 	}
 	for _, s := range w.rare {
 		s.Close()
@@ -385,29 +389,7 @@ func (w *writer) close() error {
 	if w.q != nil {
 		err = w.q.Close()
 	}
-	if w.wrap != nil {
-		err = errors.Join(err, w.wrap.close())
-	}
-	if w.seal != nil {
-		err = errors.Join(err, w.seal.close(w.conn))
-	}
-	if w.wal != nil {
-		w.wal.close(w.handle)
-	}
-	if w.coalescer != nil {
-		w.coalescer.close(w.handle)
-	}
-	if w.handle != nil {
-		w.handle.close()
-	}
 	return errors.Join(err, w.conn.Close())
-}
-
-func hintCorrupt(err error) error {
-	if c := code(err) & 0xff; c == codeCorrupt || c == codeNotADB {
-		return fmt.Errorf("%w: %w", db.ErrCorrupt, err)
-	}
-	return err
 }
 
 type noLock struct{}

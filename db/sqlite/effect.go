@@ -34,14 +34,14 @@ func (w *writer) runEffect(ev db.Event, effect db.Effect) (sql.NullString, error
 	case fatal != nil:
 		ge, ok := errors.AsType[*groupError](fatal)
 		if !ok {
-			ge = &groupError{w.handle.classify(fatal), fatal}
+			ge = &groupError{classify(w.conn, fatal), fatal}
 		}
-		if ge.class == classGone && errors.Is(res.err, db.ErrEffectTooSlow) {
-			ge = &groupError{classGone, res.err}
+		if ge.class == classTxAborted && errors.Is(res.err, db.ErrEffectTooSlow) {
+			ge = &groupError{classTxAborted, res.err}
 		}
 		return sql.NullString{}, ge
-	case !w.handle.inTransaction():
-		return sql.NullString{}, &groupError{classGone, errors.Join(errors.New("the effect ended the transaction"), res.err)}
+	case !w.conn.InTransaction():
+		return sql.NullString{}, &groupError{classTxAborted, errors.Join(errors.New("the effect ended the transaction"), res.err)}
 	}
 	return res.out, res.err
 }

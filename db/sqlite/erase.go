@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 
 	"inturn/db"
+	"inturn/db/sqlite/internal/conn"
 	"inturn/db/sqlite/internal/q"
 )
 
@@ -59,7 +60,7 @@ func (d *DB) erase(clientID, who, reason string, between func() error) (db.Erase
 		case <-e.ctx.Done():
 		}
 	}()
-	if err := e.run(who, bounded(reason)); err != nil {
+	if err := e.run(who, db.Bounded(reason)); err != nil {
 		if e.ctx.Err() != nil {
 			err = db.ErrClosed
 		}
@@ -94,7 +95,7 @@ func (e *eraser) run(who, reason string) error {
 		after: func(w *writer) {
 			delete(w.known, e.clientID)
 			e.db.erasing.remove(e.clientID)
-			e.done.InWAL = !w.emptyWAL()
+			e.done.InWAL = !w.conn.EmptyWAL()
 		},
 	})
 }
@@ -253,11 +254,11 @@ func erasureDelete(r db.Erasure) string {
 // prepareErasures finds out at the start what can't work.
 func (w *writer) prepareErasures(erasures []db.Erasure) error {
 	for _, r := range erasures {
-		if err := checkStatement(r.Rows); err != nil {
+		if err := conn.CheckStatement(r.Rows); err != nil {
 			return fmt.Errorf("erasure of %s: %w", r.Table, err)
 		}
 		for _, text := range []string{erasurePage(r), erasureDelete(r)} {
-			stmt, err := w.conn.PrepareContext(background, text)
+			stmt, err := w.conn.SQL.PrepareContext(background, text)
 			if err != nil {
 				return fmt.Errorf("erasure of %s: %w", r.Table, err)
 			}
@@ -312,7 +313,7 @@ func (w *writer) kept(text string) (*sql.Stmt, error) {
 	if stmt, ok := w.rare[text]; ok {
 		return stmt, nil
 	}
-	stmt, err := w.conn.PrepareContext(background, text)
+	stmt, err := w.conn.SQL.PrepareContext(background, text)
 	if err == nil {
 		w.rare[text] = stmt
 	}

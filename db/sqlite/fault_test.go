@@ -9,6 +9,7 @@ import (
 	"syscall"
 	"testing"
 
+	"inturn/db/sqlite/file"
 	"inturn/internal/faultvfs"
 )
 
@@ -38,7 +39,7 @@ func TestMigrationFaults(t *testing.T) {
 			t.Cleanup(stop)
 			d := open(t, options(t, path))
 			w.Inject(fault)
-			if err := d.committer.w.migrate(path, schemaVersion, step); err == nil {
+			if err := d.committer.w.migrate(path, file.SchemaVersion, step); err == nil {
 				t.Error("it migrates")
 			}
 			if w.Clear() == 0 {
@@ -47,15 +48,15 @@ func TestMigrationFaults(t *testing.T) {
 			if _, err := os.Stat(copyOf(path)); fault.Suffix != "" && !errors.Is(err, fs.ErrNotExist) {
 				t.Errorf("a copy that is not whole got its name (%v)", err)
 			}
-			wantRows(t, d, "SELECT user_version FROM pragma_user_version", fmt.Sprint(schemaVersion))
+			wantRows(t, d, "SELECT user_version FROM pragma_user_version", fmt.Sprint(file.SchemaVersion))
 			d.Close()
 			wantSound(t, path)
 
 			d = open(t, options(t, path))
-			if err := d.committer.w.migrate(path, schemaVersion, step); err != nil {
+			if err := d.committer.w.migrate(path, file.SchemaVersion, step); err != nil {
 				t.Fatal(err)
 			}
-			wantRows(t, d, "SELECT client_id, later, (SELECT user_version FROM pragma_user_version) FROM accounts", fmt.Sprintf("c 0 %d", schemaVersion+1))
+			wantRows(t, d, "SELECT client_id, later, (SELECT user_version FROM pragma_user_version) FROM accounts", fmt.Sprintf("c 0 %d", file.SchemaVersion+1))
 			d.Close()
 			wantSound(t, copyOf(path)) // the file itself is a newer binary's by now
 		})

@@ -8,9 +8,9 @@ import (
 	"log/slog"
 	"time"
 
-	sqlite3 "modernc.org/sqlite/lib"
-
 	"inturn/db"
+	"inturn/db/sqlite/file"
+	"inturn/db/sqlite/internal/conn"
 	"inturn/db/sqlite/internal/q"
 )
 
@@ -58,31 +58,26 @@ func (c *caller) finish(err error) {
 // writer is the only write connection and what belongs to it. Only the committer's
 // goroutine uses it, and its hand while that goroutine waits.
 type writer struct {
-	conn      *sql.Conn
-	handle    *handle
-	q         *q.Queries
-	hot       hot
-	seal      *seal
-	wal       *walHook
-	coalescer *coalescer // nil in memory
-	observer  db.Observer
-	place     place
-	epoch     int64
-	log       *slog.Logger
-	limits    limits
-	check     db.Check
+	conn     *conn.Conn
+	q        *q.Queries
+	hot      hot
+	observer db.Observer
+	place    file.Place
+	epoch    int64
+	log      *slog.Logger
+	limits   limits
+	check    db.Check
 
 	mirror
-	effectStmts map[string]*stmt
-	wrap        *wrapper
+	effectStmts map[string]*conn.Stmt
 	rare        map[string]*sql.Stmt // of housekeeping, by their text
 	erasing     *erasing
 	filer       *filer
 	hand        *hand
 	handTimer   *time.Timer
 
-	careful bool  // savepoints stand around what may fail
-	now     int64 // Unix microseconds, of this group
+	withSavepoints bool  // savepoints stand around what may fail
+	now            int64 // Unix microseconds, of this group
 }
 
 type limits struct {
@@ -100,16 +95,16 @@ const maxGroupTime = 10 * time.Millisecond
 // transaction runs ops as one transaction with one commit, and returns how many of
 // them it took. On an error nothing is written, and at is the operation in which
 // it happened, or -1 where it was none of them.
-func (w *writer) transaction(ops []operation, careful bool) (done, at int, err error) {
-	w.careful = careful
+func (w *writer) transaction(ops []operation, withSavepoints bool) (done, at int, err error) {
+	w.withSavepoints = withSavepoints
 	begun := time.Now()
-	w.wal.clear()
+	w.conn.Synced()
 	if len(ops) == 1 && isAlone(ops[0]) {
-		if err := w.sql("PRAGMA foreign_keys = OFF"); err != nil {
+		if err := w.conn.Exec("PRAGMA foreign_keys = OFF"); err != nil {
 			return 0, -1, w.groupErr("foreign keys", err)
 		}
 		defer func() { // once the transaction has ended; inside one it does nothing
-			if ferr := w.sql("PRAGMA foreign_keys = ON"); ferr != nil {
+			if ferr := w.conn.Exec("PRAGMA foreign_keys = ON"); ferr != nil {
 				err = &groupError{classIO, fmt.Errorf("foreign keys: %w", errors.Join(db.ErrOutcomeUnknown, ferr, err))}
 			}
 		}()
@@ -119,12 +114,12 @@ func (w *writer) transaction(ops []operation, careful bool) (done, at int, err e
 	defer func() {
 		if err != nil {
 			w.mirror.restore(start)
-			if rerr := w.rollback(); rerr != nil {
+			if rerr := w.conn.Rollback(); rerr != nil {
 				err = &groupError{classIO, fmt.Errorf("roll back: %w (after: %w)", rerr, err)}
 			}
 		}
 	}()
-	if err := w.begin(); err != nil {
+	if err := w.conn.Begin(); err != nil {
 		return 0, -1, w.groupErr("begin", err)
 	}
 	epoch, err := w.hot.readEpoch()
@@ -134,7 +129,7 @@ func (w *writer) transaction(ops []operation, careful bool) (done, at int, err e
 	if epoch != w.epoch {
 		return 0, -1, &groupError{classFenced, fmt.Errorf("%w (epoch %d, ours is %d)", db.ErrFenced, epoch, w.epoch)}
 	}
-	if err := w.place.check(); err != nil {
+	if err := w.place.Check(); err != nil {
 		return 0, -1, &groupError{classFenced, err}
 	}
 	if done, err = w.execute(ops); err != nil {
@@ -146,10 +141,10 @@ func (w *writer) transaction(ops []operation, careful bool) (done, at int, err e
 			return 0, -1, w.groupErr("save counters", err)
 		}
 	}
-	if err := w.commit(); err != nil {
+	if err := w.conn.Commit(); err != nil {
 		ge := w.groupErr("commit", err)
 		switch {
-		case code(err)&0xff == sqlite3.SQLITE_CONSTRAINT:
+		case conn.KindOf(err) == conn.Constraint:
 			ge.class = classOwn // a deferred foreign key of some operation's effect
 		case ge.class == classIO:
 			// Frames may have reached the disk although the sync failed.
@@ -157,22 +152,17 @@ func (w *writer) transaction(ops []operation, careful bool) (done, at int, err e
 		}
 		return 0, -1, ge
 	}
-	w.observer.Committed(done, w.wal.clear(), time.Since(begun))
+	w.observer.Committed(done, w.conn.Synced(), time.Since(begun))
 	for _, typ := range w.dead {
 		w.observer.Dead(typ)
 	}
 	return done, -1, nil
 }
 
-func (w *writer) sql(text string) error {
-	_, err := w.conn.ExecContext(background, text)
-	return err
-}
-
 // groupErr is for the group's own statements, which have no error of their own: one
 // that isn't known is the storage's.
 func (w *writer) groupErr(what string, err error) *groupError {
-	class := w.handle.classify(err)
+	class := classify(w.conn, err)
 	if class == classOwn {
 		class = classIO
 	}
@@ -190,23 +180,23 @@ func (r refusal) Unwrap() error { return r.error }
 // can't go on; without savepoints every failure does that, and the group is then
 // run again with them.
 func (w *writer) try(fn func() error) (own, group error) {
-	if !w.careful {
+	if !w.withSavepoints {
 		err := fn()
 		if r, ok := err.(refusal); ok || err == nil {
 			return r.error, nil
 		}
 		if errors.Is(err, db.ErrEffectTooSlow) {
-			return nil, w.concerns(err, classGone) // once is enough
+			return nil, w.concerns(err, classTxAborted) // once is enough
 		}
-		return nil, w.concerns(err, classCarefully)
+		return nil, w.concerns(err, classWithSavepoints)
 	}
 	k := w.mirror.mark()
-	if err := w.sql("SAVEPOINT op"); err != nil {
+	if err := w.conn.Exec("SAVEPOINT op"); err != nil {
 		return nil, w.groupErr("savepoint", err)
 	}
 	err := fn()
 	if r, ok := err.(refusal); ok || err == nil {
-		if err := w.sql("RELEASE op"); err != nil {
+		if err := w.conn.Exec("RELEASE op"); err != nil {
 			return nil, w.groupErr("release", err)
 		}
 		return r.error, nil
@@ -217,10 +207,10 @@ func (w *writer) try(fn func() error) (own, group error) {
 	w.mirror.restore(k)
 	// Nothing may run before this has worked: in a transaction that is gone the next
 	// statement would commit alone.
-	if rerr := w.sql("ROLLBACK TO op"); rerr != nil {
-		return nil, &groupError{classGone, err}
+	if rerr := w.conn.Exec("ROLLBACK TO op"); rerr != nil {
+		return nil, &groupError{classTxAborted, err}
 	}
-	if rerr := w.sql("RELEASE op"); rerr != nil {
+	if rerr := w.conn.Exec("RELEASE op"); rerr != nil {
 		return nil, w.groupErr("release", rerr)
 	}
 	return err, nil
@@ -231,10 +221,10 @@ func (w *writer) concerns(err error, own class) *groupError {
 	if ge, ok := errors.AsType[*groupError](err); ok {
 		return ge
 	}
-	class := w.handle.classify(err)
+	class := classify(w.conn, err)
 	if class == classOwn || class == classBusy { // the write lock is ours
-		if class = own; !w.handle.inTransaction() {
-			class = classGone
+		if class = own; !w.conn.InTransaction() {
+			class = classTxAborted
 		}
 	}
 	return &groupError{class, err}

@@ -61,23 +61,23 @@ func badEffects() []bad {
 			return nil, nil
 		}},
 		{name: "a transaction that ended unseen", says: "transaction has ended", effect: func(tx db.Tx) (any, error) {
-			tx.(*effectTx).w.sql("ROLLBACK") // as SQLite itself may while rows are read
+			tx.(*effectTx).w.conn.Exec("ROLLBACK") // as SQLite itself may while rows are read
 			exec(tx, "INSERT INTO notes (text) VALUES ('bad')")
 			return nil, nil
 		}},
 		{name: "a transaction that ended unseen, then Emit", says: "transaction has ended", effect: func(tx db.Tx) (any, error) {
-			tx.(*effectTx).w.sql("ROLLBACK")
+			tx.(*effectTx).w.conn.Exec("ROLLBACK")
 			tx.Emit(event("bad", "emitted"))
 			return nil, nil
 		}},
 		{name: "a COMMIT that gets through", says: "constraint failed", effect: func(tx db.Tx) (any, error) {
 			exec(tx, "INSERT INTO notes (text) VALUES ('bad')")
-			err := tx.(*effectTx).w.sql("COMMIT")
-			tx.(*effectTx).w.sql("INSERT INTO notes (text) VALUES ('bad2')")
+			err := tx.(*effectTx).w.conn.Exec("COMMIT")
+			tx.(*effectTx).w.conn.Exec("INSERT INTO notes (text) VALUES ('bad2')")
 			return nil, err
 		}},
 		{name: "half an emit, swallowed", says: "insert account", effect: func(tx db.Tx) (any, error) {
-			tx.(*effectTx).w.sql("CREATE TRIGGER half BEFORE INSERT ON accounts BEGIN SELECT raise(ABORT, 'no more'); END")
+			tx.(*effectTx).w.conn.Exec("CREATE TRIGGER half BEFORE INSERT ON accounts BEGIN SELECT raise(ABORT, 'no more'); END")
 			tx.Emit(event("bad", "emitted"))
 			return "fine", nil
 		}},

@@ -43,7 +43,7 @@ func (h *hand) run(w *writer) {
 }
 
 func (h *hand) execute(w *writer, ops []operation) {
-	res := executed{err: &groupError{classGone, errGoexit}, gone: true}
+	res := executed{err: &groupError{classTxAborted, errGoexit}, gone: true}
 	defer func() {
 		res.done = h.at
 		h.results <- res
@@ -100,7 +100,7 @@ func (w *writer) execute(ops []operation) (done int, err error) {
 			w.say(slog.LevelError, "an effect does not return and is left behind", tx.event)
 			_ = tx.close() // the group ends anyway
 			w.hand = newHand(w)
-			return h.at, &groupError{classGone, db.ErrEffectTooSlow}
+			return h.at, &groupError{classTxAborted, db.ErrEffectTooSlow}
 		}
 	}
 }
@@ -123,7 +123,7 @@ func (w *writer) stop(tx *effectTx) {
 		close(stopped)
 	}()
 	for {
-		w.handle.interrupt()
+		w.conn.Interrupt()
 		select {
 		case <-stopped:
 			return

@@ -317,7 +317,7 @@ func (d *DB) fileRest() {
 	err := d.committer.space.low()
 	if err == nil {
 		w := d.committer.w
-		err = w.fenced(func() error { return w.sql("UPDATE filing SET filed = 1") })
+		err = w.fenced(func() error { return w.conn.Exec("UPDATE filing SET filed = 1") })
 	}
 	if err != nil {
 		d.log.Debug("events are not filed into their accounts' lanes", "error", err.Error())

@@ -59,7 +59,7 @@ func (w *writer) hold(h db.Hold) error {
 		ClientID:  ev.ClientID,
 		HeadSeq:   sql.NullInt64{Int64: ev.Seq, Valid: true},
 		Attempts:  int64(h.Attempts),
-		LastError: sql.NullString{String: bounded(h.Error), Valid: true},
+		LastError: sql.NullString{String: db.Bounded(h.Error), Valid: true},
 	}
 	if h.Park {
 		p.Parked = 1

@@ -14,6 +14,8 @@ import (
 	"go.uber.org/goleak"
 
 	"inturn/db"
+	"inturn/db/sqlite/file"
+	"inturn/db/sqlite/internal/conn"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -69,7 +71,7 @@ func forEach(t *testing.T, test func(t *testing.T, d *DB)) {
 
 func wantSound(t *testing.T, path string, invariants ...db.Invariant) {
 	t.Helper()
-	violations, err := Verify(context.Background(), path, invariants)
+	violations, err := file.Verify(context.Background(), path, invariants)
 	if err != nil {
 		t.Fatalf("verify: %v", err)
 	}
@@ -162,7 +164,7 @@ func wantRows(t testing.TB, d *DB, query string, want ...string) {
 // raw opens a second connection as any other program would.
 func raw(t testing.TB, path string) *sql.Conn {
 	t.Helper()
-	pool, err := sql.Open("sqlite", fileDSN(path, map[string][]string{"_busy_timeout": {"10000"}}))
+	pool, err := sql.Open("sqlite", conn.FileDSN(path, map[string][]string{"_busy_timeout": {"10000"}}))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 
 	"inturn/db"
+	"inturn/db/sqlite/file"
 	"inturn/db/sqlite/internal/q"
 )
 
@@ -165,11 +166,11 @@ func (w *writer) migrate(path string, version int, steps []string) error {
 	}
 	return w.fenced(func() error {
 		for v := version; v < latest; v++ {
-			if err := w.sql(steps[v-1]); err != nil {
+			if err := w.conn.Exec(steps[v-1]); err != nil {
 				return fmt.Errorf("migrate to version %d: %w", v+1, err)
 			}
 		}
-		return w.sql(fmt.Sprintf("PRAGMA user_version = %d", latest))
+		return w.conn.Exec(fmt.Sprintf("PRAGMA user_version = %d", latest))
 	})
 }
 
@@ -180,7 +181,7 @@ func (w *writer) migrate(path string, version int, steps []string) error {
 func (w *writer) copyBefore(path string, version int) (name string, err error) {
 	name = fmt.Sprintf("%s.v%d", path, version)
 	part := name + ".part"
-	remove := func() error { return removeAll(part, part+"-journal") }
+	remove := func() error { return file.RemoveAll(part, part+"-journal") }
 	if err := remove(); err != nil {
 		return "", err
 	}
@@ -189,7 +190,7 @@ func (w *writer) copyBefore(path string, version int) (name string, err error) {
 			err = errors.Join(err, remove())
 		}
 	}()
-	if _, err := w.conn.ExecContext(background, "VACUUM INTO ?", part); err != nil {
+	if _, err := w.conn.SQL.ExecContext(background, "VACUUM INTO ?", part); err != nil {
 		return "", err
 	}
 	f, err := os.OpenFile(part, os.O_RDWR, 0)
@@ -203,7 +204,7 @@ func (w *writer) copyBefore(path string, version int) (name string, err error) {
 	if err := os.Rename(part, name); err != nil {
 		return "", err
 	}
-	return name, syncDir(filepath.Dir(name))
+	return name, file.SyncDir(filepath.Dir(name))
 }
 
 // migrateTables runs the versions of the functions' tables that the file lacks, in
@@ -223,10 +224,10 @@ func (w *writer) migrateTables(tables []db.Migration) error {
 			if int64(t.Version) <= have {
 				continue
 			}
-			if err := w.sql(t.SQL); err != nil {
+			if err := w.conn.Exec(t.SQL); err != nil {
 				return fmt.Errorf("tables of %s, version %d: %w", t.Function, t.Version, err)
 			}
-			if !w.handle.inTransaction() {
+			if !w.conn.InTransaction() {
 				return fmt.Errorf("tables of %s, version %d: the SQL must not end the transaction", t.Function, t.Version)
 			}
 			err = w.q0().SaveTableVersion(background, q.SaveTableVersionParams{Function: t.Function, Version: int64(t.Version)})

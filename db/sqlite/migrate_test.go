@@ -10,13 +10,14 @@ import (
 	"testing"
 
 	"inturn/db"
+	"inturn/db/sqlite/file"
 )
 
 // next is the migrations and further ones.
 func next(steps ...string) []string { return append(slices.Clone(migrations), steps...) }
 
 // copyOf is the name of the copy of a file of this version.
-func copyOf(path string) string { return fmt.Sprintf("%s.v%d", path, schemaVersion) }
+func copyOf(path string) string { return fmt.Sprintf("%s.v%d", path, file.SchemaVersion) }
 
 func TestMigration(t *testing.T) {
 	t.Run("with a copy", func(t *testing.T) {
@@ -27,11 +28,11 @@ func TestMigration(t *testing.T) {
 		}
 		d := open(t, options(t, path))
 		steps := next("ALTER TABLE accounts ADD COLUMN later INTEGER NOT NULL DEFAULT 0", "CREATE TABLE other (id INTEGER PRIMARY KEY) STRICT")
-		if err := d.committer.w.migrate(path, schemaVersion, steps); err != nil {
+		if err := d.committer.w.migrate(path, file.SchemaVersion, steps); err != nil {
 			t.Fatal(err)
 		}
 		wantRows(t, d, "SELECT client_id, later, (SELECT user_version FROM pragma_user_version), (SELECT count(*) FROM other) FROM accounts",
-			fmt.Sprintf("c 0 %d 0", schemaVersion+2))
+			fmt.Sprintf("c 0 %d 0", file.SchemaVersion+2))
 		d.Close()
 		wantSound(t, copyOf(path)) // the file as it was, of the old version
 		if info, err := os.Stat(copyOf(path)); err != nil || info.Mode().Perm() != 0o600 {
@@ -45,13 +46,13 @@ func TestMigration(t *testing.T) {
 		path := made(t)
 		d := open(t, options(t, path))
 		for _, bad := range []string{"ALTER TABLE nowhere ADD COLUMN x", "CREATE TABLE a (b); COMMIT", "COMMIT; BEGIN"} {
-			err := d.committer.w.migrate(path, schemaVersion, next("ALTER TABLE accounts ADD COLUMN later INTEGER", bad))
-			if err == nil || !strings.Contains(err.Error(), fmt.Sprintf("migrate to version %d", schemaVersion+2)) {
+			err := d.committer.w.migrate(path, file.SchemaVersion, next("ALTER TABLE accounts ADD COLUMN later INTEGER", bad))
+			if err == nil || !strings.Contains(err.Error(), fmt.Sprintf("migrate to version %d", file.SchemaVersion+2)) {
 				t.Errorf("%s: %v", bad, err)
 			}
 		}
 		wantRows(t, d, "SELECT count(*), (SELECT user_version FROM pragma_user_version) FROM pragma_table_info('accounts') WHERE name = 'later'",
-			fmt.Sprint("0 ", schemaVersion))
+			fmt.Sprint("0 ", file.SchemaVersion))
 		appendEvent(t, d, event("after", "m"))
 		d.Close()
 		wantSound(t, path)
@@ -61,7 +62,7 @@ func TestMigration(t *testing.T) {
 		d := open(t, options(t, path))
 		other := raw(t, path)
 		run(t, other, "UPDATE owner SET epoch = 9")
-		if err := d.committer.w.migrate(path, schemaVersion, next("CREATE TABLE a (b)")); !errors.Is(err, db.ErrFenced) {
+		if err := d.committer.w.migrate(path, file.SchemaVersion, next("CREATE TABLE a (b)")); !errors.Is(err, db.ErrFenced) {
 			t.Errorf("got %v", err)
 		}
 	})
@@ -70,8 +71,8 @@ func TestMigration(t *testing.T) {
 // A file of each older version becomes, with all its rows, what a new file is.
 func TestMigrationOfOldFiles(t *testing.T) {
 	olds, err := filepath.Glob("testdata/v*.sql")
-	if err != nil || len(olds) != schemaVersion-1 {
-		t.Fatalf("%d old schemas, want one of each version before %d (%v)", len(olds), schemaVersion, err)
+	if err != nil || len(olds) != file.SchemaVersion-1 {
+		t.Fatalf("%d old schemas, want one of each version before %d (%v)", len(olds), file.SchemaVersion, err)
 	}
 	const shape = `SELECT m.type, m.name, c.name, c.type, c."notnull", c.dflt_value, c.pk FROM sqlite_schema m, pragma_table_xinfo(m.name) c
 		UNION ALL SELECT 'index of ' || m.name, group_concat(c.name), i."unique", i.origin, i.partial, NULL, NULL

@@ -13,10 +13,9 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"testing/synctest"
-	"time"
 
 	"inturn/db"
+	"inturn/db/sqlite/file"
 )
 
 // made makes a valid file with a few events and returns its path.
@@ -154,10 +153,10 @@ func TestSettings(t *testing.T) {
 	d := open(t, options(t, tempFile(t)))
 	for pragma, want := range map[string]string{
 		"journal_mode": "wal", "synchronous": "2", "foreign_keys": "1", "busy_timeout": "250", "cache_size": "-65536",
-		"wal_autocheckpoint": "0", "journal_size_limit": "67108864", "trusted_schema": "0", "user_version": fmt.Sprint(schemaVersion), "application_id": "1768846453",
+		"wal_autocheckpoint": "0", "journal_size_limit": "67108864", "trusted_schema": "0", "user_version": fmt.Sprint(file.SchemaVersion), "application_id": "1768846453",
 	} {
 		onWriter(t, d, func(w *writer) error {
-			got, err := lines(w.conn, "PRAGMA "+pragma)
+			got, err := lines(w.conn.SQL, "PRAGMA "+pragma)
 			if err == nil && !slices.Equal(got, []string{want}) {
 				t.Errorf("writer: %s is %v, want %s", pragma, got, want)
 			}
@@ -173,10 +172,10 @@ func TestSettings(t *testing.T) {
 
 func TestOpenReadOnly(t *testing.T) {
 	path := tempFile(t)
-	if _, err := OpenReadOnly(t.Context(), path); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := file.OpenReadOnly(t.Context(), path); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("a file that is not there: %v", err)
 	}
-	if _, err := Verify(t.Context(), path, nil); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := file.Verify(t.Context(), path, nil); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("verify a file that is not there: %v", err)
 	}
 	if _, err := os.Stat(path); err == nil {
@@ -184,7 +183,7 @@ func TestOpenReadOnly(t *testing.T) {
 	}
 	d := open(t, options(t, path))
 	appendEvent(t, d, event("c", "m"))
-	pool, err := OpenReadOnly(t.Context(), path)
+	pool, err := file.OpenReadOnly(t.Context(), path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -252,69 +251,6 @@ func (w *waiting) Handle(context.Context, slog.Record) error {
 	default:
 	}
 	return nil
-}
-
-// TestLockTakeover on a clock of its own: a holder whose beat stands still is
-// replaced after beatDead and not before, one that beats never; and who is replaced
-// hears of it.
-func TestLockTakeover(t *testing.T) {
-	log := slog.New(slog.DiscardHandler)
-	never := func() { t.Error("the lock was lost") }
-	t.Run("standing still", func(t *testing.T) {
-		path := tempFile(t)
-		synctest.Test(t, func(t *testing.T) {
-			holder := &lock{path: path + ".lock"}
-			if err := holder.try(); err != nil {
-				t.Fatal(err)
-			}
-			defer holder.file.Close()
-			if err := holder.beat("a stopped process", 7); err != nil {
-				t.Fatal(err)
-			}
-			began := time.Now()
-			l, err := acquire(t.Context(), path, "the next", log, never)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if took := time.Since(began); took < beatDead || took > beatDead+time.Second {
-				t.Errorf("taken over after %v", took)
-			}
-			if holder.inPlace() {
-				t.Error("the old holder still believes to have it")
-			}
-			l.release()
-		})
-	})
-	t.Run("beating", func(t *testing.T) {
-		path := tempFile(t)
-		synctest.Test(t, func(t *testing.T) {
-			holder, err := acquire(t.Context(), path, "a process", log, never)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer holder.release()
-			ctx, cancel := context.WithTimeout(t.Context(), 10*beatDead)
-			defer cancel()
-			if _, err := acquire(ctx, path, "the next", log, never); !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "a process") {
-				t.Errorf("got %v", err)
-			}
-		})
-	})
-	t.Run("the replaced one hears of it", func(t *testing.T) {
-		path := tempFile(t)
-		synctest.Test(t, func(t *testing.T) {
-			lost := make(chan struct{})
-			holder, err := acquire(t.Context(), path, "a process", log, func() { close(lost) })
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer holder.release()
-			if err := os.Remove(path + ".lock"); err != nil {
-				t.Fatal(err)
-			}
-			<-lost
-		})
-	})
 }
 
 // TestLostLockEndsTheProcess although nothing was written meanwhile.

@@ -3,31 +3,24 @@ package sqlite
 import (
 	"errors"
 	"fmt"
-	"os"
 	"time"
 
 	"inturn/db"
+	"inturn/db/sqlite/file"
 	"inturn/db/sqlite/internal/q"
 )
-
-// schemaVersion is PRAGMA user_version of schema.sql.
-const schemaVersion = 5
-
-// applicationID marks the file as inturn's ("intu"), so that no other program's
-// database is taken for ours. https://www.sqlite.org/pragma.html#pragma_application_id
-const applicationID = 0x696e7475
 
 // takeOwnership makes this process the one that may write, by a commit. The commit
 // also syncs what the last owner may have left unsynced in the WAL: without it a
 // repeat could be answered from data that a power cut still takes away. It reports
 // the file's schema version as found, and whether the last owner ended in order.
 func (w *writer) takeOwnership(name string) (version int, clean bool, err error) {
-	if err := w.begin(); err != nil {
+	if err := w.conn.Begin(); err != nil {
 		return 0, false, fmt.Errorf("begin: %w", err)
 	}
-	defer func() { err = errors.Join(err, w.rollback()) }()
+	defer func() { err = errors.Join(err, w.conn.Rollback()) }()
 	var app, tables int
-	row := w.conn.QueryRowContext(background, `SELECT
+	row := w.conn.SQL.QueryRowContext(background, `SELECT
 		(SELECT user_version FROM pragma_user_version), (SELECT application_id FROM pragma_application_id),
 		(SELECT count(*) FROM sqlite_schema)`)
 	if err := row.Scan(&version, &app, &tables); err != nil {
@@ -35,22 +28,22 @@ func (w *writer) takeOwnership(name string) (version int, clean bool, err error)
 	}
 	switch {
 	case tables == 0 && version == 0 && app == 0:
-		version = schemaVersion
+		version = file.SchemaVersion
 		if err := w.create(name); err != nil {
 			return 0, false, err
 		}
-		return version, true, w.commit()
-	case app != applicationID, version < 1:
+		return version, true, w.conn.Commit()
+	case app != file.ApplicationID, version < 1:
 		return 0, false, db.ErrForeign
-	case version > schemaVersion:
-		return 0, false, fmt.Errorf("%w (schema %d, this one knows %d)", db.ErrNewer, version, schemaVersion)
+	case version > file.SchemaVersion:
+		return 0, false, fmt.Errorf("%w (schema %d, this one knows %d)", db.ErrNewer, version, file.SchemaVersion)
 	}
 	o, err := ownerRow(w)
 	if err != nil {
 		return 0, false, err
 	}
-	if w.place.path != "" {
-		if err := writeWALAgain(w.place.path); err != nil {
+	if w.place.Path != "" {
+		if err := file.RewriteWAL(w.place.Path); err != nil {
 			return 0, false, fmt.Errorf("write the WAL again: %w", err)
 		}
 	}
@@ -60,7 +53,7 @@ func (w *writer) takeOwnership(name string) (version int, clean bool, err error)
 	if err != nil {
 		return 0, false, fmt.Errorf("take ownership: %w", err)
 	}
-	if err := w.commit(); err != nil {
+	if err := w.conn.Commit(); err != nil {
 		return 0, false, fmt.Errorf("take ownership: commit: %w", err)
 	}
 	return version, o.Clean == 1, nil
@@ -75,13 +68,13 @@ func ownerRow(w *writer) (q.ReadOwnerRow, error) {
 }
 
 // q0 runs statements before they can be prepared, while the schema may be missing.
-func (w *writer) q0() *q.Queries { return q.New(w.conn) }
+func (w *writer) q0() *q.Queries { return q.New(w.conn.SQL) }
 
 func (w *writer) create(name string) error {
-	if err := w.sql(schema); err != nil {
+	if err := w.conn.Exec(schema); err != nil {
 		return fmt.Errorf("create schema: %w", err)
 	}
-	if err := w.sql(fmt.Sprintf("PRAGMA user_version = %d; PRAGMA application_id = %d", schemaVersion, applicationID)); err != nil {
+	if err := w.conn.Exec(fmt.Sprintf("PRAGMA user_version = %d; PRAGMA application_id = %d", file.SchemaVersion, file.ApplicationID)); err != nil {
 		return fmt.Errorf("create schema: %w", err)
 	}
 	w.epoch, w.nextSeq, w.nextSettled = 1, 1, 1
@@ -94,10 +87,10 @@ func (w *writer) create(name string) error {
 
 // fenced runs fn in one write transaction of this owner.
 func (w *writer) fenced(fn func() error) (err error) {
-	if err := w.begin(); err != nil {
+	if err := w.conn.Begin(); err != nil {
 		return fmt.Errorf("begin: %w", err)
 	}
-	defer func() { err = errors.Join(err, w.rollback()) }()
+	defer func() { err = errors.Join(err, w.conn.Rollback()) }()
 	epoch, err := w.q0().Epoch(background)
 	if err != nil {
 		return fmt.Errorf("read owner: %w", err)
@@ -108,17 +101,8 @@ func (w *writer) fenced(fn func() error) (err error) {
 	if err := fn(); err != nil {
 		return err
 	}
-	if err := w.commit(); err != nil {
+	if err := w.conn.Commit(); err != nil {
 		return fmt.Errorf("commit: %w", err)
 	}
 	return nil
-}
-
-// ownerName tells people who holds the file.
-func ownerName() string {
-	host, err := os.Hostname()
-	if err != nil {
-		host = "unknown"
-	}
-	return fmt.Sprintf("process %d on %s", os.Getpid(), host)
 }

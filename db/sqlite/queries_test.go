@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"testing"
 
+	"inturn/db/sqlite/internal/conn"
 	"inturn/db/sqlite/internal/q"
 )
 
@@ -15,7 +16,7 @@ import (
 // that is why parameters have names.)
 func TestQueries(t *testing.T) {
 	ctx := context.Background()
-	pool, err := sql.Open("sqlite", memoryDSN())
+	pool, err := sql.Open("sqlite", conn.MemoryDSN())
 	if err != nil {
 		t.Fatal(err)
 	}

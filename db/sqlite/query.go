@@ -15,10 +15,10 @@ func (d *DB) Query(ctx context.Context, query string, args ...any) (all [][]any,
 	defer d.guard.Unlock()
 	if d.path == "" { // the readers' setting, for as long as the connection is lent
 		w := d.committer.w
-		if err := w.sql("PRAGMA query_only = 1"); err != nil {
+		if err := w.conn.Exec("PRAGMA query_only = 1"); err != nil {
 			return nil, fmt.Errorf("query: %w", err)
 		}
-		defer func() { err = errors.Join(err, w.sql("PRAGMA query_only = 0")) }()
+		defer func() { err = errors.Join(err, w.conn.Exec("PRAGMA query_only = 0")) }()
 	}
 	rows, err := d.queryer().QueryContext(ctx, query, args...)
 	if err != nil {

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"inturn/db"
+	"inturn/db/sqlite/internal/conn"
 	"inturn/db/sqlite/internal/q"
 )
 
@@ -39,34 +40,33 @@ func rawAppend(b *testing.B, group int) {
 	if err := open(b, options(b, path)).Close(); err != nil {
 		b.Fatal(err)
 	}
-	pool, err := sql.Open("sqlite", writeDSN(path))
+	pool, err := sql.Open("sqlite", conn.WriteDSN(path))
 	if err != nil {
 		b.Fatal(err)
 	}
 	defer pool.Close()
 	ctx := context.Background()
-	conn, err := pool.Conn(ctx)
+	one, err := pool.Conn(ctx)
 	if err != nil {
 		b.Fatal(err)
 	}
-	defer conn.Close()
-	rows, err := q.Prepare(ctx, conn)
+	c, err := conn.New(one, nil)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer c.Close()
+	rows, err := q.Prepare(ctx, c.SQL)
 	if err != nil {
 		b.Fatal(err)
 	}
 	defer rows.Close()
-	h, err := newHandle(conn)
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer h.close()
-	hot, err := h.prepareHot()
+	hot, err := prepareHot(c)
 	if err != nil {
 		b.Fatal(err)
 	}
 	defer hot.close()
 	exec := func(text string) {
-		if _, err := conn.ExecContext(ctx, text); err != nil {
+		if err := c.Exec(text); err != nil {
 			b.Fatal(err)
 		}
 	}

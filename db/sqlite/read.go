@@ -186,7 +186,7 @@ func (d *DB) stored(ctx context.Context, from, order string, limit int, args []a
 // queryer is where reads go: in memory there is only the write connection.
 func (d *DB) queryer() q.DBTX {
 	if d.path == "" {
-		return d.committer.w.conn
+		return d.committer.w.conn.SQL
 	}
 	return d.readers
 }

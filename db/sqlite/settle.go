@@ -3,7 +3,6 @@ package sqlite
 import (
 	"database/sql"
 	"fmt"
-	"strings"
 	"time"
 
 	"inturn/db"
@@ -88,7 +87,7 @@ func (w *writer) settle(s *db.Settlement) error {
 	w.rest(ev.ClientID, restParked, false)
 	var output, reason sql.NullString
 	if s.Status == db.Dead {
-		reason = sql.NullString{String: bounded(s.Error), Valid: true}
+		reason = sql.NullString{String: db.Bounded(s.Error), Valid: true}
 	} else if s.Effect != nil {
 		if output, err = w.runEffect(*ev, s.Effect); err != nil {
 			return err
@@ -112,14 +111,4 @@ func (w *writer) settle(s *db.Settlement) error {
 		}
 	}
 	return nil
-}
-
-// maxReason bounds the error texts in the file, in bytes.
-const maxReason = 4096
-
-func bounded(s string) string {
-	if len(s) > maxReason {
-		s = s[:maxReason]
-	}
-	return strings.ToValidUTF8(s, "\uFFFD")
 }

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"inturn/db"
+	"inturn/db/sqlite/internal/conn"
 )
 
 var orRollback = regexp.MustCompile(`(?i)or\s+rollback`)
@@ -31,12 +32,12 @@ var acceptedStatements = []string{
 
 func TestCheckStatement(t *testing.T) {
 	for _, text := range refusedStatements {
-		if err := checkStatement(text); err == nil {
+		if err := conn.CheckStatement(text); err == nil {
 			t.Errorf("%q is accepted", text)
 		}
 	}
 	for _, text := range acceptedStatements {
-		if err := checkStatement(text); err != nil {
+		if err := conn.CheckStatement(text); err != nil {
 			t.Errorf("%q: %v", text, err)
 		}
 	}
@@ -72,26 +73,25 @@ func FuzzCheckStatement(f *testing.F) {
 		f.Add(text)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
-		if checkStatement(text) != nil || strings.Contains(strings.ToUpper(text), "RECURSIVE") {
+		if conn.CheckStatement(text) != nil || strings.Contains(strings.ToUpper(text), "RECURSIVE") {
 			return
 		}
-		pool, err := sql.Open("sqlite", memoryDSN())
+		pool, err := sql.Open("sqlite", conn.MemoryDSN())
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer pool.Close()
-		conn, err := pool.Conn(context.Background())
+		one, err := pool.Conn(context.Background())
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer conn.Close()
-		run(t, conn, "CREATE TABLE notes (id INTEGER PRIMARY KEY, text TEXT, parent)", "BEGIN", "INSERT INTO notes VALUES (100, 'mine', 1)")
-		h, err := newHandle(conn)
+		run(t, one, "CREATE TABLE notes (id INTEGER PRIMARY KEY, text TEXT, parent)", "BEGIN", "INSERT INTO notes VALUES (100, 'mine', 1)")
+		c, err := conn.New(one, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer h.close()
-		if rows, err := conn.QueryContext(context.Background(), text); err == nil {
+		defer c.Close()
+		if rows, err := one.QueryContext(context.Background(), text); err == nil {
 			for range 100 {
 				if !rows.Next() {
 					break
@@ -99,7 +99,7 @@ func FuzzCheckStatement(f *testing.F) {
 			}
 			rows.Close()
 		}
-		if !h.inTransaction() && !orRollback.MatchString(text) {
+		if !c.InTransaction() && !orRollback.MatchString(text) {
 			t.Fatalf("%q is accepted and ends the transaction", text)
 		}
 	})

@@ -5,12 +5,12 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"os"
 	"sync/atomic"
 	"syscall"
 	"time"
 
 	"inturn/db"
+	"inturn/db/sqlite/file"
 )
 
 type nobody struct{}
@@ -37,20 +37,12 @@ func (d *DB) Stats() db.Stats {
 	if d.path == "" {
 		return s
 	}
-	s.FileBytes, s.WALBytes = fileSize(d.path), fileSize(d.path+"-wal")
+	s.FileBytes, s.WALBytes = file.Size(d.path), file.Size(d.path+"-wal")
 	var st syscall.Statfs_t
 	if syscall.Statfs(c.space.dir, &st) == nil {
 		s.DiskFree, s.DiskSize = int64(st.Bavail)*int64(st.Bsize), int64(st.Blocks)*int64(st.Bsize)
 	}
 	return s
-}
-
-func fileSize(path string) int64 {
-	info, err := os.Stat(path)
-	if err != nil {
-		return 0
-	}
-	return info.Size()
 }
 
 // FreePages returns how many pages of the file are free for new rows. It reads the

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"sync"
 	"testing"
@@ -16,6 +17,8 @@ import (
 	sqlite3 "modernc.org/sqlite/lib"
 
 	"inturn/db"
+	"inturn/db/sqlite/file"
+	"inturn/db/sqlite/internal/conn"
 	"inturn/internal/faultvfs"
 )
 
@@ -101,7 +104,7 @@ func TestCheckpoints(t *testing.T) {
 	o := options(t, tempFile(t))
 	o.Observer = h
 	d := open(t, o)
-	const bound = checkpointFrames * 4200
+	const bound = conn.CheckpointFrames * 4200
 	big := `{"n":"` + strings.Repeat("x", 500<<10) + `"}`
 	fill := func(from string, n int) {
 		for i := range n {
@@ -117,7 +120,7 @@ func TestCheckpoints(t *testing.T) {
 	if s := d.Stats(); checkpoints < 2 || s.WALBytes > bound+1<<20 {
 		t.Errorf("%d checkpoints, the WAL has %d bytes", checkpoints, s.WALBytes)
 	}
-	reader, err := OpenReadOnly(t.Context(), d.path)
+	reader, err := file.OpenReadOnly(t.Context(), d.path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -153,7 +156,7 @@ func TestCheckpointAfterAnswer(t *testing.T) {
 	d := open(t, o)
 	t.Cleanup(func() { close(s.leave) }) // before the database is closed
 	ev := event("a", "m")
-	ev.Payload = []byte(`"` + strings.Repeat("x", checkpointFrames*4096) + `"`)
+	ev.Payload = []byte(`"` + strings.Repeat("x", conn.CheckpointFrames*4096) + `"`)
 	answered := make(chan struct{})
 	go func() {
 		defer close(answered)
@@ -168,7 +171,16 @@ func TestCheckpointAfterAnswer(t *testing.T) {
 // steps is how many instructions of SQLite's machine a statement takes.
 func steps(t *testing.T, d *DB, text string) int {
 	t.Helper()
-	tls := d.committer.w.handle.tls
+	tls := libc.NewTLS()
+	defer tls.Close()
+	var handle uintptr
+	err := d.committer.w.conn.SQL.Raw(func(dc any) error {
+		handle = uintptr(reflect.ValueOf(dc).Elem().FieldByName("db").Uint())
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
 	sql, err := libc.CString(text)
 	if err != nil {
 		t.Fatal(err)
@@ -176,7 +188,7 @@ func steps(t *testing.T, d *DB, text string) int {
 	defer libc.Xfree(tls, sql)
 	out := libc.Xmalloc(tls, 8)
 	defer libc.Xfree(tls, out)
-	if rc := sqlite3.Xsqlite3_prepare_v2(tls, d.committer.w.handle.db, sql, -1, out, 0); rc != sqlite3.SQLITE_OK {
+	if rc := sqlite3.Xsqlite3_prepare_v2(tls, handle, sql, -1, out, 0); rc != sqlite3.SQLITE_OK {
 		t.Fatalf("prepare %s: %d", text, rc)
 	}
 	stmt := **(**uintptr)(unsafe.Pointer(&out))

@@ -46,10 +46,10 @@ func fill(t *testing.T, d *DB, n int) {
 	t.Helper()
 	onWriter(t, d, func(w *writer) error {
 		var pages int
-		if err := w.conn.QueryRowContext(background, "PRAGMA page_count").Scan(&pages); err != nil {
+		if err := w.conn.SQL.QueryRowContext(background, "PRAGMA page_count").Scan(&pages); err != nil {
 			return err
 		}
-		return w.sql(fmt.Sprintf("PRAGMA max_page_count = %d", pages+n))
+		return w.conn.Exec(fmt.Sprintf("PRAGMA max_page_count = %d", pages+n))
 	})
 }
 
@@ -139,7 +139,7 @@ func TestFullInTheMiddleOfAGroup(t *testing.T) {
 // makeRoom takes its turn among the settles: one that doesn't fit holds up no other.
 func makeRoom(t *testing.T, d *DB) {
 	t.Helper()
-	onWriter(t, d, func(w *writer) error { return w.sql("PRAGMA max_page_count = 1000000") })
+	onWriter(t, d, func(w *writer) error { return w.conn.Exec("PRAGMA max_page_count = 1000000") })
 }
 
 func TestFullWhileClosing(t *testing.T) {

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"inturn/db"
+	"inturn/db/sqlite/file"
 	"inturn/db/sqlite/internal/q"
 )
 
@@ -27,7 +28,7 @@ func byHand(t testing.TB, path string) *DB {
 }
 
 // file writes rows as a part of a batch, or, where there are none, the end of one.
-func file(t testing.TB, d *DB, upTo int64, rows ...appended) {
+func flush(t testing.TB, d *DB, upTo int64, rows ...appended) {
 	t.Helper()
 	op := &fileOp{rows: rows, caller: newCaller()}
 	if len(rows) == 0 {
@@ -131,10 +132,10 @@ func TestFilingCutShort(t *testing.T) {
 				return cmp.Or(cmp.Compare(a.clientID, b.clientID), cmp.Compare(a.seq, b.seq))
 			})
 			for i := range min(steps, batch) {
-				file(t, d, 0, parts[i])
+				flush(t, d, 0, parts[i])
 			}
 			if steps > batch {
-				file(t, d, batch)
+				flush(t, d, batch)
 			}
 			settle(t, d, done(evs[6], nil)) // in a lane or not
 
@@ -244,8 +245,8 @@ func TestEndOfAnotherRun(t *testing.T) {
 		ev := appendEvent(t, d, event("c", "m"))
 		for _, filed := range []bool{false, true} {
 			if filed {
-				file(t, d, 0, appended{1, "c"})
-				file(t, d, 1)
+				flush(t, d, 0, appended{1, "c"})
+				flush(t, d, 1)
 			}
 			for _, change := range []func(*db.Event){
 				func(ev *db.Event) { ev.ClientID = "other" }, func(ev *db.Event) { ev.Position = 2 }, func(ev *db.Event) { ev.Seq, ev.Position = 2, 2 }, func(ev *db.Event) { ev.Run = 2 },
@@ -327,7 +328,7 @@ func TestVerifyPlantedUnfiled(t *testing.T) {
 		conn := raw(t, path)
 		run(t, conn, test.sql)
 		conn.Close()
-		violations, err := Verify(t.Context(), path, nil)
+		violations, err := file.Verify(t.Context(), path, nil)
 		found := slices.ContainsFunc(violations, func(v db.Violation) bool { return v.Kind == test.kind && strings.Contains(v.Detail, test.says) })
 		if err != nil || !found {
 			t.Errorf("%s\nfound %v, %v\nwant %s: %s", test.sql, violations, err, test.kind, test.says)

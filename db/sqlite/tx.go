@@ -3,12 +3,12 @@ package sqlite
 import (
 	"context"
 	"database/sql"
-	"database/sql/driver"
 	"errors"
 	"fmt"
 	"sync"
 
 	"inturn/db"
+	"inturn/db/sqlite/internal/conn"
 )
 
 // effectTx is the db.Tx of one effect. After an error that ended the transaction or
@@ -26,7 +26,7 @@ type effectTx struct {
 
 // given are rows that the effect got.
 type given struct {
-	cursor *cursor
+	cursor *conn.Cursor
 	rows   any // *sql.Rows or *sql.Row
 }
 
@@ -42,81 +42,81 @@ func (tx *effectTx) PrepareContext(context.Context, string) (*sql.Stmt, error) {
 
 // ExecContext runs a statement. What it returns of rows is let go.
 func (tx *effectTx) ExecContext(_ context.Context, query string, args ...any) (sql.Result, error) {
-	var room [8]value
-	values, names, ok := convert(room[:0], args) // may call the effect's code, which may take its time
+	var room [8]conn.Value
+	values, names, ok := conn.Convert(room[:0], args) // may call the effect's code, which may take its time
 	tx.mu.Lock()
 	defer tx.mu.Unlock()
-	h := tx.w.handle
-	h.use.Lock()
-	defer h.use.Unlock()
+	h := tx.w.conn
+	h.Lock()
+	defer h.Unlock()
 	s, err := tx.prepare(query)
 	if err != nil {
 		return nil, err
 	}
-	defer s.release()
+	defer s.Release()
 	if ok {
-		values, ok = s.arrange(values, names)
+		values, ok = s.Arrange(values, names)
 	}
 	if !ok {
 		return nil, tx.odd(query, args)
 	}
-	n, err := s.exec(values...)
+	n, err := s.Exec(values...)
 	if err != nil {
 		return nil, tx.judge(err)
 	}
-	return result{h.lastInsert(), n}, nil
+	return result{h.LastInsert(), n}, nil
 }
 
 // QueryContext runs a statement that returns rows. They end with the effect.
 func (tx *effectTx) QueryContext(_ context.Context, query string, args ...any) (*sql.Rows, error) {
-	var room [8]value
-	values, names, ok := convert(room[:0], args)
+	var room [8]conn.Value
+	values, names, ok := conn.Convert(room[:0], args)
 	tx.mu.Lock()
 	defer tx.mu.Unlock()
 	c, err := tx.query(query, args, values, names, ok)
 	if err != nil {
 		return nil, err
 	}
-	rows, err := tx.w.wrap.rows(c)
+	rows, err := tx.w.conn.Rows(c)
 	tx.rows = append(tx.rows, given{c, rows})
 	return rows, err
 }
 
 // QueryRowContext runs a statement that returns one row. Its error comes from Scan.
 func (tx *effectTx) QueryRowContext(_ context.Context, query string, args ...any) *sql.Row {
-	var room [8]value
-	values, names, ok := convert(room[:0], args)
+	var room [8]conn.Value
+	values, names, ok := conn.Convert(room[:0], args)
 	tx.mu.Lock()
 	defer tx.mu.Unlock()
 	c, err := tx.query(query, args, values, names, ok)
 	if err != nil {
-		return failedRow(err)
+		return conn.FailedRow(err)
 	}
-	row := tx.w.wrap.row(c)
+	row := tx.w.conn.Row(c)
 	tx.rows = append(tx.rows, given{c, row})
 	return row
 }
 
 // query runs a statement up to its first row. ok says whether values are those of
 // args. tx.mu is held.
-func (tx *effectTx) query(query string, args []any, values []value, names []string, ok bool) (*cursor, error) {
-	h := tx.w.handle
-	h.use.Lock()
-	defer h.use.Unlock()
+func (tx *effectTx) query(query string, args []any, values []conn.Value, names []string, ok bool) (*conn.Cursor, error) {
+	h := tx.w.conn
+	h.Lock()
+	defer h.Unlock()
 	s, err := tx.prepare(query)
 	if err != nil {
 		return nil, err
 	}
 	if ok {
-		values, ok = s.arrange(values, names)
+		values, ok = s.Arrange(values, names)
 	}
 	if !ok {
-		s.release()
+		s.Release()
 		return nil, tx.odd(query, args)
 	}
-	c, err := s.query(values)
+	c, err := s.Query(values)
 	if err != nil {
-		s.release()
+		s.Release()
 		return nil, tx.judge(err)
 	}
 	return c, nil
@@ -125,7 +125,7 @@ func (tx *effectTx) query(query string, args []any, values []value, names []stri
 // odd returns what database/sql and the driver say of arguments that can't be had as
 // values, or are too few: they look at them before they run anything.
 func (tx *effectTx) odd(query string, args []any) error {
-	if _, err := tx.w.conn.ExecContext(background, query, args...); err != nil {
+	if _, err := tx.w.conn.SQL.ExecContext(background, query, args...); err != nil {
 		return tx.judge(err)
 	}
 	return errors.New("these arguments can't be given to a statement")
@@ -152,8 +152,8 @@ func (tx *effectTx) EmitReceipt(ev db.Event) (db.Receipt, error) {
 	if err != nil || !r.Duplicate {
 		return r, err
 	}
-	tx.w.handle.use.Lock()
-	defer tx.w.handle.use.Unlock()
+	tx.w.conn.Lock()
+	defer tx.w.conn.Unlock()
 	ended, err := tx.w.q.ResultOf(background, r.Seq)
 	switch {
 	case errors.Is(err, sql.ErrNoRows):
@@ -167,8 +167,8 @@ func (tx *effectTx) EmitReceipt(ev db.Event) (db.Receipt, error) {
 
 // emit appends ev, and returns its receipt as if it were pending. tx.mu is held.
 func (tx *effectTx) emit(ev db.Event) (db.Receipt, error) {
-	tx.w.handle.use.Lock()
-	defer tx.w.handle.use.Unlock()
+	tx.w.conn.Lock()
+	defer tx.w.conn.Unlock()
 	if tx.broken != nil {
 		return db.Receipt{}, tx.broken
 	}
@@ -195,14 +195,14 @@ func (tx *effectTx) emit(ev db.Event) (db.Receipt, error) {
 	err = tx.judge(err)
 	if _, reused := errors.AsType[*db.IDReusedError](err); err != nil && !reused && tx.broken == nil {
 		// The event may be half appended, which no effect may swallow.
-		tx.broken, tx.fatal = &groupError{classGone, err}, true
+		tx.broken, tx.fatal = &groupError{classTxAborted, err}, true
 	}
 	return db.Receipt{ClientID: ev.ClientID, MessageID: ev.MessageID, Seq: seq, Duplicate: duplicate, State: db.Pending}, err
 }
 
 // prepare returns the kept statement of a text, or another one while rows of that
 // are open: running it again would end them. tx.mu and the handle are held.
-func (tx *effectTx) prepare(query string) (*stmt, error) {
+func (tx *effectTx) prepare(query string) (*conn.Stmt, error) {
 	if tx.broken != nil {
 		return nil, tx.broken
 	}
@@ -210,24 +210,24 @@ func (tx *effectTx) prepare(query string) (*stmt, error) {
 		return nil, err
 	}
 	kept, ok := tx.w.effectStmts[query]
-	if ok && !kept.open {
+	if ok && !kept.Open {
 		return kept, nil
 	}
-	if err := checkStatement(query); err != nil {
+	if err := conn.CheckStatement(query); err != nil {
 		return nil, err
 	}
-	s, err := tx.w.handle.prepareFor(query)
+	s, err := tx.w.conn.PrepareNamed(query)
 	if err != nil {
 		return nil, tx.judge(err)
 	}
 	if ok {
-		s.once = true
+		s.Once = true
 		return s, nil
 	}
 	if len(tx.w.effectStmts) >= maxEffectStmts { // texts made of values: keep the memory bounded
 		for text, old := range tx.w.effectStmts {
-			if !old.open {
-				old.close()
+			if !old.Open {
+				old.Close()
 				delete(tx.w.effectStmts, text)
 			}
 		}
@@ -244,10 +244,10 @@ func (tx *effectTx) judge(err error) error {
 	if err == nil || tx.broken != nil {
 		return err
 	}
-	switch tx.w.handle.classify(err) {
+	switch classify(tx.w.conn, err) {
 	case classOwn, classBusy: // the write lock is ours, so nobody else is busy
-		if !tx.w.handle.inTransaction() {
-			tx.broken, tx.fatal = &groupError{classGone, fmt.Errorf("a statement of the effect ended the transaction: %w", err)}, true
+		if !tx.w.conn.InTransaction() {
+			tx.broken, tx.fatal = &groupError{classTxAborted, fmt.Errorf("a statement of the effect ended the transaction: %w", err)}, true
 			return tx.broken
 		}
 		return err
@@ -260,8 +260,8 @@ func (tx *effectTx) judge(err error) error {
 // standing looks whether the transaction is still there: reading on in rows may
 // have ended it (https://www.sqlite.org/lang_transaction.html, section 3). tx.mu is held.
 func (tx *effectTx) standing() error {
-	if !tx.w.handle.inTransaction() {
-		tx.broken, tx.fatal = &groupError{classGone, errors.New("the effect's transaction has ended")}, true
+	if !tx.w.conn.InTransaction() {
+		tx.broken, tx.fatal = &groupError{classTxAborted, errors.New("the effect's transaction has ended")}, true
 	}
 	return tx.broken
 }
@@ -281,7 +281,7 @@ func (tx *effectTx) close() error {
 	tx.mu.Lock()
 	defer tx.mu.Unlock()
 	for _, g := range tx.rows {
-		if closed, err := g.cursor.end(); closed {
+		if closed, err := g.cursor.End(); closed {
 			_ = tx.judge(err)
 			continue
 		}
@@ -302,16 +302,3 @@ func (tx *effectTx) close() error {
 	}
 	return nil
 }
-
-// failedRow makes a row whose Scan returns err: database/sql has no other way to
-// one than a connection that can't be had.
-func failedRow(err error) *sql.Row {
-	db := sql.OpenDB(noConnection{err})
-	defer db.Close()
-	return db.QueryRowContext(context.Background(), "")
-}
-
-type noConnection struct{ err error }
-
-func (c noConnection) Connect(context.Context) (driver.Conn, error) { return nil, c.err }
-func (c noConnection) Driver() driver.Driver                        { return nil }

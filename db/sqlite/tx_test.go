@@ -17,6 +17,7 @@ import (
 	"pgregory.net/rapid"
 
 	"inturn/db"
+	"inturn/db/sqlite/internal/conn"
 )
 
 const kinds = `
@@ -36,7 +37,7 @@ type queryer interface {
 // the same.
 func sides(t *testing.T, test func(tx *effectTx, conn *sql.Conn)) {
 	t.Helper()
-	pool, err := sql.Open("sqlite", memoryDSN())
+	pool, err := sql.Open("sqlite", conn.MemoryDSN())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -195,7 +196,7 @@ func TestTxIsAsTheDriver(t *testing.T) {
 				wantSame(t, tx, conn, "SELECT * FROM tight")
 				more := fmt.Sprintf("ALTER TABLE tight ADD COLUMN more%d INTEGER DEFAULT 5", i)
 				run(t, conn, more)
-				if err := tx.w.sql(more); err != nil {
+				if err := tx.w.conn.Exec(more); err != nil {
 					t.Error(err)
 				}
 			}
@@ -267,7 +268,7 @@ func TestTxKeepsStatements(t *testing.T) {
 	const query = "SELECT value FROM json_each('[1,2]')"
 	d := open(t, options(t, ":memory:"))
 	onWriter(t, d, func(w *writer) error {
-		var used []*stmt
+		var used []*conn.Stmt
 		for range 2 {
 			tx := &effectTx{w: w}
 			outer, err := tx.QueryContext(background, query)
@@ -286,15 +287,15 @@ func TestTxKeepsStatements(t *testing.T) {
 			if got, err := lines(tx, query); err != nil || len(got) != 2 {
 				t.Errorf("after: %q, %v", got, err)
 			}
-			used = append(used, tx.rows[0].cursor.s, tx.rows[3].cursor.s)
-			if inner := tx.rows[1].cursor.s; inner == used[0] {
+			used = append(used, tx.rows[0].cursor.Stmt(), tx.rows[3].cursor.Stmt())
+			if inner := tx.rows[1].cursor.Stmt(); inner == used[0] {
 				t.Error("a statement ran inside its own rows")
 			}
 			if err := tx.close(); err != nil {
 				return err
 			}
 		}
-		if used = slices.Compact(used); len(used) != 1 || used[0] != w.effectStmts[query] || used[0].open {
+		if used = slices.Compact(used); len(used) != 1 || used[0] != w.effectStmts[query] || used[0].Open {
 			t.Errorf("%d statements of one text", len(used))
 		}
 		return nil

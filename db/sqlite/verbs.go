@@ -215,7 +215,7 @@ func (w *writer) skip(a db.Command, acted *db.CommandResult) error {
 	}
 	result := q.Result{
 		Seq: head.Seq, Run: head.Run, Turn: head.Turn, Settled: w.nextSettled, Status: string(db.Dead),
-		StartedAt: w.now, FinishedAt: time.Now().UnixMicro(), Error: text(bounded(reason)),
+		StartedAt: w.now, FinishedAt: time.Now().UnixMicro(), Error: text(db.Bounded(reason)),
 	}
 	if s.HeadSeq.Int64 == head.Seq {
 		result.Attempts = s.Attempts

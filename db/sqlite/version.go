@@ -1,6 +1,6 @@
 package sqlite
 
-import sqlite3 "modernc.org/sqlite/lib"
+import "inturn/db/sqlite/internal/conn"
 
 // SQLiteVersion is the version of the SQLite library in this binary.
-const SQLiteVersion = sqlite3.SQLITE_VERSION
+const SQLiteVersion = conn.SQLiteVersion

@@ -82,7 +82,7 @@ func TestWaitIsToldWhatIsStored(t *testing.T) {
 			{"no effect", func(ev db.Event) db.Settlement { return done(ev, nil) }}, {"nothing", gives(nil)}, {"a number", gives(7)},
 			{"text", gives("a<b>\u2028ü\"\\\x00")}, {"an object", gives(map[string]any{"x": []int{1, 2}, "y": nil})},
 			{"the largest", gives(strings.Repeat("x", db.MaxOutput-2))},
-			{"dead", dies("wrong")}, {"dead, a bad text", dies("\x00\xff\xfe ü")}, {"dead, a long text", dies(strings.Repeat("ü", maxReason))}, {"dead for no reason", dies("")},
+			{"dead", dies("wrong")}, {"dead, a bad text", dies("\x00\xff\xfe ü")}, {"dead, a long text", dies(strings.Repeat("ü", db.MaxReason))}, {"dead for no reason", dies("")},
 		} {
 			messageID := fmt.Sprint(i)
 			ev := appendEvent(t, d, event("c", messageID))

@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"inturn/db/sqlite"
+	"inturn/db/sqlite/file"
 )
 
 // checkInvariants asks, while the engine still runs, what must hold at every commit.
@@ -29,7 +29,7 @@ func (e *Engine) checkFile() {
 	if e.path == ":memory:" {
 		return
 	}
-	violations, err := sqlite.Verify(context.Background(), e.path, nil)
+	violations, err := file.Verify(context.Background(), e.path, nil)
 	if err != nil {
 		e.t.Errorf("functionstest: check: %v", err)
 	}

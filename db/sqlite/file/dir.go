@@ -1,4 +1,4 @@
-package sqlite
+package file
 
 import (
 	"errors"
@@ -13,33 +13,33 @@ import (
 // syncs the folders above: without that a power cut can take the folder, and every
 // acknowledged event with it. Those that are there are synced too, because whoever
 // made them may have been killed before that.
-func makeDirs(dir string) error {
+func MakeDirs(dir string) error {
 	parent := filepath.Dir(dir)
 	if parent == dir {
 		return nil
 	}
 	if _, err := os.Stat(dir); err == nil {
-		if err := makeDirs(parent); err != nil {
+		if err := MakeDirs(parent); err != nil {
 			return err
 		}
 		return syncFound(parent)
 	} else if !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	if err := makeDirs(parent); err != nil {
+	if err := MakeDirs(parent); err != nil {
 		return err
 	}
 	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
-	return syncDir(parent)
+	return SyncDir(parent)
 }
 
 // createFile makes an empty file that only this user can read, if it is not there,
 // and syncs its entry in any case.
 // It must not be called for a file that SQLite has open: closing it would drop
 // SQLite's locks (https://www.sqlite.org/howtocorrupt.html, section 2.2).
-func createFile(path string) error {
+func Create(path string) error {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if errors.Is(err, fs.ErrExist) {
 		return syncFound(filepath.Dir(path))
@@ -50,13 +50,13 @@ func createFile(path string) error {
 	if err := f.Close(); err != nil {
 		return err
 	}
-	return syncDir(filepath.Dir(path))
+	return SyncDir(filepath.Dir(path))
 }
 
 // syncFound syncs a folder that was there before. One that can't be opened or synced
 // by this user or on this file system was not made by us in this way.
 func syncFound(dir string) error {
-	err := syncDir(dir)
+	err := SyncDir(dir)
 	if errors.Is(err, fs.ErrPermission) || errors.Is(err, errors.ErrUnsupported) || errors.Is(err, syscall.EINVAL) || errors.Is(err, syscall.EROFS) {
 		return nil
 	}
@@ -65,7 +65,7 @@ func syncFound(dir string) error {
 
 // resolve follows links, as SQLite does, so that everyone who opens the file by
 // any of its names takes the same lock.
-func resolve(path string) (string, error) {
+func Resolve(path string) (string, error) {
 	real, err := filepath.EvalSymlinks(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		dir, err := filepath.EvalSymlinks(filepath.Dir(path))
@@ -76,35 +76,44 @@ func resolve(path string) (string, error) {
 
 // place remembers which file stands at a path. A database that was removed or
 // replaced while it is open goes on to take writes that nobody will find again.
-type place struct {
-	path string // "" in memory
+type Place struct {
+	Path string // "" in memory
 	file fs.FileInfo
 }
 
-func newPlace(path string) (place, error) {
+func NewPlace(path string) (Place, error) {
 	if path == "" {
-		return place{}, nil
+		return Place{}, nil
 	}
 	file, err := os.Stat(path)
-	return place{path, file}, err
+	return Place{path, file}, err
 }
 
-func (p place) check() error {
-	if p.path == "" {
+func (p Place) Check() error {
+	if p.Path == "" {
 		return nil
 	}
-	now, err := os.Stat(p.path)
+	now, err := os.Stat(p.Path)
 	if errors.Is(err, fs.ErrNotExist) || err == nil && !os.SameFile(now, p.file) {
-		return fmt.Errorf("the file %s was moved, removed or replaced while it was open", p.path)
+		return fmt.Errorf("the file %s was moved, removed or replaced while it was open", p.Path)
 	}
 	return nil
 }
 
-func syncDir(dir string) error {
+func SyncDir(dir string) error {
 	d, err := os.Open(dir)
 	if err != nil {
 		return err
 	}
 	defer d.Close()
 	return d.Sync()
+}
+
+// fileSize returns the length of the file at path in bytes, 0 if it is not there.
+func Size(path string) int64 {
+	info, err := os.Stat(path)
+	if err != nil {
+		return 0
+	}
+	return info.Size()
 }

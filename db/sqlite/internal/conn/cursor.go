@@ -1,4 +1,4 @@
-package sqlite
+package conn
 
 import (
 	"database/sql/driver"
@@ -13,18 +13,18 @@ import (
 	sqlite3 "modernc.org/sqlite/lib"
 )
 
-// cursor is the rows of one run of an effect's statement. What it returns is what the
+// Cursor is the rows of one run of an effect's statement. What it returns is what the
 // driver's rows return.
-type cursor struct {
-	s      *stmt
+type Cursor struct {
+	s      *Stmt
 	rc     int32 // of the last step
 	begun  bool  // Next was called
 	closed bool
 	err    error
 }
 
-// query runs s up to its first row. The handle is held until it returns.
-func (s *stmt) query(values []value) (*cursor, error) {
+// Query runs s up to its first row. The handle is held until it returns.
+func (s *Stmt) Query(values []Value) (*Cursor, error) {
 	// Another statement may run before these rows end.
 	if err := s.bind(values, passes); err != nil {
 		return nil, err
@@ -36,12 +36,12 @@ func (s *stmt) query(values []value) (*cursor, error) {
 		return nil, err
 	}
 	s.describe()
-	s.open = true
-	return &cursor{s: s, rc: rc}, nil
+	s.Open = true
+	return &Cursor{s: s, rc: rc}, nil
 }
 
 // reset lets go of the rows and of the values.
-func (s *stmt) reset() int32 {
+func (s *Stmt) reset() int32 {
 	rc := sqlite3.Xsqlite3_reset(s.h.tls, s.p)
 	sqlite3.Xsqlite3_clear_bindings(s.h.tls, s.p)
 	return rc
@@ -49,7 +49,7 @@ func (s *stmt) reset() int32 {
 
 // describe reads the columns, anew where another program has changed the tables and
 // SQLite has compiled s again.
-func (s *stmt) describe() {
+func (s *Stmt) describe() {
 	tls := s.h.tls
 	version := 1 + sqlite3.Xsqlite3_stmt_status(tls, s.p, sqlite3.SQLITE_STMTSTATUS_REPREPARE, 0)
 	if s.version == version {
@@ -63,13 +63,17 @@ func (s *stmt) describe() {
 	}
 }
 
-func (c *cursor) Columns() []string { return c.s.columns }
+// Stmt returns the statement whose rows these are.
+func (c *Cursor) Stmt() *Stmt { return c.s }
+
+// Columns returns the names of the columns.
+func (c *Cursor) Columns() []string { return c.s.columns }
 
 // Next is called by database/sql, which calls nothing after Close.
-func (c *cursor) Next(dest []driver.Value) error {
+func (c *Cursor) Next(dest []driver.Value) error {
 	h := c.s.h
-	h.use.Lock()
-	defer h.use.Unlock()
+	h.Lock()
+	defer h.Unlock()
 	if c.begun {
 		c.rc = sqlite3.Xsqlite3_step(h.tls, c.s.p)
 	}
@@ -89,7 +93,7 @@ func (c *cursor) Next(dest []driver.Value) error {
 }
 
 // https://www.sqlite.org/c3ref/column_blob.html
-func (c *cursor) column(i int32) driver.Value {
+func (c *Cursor) column(i int32) driver.Value {
 	tls, p := c.s.h.tls, c.s.p
 	switch sqlite3.Xsqlite3_column_type(tls, p, i) {
 	case sqlite3.SQLITE_INTEGER:
@@ -145,43 +149,43 @@ func parseTime(text string) any {
 	return text
 }
 
-func (c *cursor) Close() error {
+func (c *Cursor) Close() error {
 	h := c.s.h
-	h.use.Lock()
-	defer h.use.Unlock()
+	h.Lock()
+	defer h.Unlock()
 	c.closed = true
 	rc := c.s.reset()
 	var err error
 	if rc != sqlite3.SQLITE_OK {
 		err = h.failure(rc)
 	}
-	c.s.open = false
-	c.s.release()
+	c.s.Open = false
+	c.s.Release()
 	return err
 }
 
-// end says whether c was closed, and what it had failed with.
-func (c *cursor) end() (closed bool, err error) {
-	c.s.h.use.Lock()
-	defer c.s.h.use.Unlock()
+// End says whether c was closed, and what it had failed with.
+func (c *Cursor) End() (closed bool, err error) {
+	c.s.h.Lock()
+	defer c.s.h.Unlock()
 	return c.closed, c.err
 }
 
-func (c *cursor) kind(i int) int32 {
-	c.s.h.use.Lock()
-	defer c.s.h.use.Unlock()
+func (c *Cursor) kind(i int) int32 {
+	c.s.h.Lock()
+	defer c.s.h.Unlock()
 	return sqlite3.Xsqlite3_column_type(c.s.h.tls, c.s.p, int32(i))
 }
 
 // What sql.ColumnType says, as the driver has it.
 
-func (c *cursor) ColumnTypeDatabaseTypeName(i int) string { return c.s.types[i] }
+func (c *Cursor) ColumnTypeDatabaseTypeName(i int) string { return c.s.types[i] }
 
-func (c *cursor) ColumnTypeNullable(int) (nullable, ok bool) { return true, true }
+func (c *Cursor) ColumnTypeNullable(int) (nullable, ok bool) { return true, true }
 
-func (c *cursor) ColumnTypePrecisionScale(int) (precision, scale int64, ok bool) { return 0, 0, false }
+func (c *Cursor) ColumnTypePrecisionScale(int) (precision, scale int64, ok bool) { return 0, 0, false }
 
-func (c *cursor) ColumnTypeLength(i int) (int64, bool) {
+func (c *Cursor) ColumnTypeLength(i int) (int64, bool) {
 	switch c.kind(i) {
 	case sqlite3.SQLITE_TEXT, sqlite3.SQLITE_BLOB:
 		return math.MaxInt64, true
@@ -189,7 +193,7 @@ func (c *cursor) ColumnTypeLength(i int) (int64, bool) {
 	return 0, false
 }
 
-func (c *cursor) ColumnTypeScanType(i int) reflect.Type {
+func (c *Cursor) ColumnTypeScanType(i int) reflect.Type {
 	switch c.kind(i) {
 	case sqlite3.SQLITE_INTEGER:
 		switch c.s.types[i] {

@@ -1,4 +1,4 @@
-package sqlite
+package file
 
 import (
 	"context"
@@ -11,10 +11,8 @@ import (
 	"syscall"
 	"time"
 
-	"modernc.org/sqlite"
-	sqlite3 "modernc.org/sqlite/lib"
-
 	"inturn/db"
+	"inturn/db/sqlite/internal/conn"
 )
 
 // CopyOptions says how a copy of a database is made, by Backup, Restore and Compact.
@@ -77,7 +75,7 @@ func newPart(path string) (*part, error) {
 		err = fmt.Errorf("%s: another process writes it", p.path)
 	}
 	if err == nil {
-		err = errors.Join(f.Chmod(0o600), f.Truncate(0), removeAll(p.path+"-journal", p.path+"-wal", p.path+"-shm"))
+		err = errors.Join(f.Chmod(0o600), f.Truncate(0), RemoveAll(p.path+"-journal", p.path+"-wal", p.path+"-shm"))
 	}
 	if err != nil {
 		f.Close()
@@ -90,7 +88,7 @@ func newPart(path string) (*part, error) {
 func (p *part) discard() {
 	p.file.Close()
 	if p.path != "" {
-		_ = removeAll(p.path, p.path+"-journal", p.path+"-wal", p.path+"-shm") // a left-over is named so that one sees what it is
+		_ = RemoveAll(p.path, p.path+"-journal", p.path+"-wal", p.path+"-shm") // a left-over is named so that one sees what it is
 	}
 }
 
@@ -100,7 +98,7 @@ func (p *part) rename(to string) error {
 		return err
 	}
 	p.path = ""
-	return syncDir(filepath.Dir(to))
+	return SyncDir(filepath.Dir(to))
 }
 
 // link does too, and fails with ErrExists where there is such a name.
@@ -110,7 +108,7 @@ func (p *part) link(to string) error {
 	case errors.Is(err, fs.ErrExist):
 		return fmt.Errorf("%s: %w", to, ErrExists)
 	case err != nil: // this file system has no links; what is left is to look first
-		if err := absent(to); err != nil {
+		if err := mustNotExist(to); err != nil {
 			return err
 		}
 		return p.rename(to)
@@ -119,11 +117,11 @@ func (p *part) link(to string) error {
 		return err
 	}
 	p.path = ""
-	return syncDir(filepath.Dir(to))
+	return SyncDir(filepath.Dir(to))
 }
 
-// absent returns ErrExists if one of the names is there.
-func absent(paths ...string) error {
+// mustNotExist returns ErrExists if one of the names is there.
+func mustNotExist(paths ...string) error {
 	for _, path := range paths {
 		if _, err := os.Lstat(path); err == nil {
 			return fmt.Errorf("%s: %w", path, ErrExists)
@@ -134,7 +132,7 @@ func absent(paths ...string) error {
 	return nil
 }
 
-func removeAll(paths ...string) (err error) {
+func RemoveAll(paths ...string) (err error) {
 	for _, path := range paths {
 		if rerr := os.Remove(path); rerr != nil && !errors.Is(rerr, fs.ErrNotExist) {
 			err = errors.Join(err, rerr)
@@ -143,118 +141,86 @@ func removeAll(paths ...string) (err error) {
 	return err
 }
 
-// copyStep is how many pages are copied between two looks at the context.
-const copyStep = 256
-
 // fill copies the database at from as it is at one moment, also while others write to
 // it, and returns the schema version it has.
 //
 // SQLite's backup functions copy pages as they are, inside one read transaction. Why
 // that, and not VACUUM INTO or many short ones, is in docs/design/copies.md.
 func (p *part) fill(ctx context.Context, from string, o CopyOptions) (version int, err error) {
-	pool, err := sql.Open("sqlite", fileDSN(from, map[string][]string{
+	pool, err := sql.Open("sqlite", conn.FileDSN(from, map[string][]string{
 		"mode": {"ro"}, "_busy_timeout": {"5000"}, "_pragma": {"cache_size(-1024)", "trusted_schema(OFF)"},
 	}))
 	if err != nil {
 		return 0, err
 	}
 	defer func() { err = errors.Join(err, pool.Close()) }()
-	conn, err := pool.Conn(ctx)
+	source, err := pool.Conn(ctx)
 	if err != nil {
-		return 0, notOurs(err)
+		return 0, checkNotOwned(err)
 	}
-	defer conn.Close()
-	if _, err := conn.ExecContext(ctx, "BEGIN"); err != nil {
-		return 0, notOurs(err)
+	defer source.Close()
+	if _, err := source.ExecContext(ctx, "BEGIN"); err != nil {
+		return 0, checkNotOwned(err)
 	}
-	defer conn.ExecContext(background, "ROLLBACK") // it has only read
+	defer source.ExecContext(context.Background(), "ROLLBACK") // it has only read
 	var app int
 	var pages, size int64
-	row := conn.QueryRowContext(ctx, `SELECT (SELECT application_id FROM pragma_application_id), (SELECT user_version FROM pragma_user_version),
+	row := source.QueryRowContext(ctx, `SELECT (SELECT application_id FROM pragma_application_id), (SELECT user_version FROM pragma_user_version),
 		(SELECT page_count FROM pragma_page_count), (SELECT page_size FROM pragma_page_size), (SELECT count(*) FROM sqlite_schema)`)
 	if err := row.Scan(&app, &version, &pages, &size, new(int)); err != nil {
-		return 0, notOurs(err)
+		return 0, checkNotOwned(err)
 	}
 	switch {
-	case app != applicationID, version < 1:
+	case app != ApplicationID, version < 1:
 		return 0, db.ErrForeign
-	case version > schemaVersion:
-		return 0, fmt.Errorf("%w (schema %d, this one knows %d)", db.ErrNewer, version, schemaVersion)
+	case version > SchemaVersion:
+		return 0, fmt.Errorf("%w (schema %d, this one knows %d)", db.ErrNewer, version, SchemaVersion)
 	}
 	if err := roomFor(filepath.Dir(p.path), pages*size); err != nil {
 		return 0, err
 	}
-	err = conn.Raw(func(dc any) error { return p.copyPages(ctx, dc, pages, size, o) })
-	return version, err
-}
-
-func (p *part) copyPages(ctx context.Context, dc any, pages, size int64, o CopyOptions) (err error) {
-	source, ok := dc.(interface {
-		NewBackup(to string) (*sqlite.Backup, error)
-	})
-	if !ok {
-		return fmt.Errorf("unexpected driver connection %T", dc)
-	}
 	// Nothing of it counts before seal, which syncs it.
-	b, err := source.NewBackup(fileDSN(p.path, map[string][]string{"_pragma": {"journal_mode(OFF)", "synchronous(OFF)"}}))
-	if err != nil {
-		return writing(err)
-	}
-	defer func() { err = errors.Join(err, b.Finish()) }()
-	for more := true; more; {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		if more, err = b.Step(copyStep); err != nil {
-			return writing(err)
-		}
-		o.tell(StageCopy, (pages-int64(b.Remaining()))*size, pages*size)
-	}
-	return nil
+	to := conn.FileDSN(p.path, map[string][]string{"_pragma": {"journal_mode(OFF)", "synchronous(OFF)"}})
+	return version, writing(conn.CopyPages(ctx, source, to, func(left int64) { o.tell(StageCopy, (pages-left)*size, pages*size) }))
 }
 
-// notOurs takes what is no database at all for somebody else's file.
-func notOurs(err error) error {
-	if code(err)&0xff == codeNotADB {
+// checkNotOwned takes what is no database at all for somebody else's file.
+func checkNotOwned(err error) error {
+	if conn.KindOf(err) == conn.NotADB {
 		return fmt.Errorf("%w: %w", db.ErrForeign, err)
 	}
-	return hintCorrupt(err)
-}
-
-func isBusy(err error) bool {
-	c := code(err) & 0xff
-	return c == sqlite3.SQLITE_BUSY || c == sqlite3.SQLITE_LOCKED
+	return conn.HintCorrupt(err)
 }
 
 // writing says of an error of the copy what it is about.
 func writing(err error) error {
-	switch code(err) & 0xff {
-	case sqlite3.SQLITE_FULL:
+	switch conn.KindOf(err) {
+	case conn.Full:
 		return fmt.Errorf("%w: %w", db.ErrStorageFull, err)
-	case sqlite3.SQLITE_IOERR:
+	case conn.IO:
 		return fmt.Errorf("the copy can't be written (does the disk fail, or is a quota used up?): %w", err)
 	}
-	return hintCorrupt(err)
+	return conn.HintCorrupt(err)
 }
 
 // seal makes the copy a file that stands for itself, without a WAL beside it, and
 // syncs it. epoch, if not 0, becomes its owner's.
 func (p *part) seal(epoch int64, name string) (err error) {
-	pool, err := sql.Open("sqlite", fileDSN(p.path, map[string][]string{"_synchronous": {"FULL"}, "_pragma": {"trusted_schema(OFF)"}}))
+	pool, err := sql.Open("sqlite", conn.FileDSN(p.path, map[string][]string{"_synchronous": {"FULL"}, "_pragma": {"trusted_schema(OFF)"}}))
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, pool.Close()) }()
 	pool.SetMaxOpenConns(1)
 	var mode string
-	if err := pool.QueryRowContext(background, "PRAGMA journal_mode = DELETE").Scan(&mode); err != nil {
+	if err := pool.QueryRowContext(context.Background(), "PRAGMA journal_mode = DELETE").Scan(&mode); err != nil {
 		return writing(err)
 	}
 	if mode != "delete" {
 		return fmt.Errorf("the copy can't be taken out of WAL mode: it is in %q", mode)
 	}
 	if epoch != 0 {
-		if _, err := pool.ExecContext(background, "UPDATE owner SET epoch = ?, name = ? WHERE one = 1", epoch, name); err != nil {
+		if _, err := pool.ExecContext(context.Background(), "UPDATE owner SET epoch = ?, name = ? WHERE one = 1", epoch, name); err != nil {
 			return writing(err)
 		}
 	}
@@ -274,7 +240,7 @@ func (p *part) sync() error {
 func (p *part) check(ctx context.Context, version int, o CopyOptions) error {
 	o.tell(StageCheck, 0, 0)
 	verify := Verify
-	if version < schemaVersion {
+	if version < SchemaVersion {
 		verify = verifySound
 	}
 	violations, err := verify(ctx, p.path, o.Invariants)
@@ -290,16 +256,16 @@ func (p *part) check(ctx context.Context, version int, o CopyOptions) error {
 // roomFor returns ErrStorageFull where a copy of so many bytes would not fit, or would
 // take the room that a server on the same disk keeps for settles.
 func roomFor(dir string, bytes int64) error {
-	free, reserve, ok := room(dir)
+	free, reserve, ok := FreeSpace(dir)
 	if need := uint64(bytes) + reserve; ok && free < need {
 		return fmt.Errorf("%w: %s has %d MiB left, and %d MiB are needed", db.ErrStorageFull, dir, free>>20, (need+1<<20-1)>>20)
 	}
 	return nil
 }
 
-// giveTo makes the file at path belong to whom like belongs, or else its folder: a
+// chownLike makes the file at path belong to whom like belongs, or else its folder: a
 // person who is root works on files of a server that is not.
-func giveTo(path, like string) error {
+func chownLike(path, like string) error {
 	if os.Geteuid() != 0 {
 		return nil
 	}

@@ -1,4 +1,4 @@
-package sqlite
+package conn
 
 import (
 	"database/sql"
@@ -14,9 +14,9 @@ import (
 	sqlite3 "modernc.org/sqlite/lib"
 )
 
-// convert makes values of an effect's arguments as database/sql and the driver do,
+// Convert makes values of an effect's arguments as database/sql and the driver do,
 // and says whether it could. names is nil where none has one.
-func convert(values []value, args []any) (_ []value, names []string, ok bool) {
+func Convert(values []Value, args []any) (_ []Value, names []string, ok bool) {
 	for _, arg := range args {
 		name := ""
 		if named, is := arg.(sql.NamedArg); is {
@@ -50,43 +50,43 @@ func convert(values []value, args []any) (_ []value, names []string, ok bool) {
 }
 
 // valueOf takes what database/sql hands to a driver.
-func valueOf(arg any) (value, bool) {
+func valueOf(arg any) (Value, bool) {
 	switch x := arg.(type) {
 	case int64:
-		return intValue(x), true
+		return Int(x), true
 	case string:
-		return textValue(x), true
+		return Text(x), true
 	case nil:
-		return nullValue(), true
+		return Null(), true
 	case float64:
-		return value{kind: sqlite3.SQLITE_FLOAT, n: int64(math.Float64bits(x))}, true
+		return Value{kind: sqlite3.SQLITE_FLOAT, n: int64(math.Float64bits(x))}, true
 	case bool:
 		if x {
-			return intValue(1), true
+			return Int(1), true
 		}
-		return intValue(0), true
+		return Int(0), true
 	case []byte:
 		if x == nil {
-			return nullValue(), true
+			return Null(), true
 		}
-		return value{kind: sqlite3.SQLITE_BLOB, s: unsafe.String(unsafe.SliceData(x), len(x))}, true
+		return Value{kind: sqlite3.SQLITE_BLOB, s: unsafe.String(unsafe.SliceData(x), len(x))}, true
 	case time.Time:
-		return textValue(x.String()), true
+		return Text(x.String()), true
 	}
-	return value{}, false
+	return Value{}, false
 }
 
-// prepareFor compiles an effect's statement and learns its parameters.
+// PrepareNamed compiles a statement and learns its parameters.
 // https://www.sqlite.org/lang_expr.html#parameters
-func (h *handle) prepareFor(query string) (*stmt, error) {
-	s, err := h.prepare(query)
+func (c *Conn) PrepareNamed(query string) (*Stmt, error) {
+	s, err := c.Prepare(query)
 	if err != nil {
 		return nil, err
 	}
-	s.params = int(sqlite3.Xsqlite3_bind_parameter_count(h.tls, s.p))
+	s.params = int(sqlite3.Xsqlite3_bind_parameter_count(c.tls, s.p))
 	names, named := make([]string, s.params), false
 	for i := range names {
-		names[i] = libc.GoString(sqlite3.Xsqlite3_bind_parameter_name(h.tls, s.p, int32(i+1)))
+		names[i] = libc.GoString(sqlite3.Xsqlite3_bind_parameter_name(c.tls, s.p, int32(i+1)))
 		named = named || names[i] != "" && names[i] != "?"+strconv.Itoa(i+1)
 	}
 	if named {
@@ -95,15 +95,15 @@ func (h *handle) prepareFor(query string) (*stmt, error) {
 	return s, nil
 }
 
-// arrange puts values in the order of s's parameters, and says whether each has one.
-func (s *stmt) arrange(values []value, names []string) (_ []value, ok bool) {
+// Arrange puts values in the order of s's parameters, and says whether each has one.
+func (s *Stmt) Arrange(values []Value, names []string) (_ []Value, ok bool) {
 	if s.names == nil {
 		if len(values) < s.params {
 			return nil, false
 		}
 		return values[:s.params], true
 	}
-	inOrder := make([]value, 0, s.params)
+	inOrder := make([]Value, 0, s.params)
 	for i, name := range s.names {
 		at := i
 		if name != "" {
@@ -131,9 +131,9 @@ func find(param string, names []string, n int) int {
 	return -1
 }
 
-// release ends s if it is not kept.
-func (s *stmt) release() {
-	if s.once {
-		s.close()
+// Release ends s if it is not kept.
+func (s *Stmt) Release() {
+	if s.Once {
+		s.Close()
 	}
 }

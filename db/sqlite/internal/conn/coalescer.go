@@ -1,4 +1,4 @@
-package sqlite
+package conn
 
 import (
 	"errors"
@@ -46,13 +46,19 @@ const maxHeld = 1<<17 - 1
 // first commits pays for it, until the WAL is as long as it gets.
 const growBy = 512 << 10
 
+// CoalesceWAL makes one write of what a commit writes into the WAL, which must be open.
+func (c *Conn) CoalesceWAL() (err error) {
+	c.coalescer, err = newCoalescer(c)
+	return err
+}
+
 // newCoalescer takes its place before the WAL, which must be open.
-func newCoalescer(h *handle) (*coalescer, error) {
-	at := h.tls.Alloc(int(unsafe.Sizeof(uintptr(0))))
-	defer h.tls.Free(int(unsafe.Sizeof(uintptr(0))))
+func newCoalescer(conn *Conn) (*coalescer, error) {
+	at := conn.tls.Alloc(int(unsafe.Sizeof(uintptr(0))))
+	defer conn.tls.Free(int(unsafe.Sizeof(uintptr(0))))
 	// https://www.sqlite.org/c3ref/c_fcntl_begin_atomic_write.html#sqlitefcntljournalpointer
-	if rc := sqlite3.Xsqlite3_file_control(h.tls, h.db, 0, sqlite3.SQLITE_FCNTL_JOURNAL_POINTER, at); rc != sqlite3.SQLITE_OK {
-		return nil, h.failure(rc)
+	if rc := sqlite3.Xsqlite3_file_control(conn.tls, conn.db, 0, sqlite3.SQLITE_FCNTL_JOURNAL_POINTER, at); rc != sqlite3.SQLITE_OK {
+		return nil, conn.failure(rc)
 	}
 	c := &coalescer{file: (*sqlite3.Tsqlite3_file)(pointer(*(*uintptr)(pointer(at))))}
 	if c.file == nil || c.file.FpMethods == 0 {
@@ -60,7 +66,7 @@ func newCoalescer(h *handle) (*coalescer, error) {
 	}
 	c.base = c.file.FpMethods
 	size := unsafe.Sizeof(sqlite3.Tsqlite3_io_methods{})
-	if c.methods = libc.Xmalloc(h.tls, libc.Tsize_t(size+maxHeld)); c.methods == 0 {
+	if c.methods = libc.Xmalloc(conn.tls, libc.Tsize_t(size+maxHeld)); c.methods == 0 {
 		return nil, errors.New("no memory for the WAL's writes")
 	}
 	c.held = unsafe.Slice((*byte)(pointer(c.methods+size)), maxHeld)
@@ -75,7 +81,7 @@ func newCoalescer(h *handle) (*coalescer, error) {
 
 	c.rolled = func(*libc.TLS, uintptr) { c.n, c.failed = 0, sqlite3.SQLITE_OK }
 	// https://www.sqlite.org/c3ref/commit_hook.html
-	sqlite3.Xsqlite3_rollback_hook(h.tls, h.db, address(c.rolled), 0)
+	sqlite3.Xsqlite3_rollback_hook(conn.tls, conn.db, address(c.rolled), 0)
 	return c, nil
 }
 
@@ -91,10 +97,10 @@ func address[F any](f F) uintptr { return *(*uintptr)(unsafe.Pointer(&f)) }
 
 // close gives the file and the hook's place back: the connection outlives us in its
 // closing.
-func (c *coalescer) close(h *handle) {
-	sqlite3.Xsqlite3_rollback_hook(h.tls, h.db, 0, 0)
+func (c *coalescer) close(conn *Conn) {
+	sqlite3.Xsqlite3_rollback_hook(conn.tls, conn.db, 0, 0)
 	c.file.FpMethods = c.base
-	libc.Xfree(h.tls, c.methods)
+	libc.Xfree(conn.tls, c.methods)
 }
 
 func (c *coalescer) write(tls *libc.TLS, file, buf uintptr, n int32, off int64) int32 {

@@ -1,4 +1,4 @@
-package sqlite
+package conn
 
 import (
 	"errors"
@@ -6,9 +6,9 @@ import (
 	"strings"
 )
 
-// checkStatement lets an effect run one statement that reads or writes rows, and
+// CheckStatement lets an effect run one statement that reads or writes rows, and
 // nothing that could end or change the transaction it stands in.
-func checkStatement(sql string) error {
+func CheckStatement(sql string) error {
 	first, rest := nextToken(sql)
 	switch strings.ToUpper(first) {
 	case "SELECT", "INSERT", "UPDATE", "DELETE", "REPLACE", "WITH", "VALUES":
@@ -29,7 +29,7 @@ func checkStatement(sql string) error {
 	return nil
 }
 
-// nextToken splits off the first token as far as checkStatement needs it: a word,
+// nextToken splits off the first token as far as CheckStatement needs it: a word,
 // a quoted thing, or a single other byte. Blanks and comments are skipped
 // (https://www.sqlite.org/lang_comment.html); at the end the token is "".
 func nextToken(s string) (token, rest string) {

@@ -1,4 +1,4 @@
-package sqlite
+package file
 
 import (
 	"fmt"
@@ -48,9 +48,9 @@ type check struct{ kind, query string }
 var checks = []check{
 	// The first one decides whether the file is ours.
 	{kindSchema, fmt.Sprintf(`SELECT format('application_id is %%d, not %d: this is a file of another program', application_id)
-		FROM pragma_application_id WHERE application_id <> %[1]d`, applicationID)},
+		FROM pragma_application_id WHERE application_id <> %[1]d`, ApplicationID)},
 	{kindSchema, fmt.Sprintf(`SELECT format('user_version is %%d, not %d', user_version)
-		FROM pragma_user_version WHERE user_version <> %[1]d`, schemaVersion)},
+		FROM pragma_user_version WHERE user_version <> %[1]d`, SchemaVersion)},
 	{kindSchema, `WITH wanted (name) AS (VALUES ('owner'), ('outbox'), ('history'), ('lanes'), ('pending'), ('accounts'), ('results'), ('function_tables'),
 			('runs'), ('pauses'), ('audit'), ('erasing'))
 		SELECT format('table %s is missing', name) FROM wanted

@@ -1,4 +1,4 @@
-package sqlite
+package file
 
 import (
 	"context"
@@ -24,15 +24,15 @@ func Backup(ctx context.Context, path, to string, o CopyOptions) error {
 }
 
 func backup(ctx context.Context, path, to string, o CopyOptions) error {
-	path, to, err := apart(path, to)
+	path, to, err := distinctPaths(path, to)
 	if err != nil {
 		return err
 	}
 	if !o.Force {
-		if err := absent(to); err != nil {
+		if err := mustNotExist(to); err != nil {
 			return err
 		}
-	} else if err := unused(to); err != nil {
+	} else if err := checkUnused(to); err != nil {
 		return err
 	}
 	p, err := copied(ctx, path, to, o)
@@ -93,11 +93,11 @@ func backupTo(ctx context.Context, path, dir string, w io.Writer, o CopyOptions)
 	return err
 }
 
-// apart returns both paths in full, and an error where they are one database's.
-func apart(path, to string) (string, string, error) {
+// distinctPaths returns both paths in full, and an error where they are one database's.
+func distinctPaths(path, to string) (string, string, error) {
 	path, err := filepath.Abs(path)
 	if err == nil {
-		path, err = resolve(path)
+		path, err = Resolve(path)
 	}
 	if err != nil {
 		return "", "", err
@@ -120,8 +120,8 @@ func apart(path, to string) (string, string, error) {
 	return path, to, nil
 }
 
-// unused returns ErrInUse if a process owns the database at path.
-func unused(path string) error {
+// checkUnused returns ErrInUse if a process owns the database at path.
+func checkUnused(path string) error {
 	f, err := os.OpenFile(path+".lock", os.O_RDWR, 0)
 	if err != nil { // nobody ever owned it; or it is not ours to look at, nor to replace
 		return nil

@@ -1,4 +1,4 @@
-package sqlite
+package file
 
 import (
 	"context"
@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"inturn/db"
+	"inturn/db/sqlite/internal/conn"
 )
 
 // restoring is the suffix of a restored file while it takes the place of another. A
@@ -47,21 +48,21 @@ func Restore(ctx context.Context, backup, path string, o CopyOptions) (kept stri
 }
 
 func restore(ctx context.Context, backup, path string, o CopyOptions) (kept string, err error) {
-	backup, path, err = apart(backup, path)
+	backup, path, err = distinctPaths(backup, path)
 	if err != nil {
 		return "", err
 	}
 	if _, err := epochOf(backup); err != nil { // before anything is made
 		return "", err
 	}
-	if err := makeDirs(filepath.Dir(path)); err != nil {
+	if err := MakeDirs(filepath.Dir(path)); err != nil {
 		return "", fmt.Errorf("make folder: %w", err)
 	}
-	if path, err = resolve(path); err != nil {
+	if path, err = Resolve(path); err != nil {
 		return "", err
 	}
 	if !o.Force {
-		if err := absent(path+restoring, path, path+"-wal", path+"-journal"); err != nil {
+		if err := mustNotExist(path+restoring, path, path+"-wal", path+"-journal"); err != nil {
 			return "", err
 		}
 	}
@@ -74,7 +75,7 @@ func restore(ctx context.Context, backup, path string, o CopyOptions) (kept stri
 	if err != nil {
 		return "", err
 	}
-	defer l.release()
+	defer l.Release()
 
 	p, err := newPart(path)
 	if err != nil {
@@ -89,10 +90,10 @@ func restore(ctx context.Context, backup, path string, o CopyOptions) (kept stri
 	if err != nil {
 		return "", err
 	}
-	if err := p.seal(epoch, "restore by "+ownerName()); err != nil {
+	if err := p.seal(epoch, "restore by "+OwnerName()); err != nil {
 		return "", err
 	}
-	if err := errors.Join(giveTo(p.path, path), p.sync()); err != nil {
+	if err := errors.Join(chownLike(p.path, path), p.sync()); err != nil {
 		return "", err
 	}
 	if err := p.check(ctx, version, o); err != nil {
@@ -112,7 +113,7 @@ func restore(ctx context.Context, backup, path string, o CopyOptions) (kept stri
 func (p *part) replace(path string) (kept string, err error) {
 	kept = path + ".before-" + time.Now().UTC().Format("20060102T150405Z")
 	for _, suffix := range files {
-		if err := absent(kept + suffix); err != nil {
+		if err := mustNotExist(kept + suffix); err != nil {
 			return "", err
 		}
 	}
@@ -127,12 +128,12 @@ func (p *part) replace(path string) (kept string, err error) {
 		}
 		moved = moved || err == nil
 	}
-	err = syncDir(filepath.Dir(path))
+	err = SyncDir(filepath.Dir(path))
 	if err == nil {
 		err = os.Rename(path+restoring, path)
 	}
 	if err == nil {
-		err = syncDir(filepath.Dir(path))
+		err = SyncDir(filepath.Dir(path))
 	}
 	if err != nil {
 		return "", fmt.Errorf("%w: %w", ErrRestoring, err)
@@ -143,22 +144,22 @@ func (p *part) replace(path string) (kept string, err error) {
 	return kept, nil
 }
 
-// whole returns ErrRestoring if a restore of path was cut short.
-func whole(path string) error {
-	if err := absent(path + restoring); err != nil {
+// checkNoRestore returns ErrRestoring if a restore of path was cut short.
+func CheckNoRestore(path string) error {
+	if err := mustNotExist(path + restoring); err != nil {
 		return fmt.Errorf("%w: %w", ErrRestoring, err)
 	}
 	return nil
 }
 
 // seize takes the lock of the database at path for a command.
-func seize(ctx context.Context, path string, patience time.Duration, lost func()) (*lock, error) {
+func seize(ctx context.Context, path string, patience time.Duration, lost func()) (*Lock, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, patience, ErrInUse)
 	defer cancel()
-	l, err := acquire(ctx, path, ownerName(), slog.New(slog.DiscardHandler), lost)
+	l, err := Acquire(ctx, path, OwnerName(), slog.New(slog.DiscardHandler), lost)
 	switch {
 	case err == nil:
-		return l, giveTo(l.path, path)
+		return l, chownLike(l.path, path)
 	case context.Cause(ctx) == ErrInUse:
 		holder, _ := readBeat(path + ".lock")
 		return nil, fmt.Errorf("%w: %s", ErrInUse, holder)
@@ -182,18 +183,18 @@ func epochOf(path string) (epoch int64, err error) {
 	if _, err := os.Stat(path); err != nil {
 		return 0, err
 	}
-	pool, err := sql.Open("sqlite", fileDSN(path, map[string][]string{"mode": {"ro"}, "_pragma": {"trusted_schema(OFF)"}}))
+	pool, err := sql.Open("sqlite", conn.FileDSN(path, map[string][]string{"mode": {"ro"}, "_pragma": {"trusted_schema(OFF)"}}))
 	if err != nil {
 		return 0, err
 	}
 	defer func() { err = errors.Join(err, pool.Close()) }()
 	var app int
-	if err := pool.QueryRowContext(background, "PRAGMA application_id").Scan(&app); err != nil {
-		return 0, notOurs(err)
+	if err := pool.QueryRowContext(context.Background(), "PRAGMA application_id").Scan(&app); err != nil {
+		return 0, checkNotOwned(err)
 	}
-	if app != applicationID {
+	if app != ApplicationID {
 		return 0, db.ErrForeign
 	}
-	err = pool.QueryRowContext(background, "SELECT epoch FROM owner WHERE one = 1").Scan(&epoch)
-	return epoch, notOurs(err)
+	err = pool.QueryRowContext(context.Background(), "SELECT epoch FROM owner WHERE one = 1").Scan(&epoch)
+	return epoch, checkNotOwned(err)
 }

@@ -1,4 +1,4 @@
-package sqlite
+package file
 
 import (
 	"context"
@@ -17,7 +17,7 @@ import (
 // file; where the beat stands still although the lock is held (a stopped process,
 // a hung machine), a waiter puts a new lock file in its place. That alone gives no
 // right to write: ownership is the epoch in the database.
-type lock struct {
+type Lock struct {
 	path string
 	file *os.File
 	quit chan struct{}
@@ -34,12 +34,12 @@ const (
 // acquire waits for the lock of the database at path until ctx ends. name is what
 // others are told about its holder; lost is called once if another process has
 // taken the lock's place.
-func acquire(ctx context.Context, path, name string, log *slog.Logger, lost func()) (*lock, error) {
-	l := &lock{path: path + ".lock", quit: make(chan struct{}), done: make(chan struct{})}
+func Acquire(ctx context.Context, path, name string, log *slog.Logger, lost func()) (*Lock, error) {
+	l := &Lock{path: path + ".lock", quit: make(chan struct{}), done: make(chan struct{})}
 	var holder, beat string
 	var moved, said time.Time
 	for {
-		err := l.try()
+		err := l.tryLock()
 		if err == nil {
 			break
 		}
@@ -78,7 +78,7 @@ func acquire(ctx context.Context, path, name string, log *slog.Logger, lost func
 }
 
 // try takes the lock if it is free.
-func (l *lock) try() error {
+func (l *Lock) tryLock() error {
 	f, err := os.OpenFile(l.path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return err
@@ -96,7 +96,7 @@ func (l *lock) try() error {
 }
 
 // inPlace reports whether the file we hold is still the one at the path.
-func (l *lock) inPlace() bool {
+func (l *Lock) inPlace() bool {
 	ours, err := l.file.Stat()
 	if err != nil {
 		return false
@@ -105,7 +105,7 @@ func (l *lock) inPlace() bool {
 	return err == nil && os.SameFile(ours, there)
 }
 
-func (l *lock) run(name string, lost func()) {
+func (l *Lock) run(name string, lost func()) {
 	defer close(l.done)
 	tick := time.NewTicker(beatEvery)
 	defer tick.Stop()
@@ -124,7 +124,7 @@ func (l *lock) run(name string, lost func()) {
 }
 
 // beat writes "holder<newline>count" in one fixed place.
-func (l *lock) beat(name string, n int) error {
+func (l *Lock) beat(name string, n int) error {
 	_, err := l.file.WriteAt(fmt.Appendf(nil, "%s\n%020d\n", name, n), 0)
 	return err
 }
@@ -143,7 +143,7 @@ func readBeat(path string) (holder, beat string) {
 
 // release frees the lock. The file stays: removing it would race with a waiter
 // that has opened it.
-func (l *lock) release() {
+func (l *Lock) Release() {
 	close(l.quit)
 	<-l.done
 	l.file.Close()

@@ -1,4 +1,4 @@
-package sqlite
+package file
 
 import (
 	"context"
@@ -8,6 +8,7 @@ import (
 	"runtime/debug"
 
 	"inturn/db"
+	"inturn/db/sqlite/internal/conn"
 )
 
 // maxDetails bounds what Verify tells of one kind; a last line counts the others.
@@ -44,7 +45,7 @@ func (v *verifier) verify(ctx context.Context, path string, invariants []db.Inva
 	return v.violations(), nil
 }
 
-func damaged(err error) bool { return err != nil && errors.Is(hintCorrupt(err), db.ErrCorrupt) }
+func damaged(err error) bool { return err != nil && errors.Is(conn.HintCorrupt(err), db.ErrCorrupt) }
 
 // verifier collects what is found, a report a kind in order of appearance.
 type verifier struct {
@@ -72,7 +73,7 @@ func (v *verifier) report(kind string) *report {
 
 func (r *report) add(detail string) {
 	if len(r.details) < maxDetails {
-		r.details = append(r.details, bounded(detail))
+		r.details = append(r.details, db.Bounded(detail))
 	} else {
 		r.more++
 	}
@@ -152,7 +153,7 @@ func (v *verifier) sound(ctx context.Context) error {
 // check reports each row of c.query under c.kind. A query that can't run is itself
 // reported, under broken.
 func (v *verifier) check(ctx context.Context, c check, broken string) error {
-	if err := checkStatement(c.query); err != nil {
+	if err := conn.CheckStatement(c.query); err != nil {
 		v.report(broken).add(fmt.Sprintf("%s: %v", c.kind, err))
 		return nil
 	}

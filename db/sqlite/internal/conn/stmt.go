@@ -1,4 +1,4 @@
-package sqlite
+package conn
 
 import (
 	"database/sql"
@@ -11,64 +11,62 @@ import (
 	"modernc.org/libc"
 	"modernc.org/sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
-
-	"inturn/db/sqlite/internal/q"
 )
 
-// stmt is a statement of the write connection that runs for every event: the
+// Stmt is a statement of the write connection that runs for every event: the
 // engine's own (hot) and those of effects. The driver's looks up each parameter's
 // name and copies each text into memory of its own, and database/sql boxes each
 // argument: for a small row as much again as SQLite's own work.
-type stmt struct {
-	h *handle
+type Stmt struct {
+	h *Conn
 	p uintptr // *sqlite3_stmt
 
-	// Of effects' statements, see prepareFor.
+	// Of effects' statements, see PrepareNamed
 	params  int
 	names   []string // of the parameters; nil where all go by their number
 	columns []string
 	types   []string // as declared, in capitals
 	version int32    // of columns and types
-	open    bool     // a cursor reads from it
-	once    bool     // not kept: it ends with its run
+	Open    bool     // a cursor reads from it
+	Once    bool     // not kept: it ends with its run
 }
 
-// value is a parameter of a stmt.
-type value struct {
+// Value is a parameter of a Stmt.
+type Value struct {
 	kind int32  // SQLITE_INTEGER, SQLITE_FLOAT, SQLITE_TEXT, SQLITE_BLOB or SQLITE_NULL
 	n    int64  // also a float's bits
 	s    string // also a blob
 }
 
-func intValue(n int64) value   { return value{kind: sqlite3.SQLITE_INTEGER, n: n} }
-func textValue(s string) value { return value{kind: sqlite3.SQLITE_TEXT, s: s} }
-func nullValue() value         { return value{kind: sqlite3.SQLITE_NULL} }
+func Int(n int64) Value   { return Value{kind: sqlite3.SQLITE_INTEGER, n: n} }
+func Text(s string) Value { return Value{kind: sqlite3.SQLITE_TEXT, s: s} }
+func Null() Value         { return Value{kind: sqlite3.SQLITE_NULL} }
 
-func nullable(s sql.NullString) value {
+func Nullable(s sql.NullString) Value {
 	if !s.Valid {
-		return nullValue()
+		return Null()
 	}
-	return textValue(s.String)
+	return Text(s.String)
 }
 
-// prepare compiles text. https://www.sqlite.org/c3ref/prepare.html
-func (h *handle) prepare(text string) (*stmt, error) {
+// Prepare compiles text. https://www.sqlite.org/c3ref/prepare.html
+func (c *Conn) Prepare(text string) (*Stmt, error) {
 	t, err := libc.CString(text)
 	if err != nil {
 		return nil, err
 	}
-	defer libc.Xfree(h.tls, t)
-	at := h.tls.Alloc(int(unsafe.Sizeof(uintptr(0))))
-	defer h.tls.Free(int(unsafe.Sizeof(uintptr(0))))
-	if rc := sqlite3.Xsqlite3_prepare_v3(h.tls, h.db, t, -1, sqlite3.SQLITE_PREPARE_PERSISTENT, at, 0); rc != sqlite3.SQLITE_OK {
-		return nil, h.failure(rc)
+	defer libc.Xfree(c.tls, t)
+	at := c.tls.Alloc(int(unsafe.Sizeof(uintptr(0))))
+	defer c.tls.Free(int(unsafe.Sizeof(uintptr(0))))
+	if rc := sqlite3.Xsqlite3_prepare_v3(c.tls, c.db, t, -1, sqlite3.SQLITE_PREPARE_PERSISTENT, at, 0); rc != sqlite3.SQLITE_OK {
+		return nil, c.failure(rc)
 	}
-	return &stmt{h: h, p: *(*uintptr)(pointer(at))}, nil
+	return &Stmt{h: c, p: *(*uintptr)(pointer(at))}, nil
 }
 
-// exec runs s, lets go of the rows it returns, and returns how many it changed. values
+// Exec runs s, lets go of the rows it returns, and returns how many it changed. values
 // are those of ?1, ?2 and so on.
-func (s *stmt) exec(values ...value) (int64, error) {
+func (s *Stmt) Exec(values ...Value) (int64, error) {
 	h := s.h
 	if err := s.bind(values, stays); err != nil {
 		return 0, err
@@ -89,8 +87,8 @@ func (s *stmt) exec(values ...value) (int64, error) {
 	return n, nil
 }
 
-// number runs s, which has no parameters, and returns its first row's first column.
-func (s *stmt) number() (int64, error) {
+// Number runs s, which has no parameters, and returns its first row's first column.
+func (s *Stmt) Number() (int64, error) {
 	h := s.h
 	rc := sqlite3.Xsqlite3_step(h.tls, s.p)
 	if rc == sqlite3.SQLITE_DONE {
@@ -117,7 +115,7 @@ const (
 
 // bind gives s its values. Texts lie in the handle's memory until the next statement.
 // https://www.sqlite.org/c3ref/bind_blob.html
-func (s *stmt) bind(values []value, memory uintptr) error {
+func (s *Stmt) bind(values []Value, memory uintptr) error {
 	h, size := s.h, 0
 	for i := range values {
 		size += len(values[i].s)
@@ -152,7 +150,7 @@ func (s *stmt) bind(values []value, memory uintptr) error {
 	return nil
 }
 
-func (s *stmt) close() {
+func (s *Stmt) Close() {
 	if s != nil {
 		sqlite3.Xsqlite3_finalize(s.h.tls, s.p) // its result is that of the last step
 	}
@@ -163,34 +161,34 @@ const keptTexts = 64 << 10
 
 // reserve makes room for the texts of one statement, also where all are empty: one
 // without an address would be NULL.
-func (h *handle) reserve(size int) error {
-	if h.textsAt != 0 && size <= len(h.texts) && (len(h.texts) <= keptTexts || size > keptTexts) {
+func (c *Conn) reserve(size int) error {
+	if c.textsAt != 0 && size <= len(c.texts) && (len(c.texts) <= keptTexts || size > keptTexts) {
 		return nil
 	}
-	h.forgetTexts()
+	c.forgetTexts()
 	size = max(size, keptTexts)
-	at := libc.Xmalloc(h.tls, libc.Tsize_t(size))
+	at := libc.Xmalloc(c.tls, libc.Tsize_t(size))
 	if at == 0 {
 		return errors.New("no memory for a statement's texts")
 	}
-	h.textsAt, h.texts = at, unsafe.Slice((*byte)(pointer(at)), size)
+	c.textsAt, c.texts = at, unsafe.Slice((*byte)(pointer(at)), size)
 	return nil
 }
 
-func (h *handle) forgetTexts() {
-	if h.textsAt != 0 {
-		libc.Xfree(h.tls, h.textsAt)
+func (c *Conn) forgetTexts() {
+	if c.textsAt != 0 {
+		libc.Xfree(c.tls, c.textsAt)
 	}
-	h.textsAt, h.texts = 0, nil
+	c.textsAt, c.texts = 0, nil
 }
 
 // pointer is for memory that is C's: Go's collector neither moves nor frees it.
 func pointer(at uintptr) unsafe.Pointer { return *(*unsafe.Pointer)(unsafe.Pointer(&at)) }
 
 // failure makes the driver's error of an extended result code.
-func (h *handle) failure(rc int32) error {
-	text := libc.GoString(sqlite3.Xsqlite3_errstr(h.tls, rc))
-	if more := libc.GoString(sqlite3.Xsqlite3_errmsg(h.tls, h.db)); more != text {
+func (c *Conn) failure(rc int32) error {
+	text := libc.GoString(sqlite3.Xsqlite3_errstr(c.tls, rc))
+	if more := libc.GoString(sqlite3.Xsqlite3_errmsg(c.tls, c.db)); more != text {
 		text += ": " + more
 	}
 	text = fmt.Sprintf("%s (%d)", text, rc)
@@ -216,65 +214,4 @@ func driverError(code int, text string) (*sqlite.Error, error) {
 	*(*string)(t.Addr().UnsafePointer()) = text
 	*(*int)(c.Addr().UnsafePointer()) = code
 	return e, nil
-}
-
-// hot are the statements that run for every event and every group. Each has the
-// parameters of the generated one of the same name, in the order of its text.
-type hot struct {
-	epoch, counters                          *stmt
-	outbox, pending, unpend, result, history *stmt
-}
-
-func (h *handle) prepareHot() (s hot, err error) {
-	for _, one := range []struct {
-		to   **stmt
-		text string
-	}{
-		{&s.epoch, q.Epoch}, {&s.counters, q.SaveCounters}, {&s.outbox, q.InsertOutbox}, {&s.pending, q.InsertPending}, {&s.unpend, q.DeletePending},
-		{&s.result, q.InsertResult}, {&s.history, q.FileEvent},
-	} {
-		if *one.to, err = h.prepare(one.text); err != nil {
-			s.close()
-			return hot{}, err
-		}
-	}
-	return s, nil
-}
-
-func (s *hot) close() {
-	for _, one := range []*stmt{s.epoch, s.counters, s.outbox, s.pending, s.unpend, s.result, s.history} {
-		one.close()
-	}
-}
-
-func (s *hot) readEpoch() (int64, error) { return s.epoch.number() }
-
-func (s *hot) saveCounters(p q.SaveCountersParams) error {
-	_, err := s.counters.exec(intValue(p.NextSeq), intValue(p.NextSettled), intValue(p.Pending))
-	return err
-}
-
-func (s *hot) insertOutbox(p q.InsertOutboxParams) (int64, error) {
-	return s.outbox.exec(intValue(p.Seq), textValue(p.ClientID), textValue(p.MessageID), textValue(p.Type), textValue(p.Payload),
-		intValue(p.ReceivedAt), textValue(p.RequestID), nullable(p.Attrs))
-}
-
-func (s *hot) insertPending(p q.InsertPendingParams) error {
-	_, err := s.pending.exec(textValue(p.ClientID), intValue(p.Turn), intValue(p.Seq), intValue(p.Run))
-	return err
-}
-
-func (s *hot) deletePending(p q.DeletePendingParams) (int64, error) {
-	return s.unpend.exec(textValue(p.ClientID), intValue(p.Turn), intValue(p.Seq), intValue(p.Run))
-}
-
-func (s *hot) insertResult(p q.InsertResultParams) error {
-	_, err := s.result.exec(intValue(p.Seq), intValue(p.Run), intValue(p.Turn), intValue(p.Settled), textValue(p.Status), intValue(p.Attempts),
-		intValue(p.StartedAt), intValue(p.FinishedAt), nullable(p.Output), nullable(p.Error))
-	return err
-}
-
-func (s *hot) fileEvent(p q.FileEventParams) error {
-	_, err := s.history.exec(textValue(p.ClientID), intValue(p.Seq))
-	return err
 }

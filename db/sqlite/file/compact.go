@@ -1,4 +1,4 @@
-package sqlite
+package file
 
 import (
 	"context"
@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 
 	"inturn/db"
+	"inturn/db/sqlite/internal/conn"
 )
 
 // Compact writes the database at path anew, without free pages and without traces of
@@ -27,7 +28,7 @@ func Compact(ctx context.Context, path string, o CopyOptions) (before, after int
 
 func compact(ctx context.Context, path string, o CopyOptions) (before, after int64, err error) {
 	if path, err = filepath.Abs(path); err == nil {
-		path, err = resolve(path)
+		path, err = Resolve(path)
 	}
 	if err != nil {
 		return 0, 0, err
@@ -35,30 +36,30 @@ func compact(ctx context.Context, path string, o CopyOptions) (before, after int
 	if _, err := os.Stat(path); err != nil {
 		return 0, 0, err
 	}
-	if err := whole(path); err != nil {
+	if err := CheckNoRestore(path); err != nil {
 		return 0, 0, err
 	}
 	l, err := seize(ctx, path, lockPatience, func() {})
 	if err != nil {
 		return 0, 0, err
 	}
-	defer l.release()
+	defer l.Release()
 
-	pool, err := sql.Open("sqlite", fileDSN(path, map[string][]string{"_pragma": {"trusted_schema(OFF)", "locking_mode(EXCLUSIVE)"}}))
+	pool, err := sql.Open("sqlite", conn.FileDSN(path, map[string][]string{"_pragma": {"trusted_schema(OFF)", "locking_mode(EXCLUSIVE)"}}))
 	if err != nil {
 		return 0, 0, err
 	}
 	defer func() { err = errors.Join(err, pool.Close()) }()
-	conn, err := pool.Conn(ctx)
+	own, err := pool.Conn(ctx)
 	if err != nil {
-		return 0, 0, notOurs(err)
+		return 0, 0, checkNotOwned(err)
 	}
-	defer conn.Close()
-	version, need, err := alone(ctx, conn)
+	defer own.Close()
+	version, need, err := exclusive(ctx, own)
 	if err != nil {
 		return 0, 0, err
 	}
-	before = fileSize(path)
+	before = Size(path)
 	if err := roomFor(filepath.Dir(path), need); err != nil {
 		return before, 0, err
 	}
@@ -68,14 +69,14 @@ func compact(ctx context.Context, path string, o CopyOptions) (before, after int
 	}
 	defer p.discard()
 	o.tell(StageCopy, 0, need)
-	if _, err := conn.ExecContext(ctx, "VACUUM INTO ?", p.path); err != nil {
+	if _, err := own.ExecContext(ctx, "VACUUM INTO ?", p.path); err != nil {
 		if ctx.Err() != nil {
 			err = ctx.Err()
 		}
 		return before, 0, writing(err)
 	}
 	o.tell(StageCopy, need, need)
-	if err := errors.Join(p.seal(0, ""), giveTo(p.path, path), p.sync()); err != nil {
+	if err := errors.Join(p.seal(0, ""), chownLike(p.path, path), p.sync()); err != nil {
 		return before, 0, err
 	}
 	if err := p.check(ctx, version, o); err != nil {
@@ -85,29 +86,29 @@ func compact(ctx context.Context, path string, o CopyOptions) (before, after int
 		return before, 0, ErrInUse
 	}
 	// The exclusive lock is held on the old file until the new one stands in its place.
-	if err := errors.Join(p.rename(path), removeAll(path+"-shm")); err != nil { // a reader's, who has ended
+	if err := errors.Join(p.rename(path), RemoveAll(path+"-shm")); err != nil { // a reader's, who has ended
 		return before, 0, err
 	}
-	return before, fileSize(path), nil
+	return before, Size(path), nil
 }
 
-// alone makes sure that conn is the only one on its file, which it takes out of WAL mode
+// exclusive makes sure that own is the only one on its file, which it takes out of WAL mode
 // for that, and keeps it so. It returns the file's version, and how many bytes of it
 // are in use.
-func alone(ctx context.Context, conn *sql.Conn) (version int, used int64, err error) {
+func exclusive(ctx context.Context, own *sql.Conn) (version int, used int64, err error) {
 	var app int
-	row := conn.QueryRowContext(ctx, `SELECT (SELECT application_id FROM pragma_application_id), (SELECT user_version FROM pragma_user_version)`)
+	row := own.QueryRowContext(ctx, `SELECT (SELECT application_id FROM pragma_application_id), (SELECT user_version FROM pragma_user_version)`)
 	if err := row.Scan(&app, &version); err != nil {
-		return 0, 0, busyOr(notOurs(err))
+		return 0, 0, busyOr(checkNotOwned(err))
 	}
 	switch {
-	case app != applicationID, version < 1:
+	case app != ApplicationID, version < 1:
 		return 0, 0, db.ErrForeign
-	case version > schemaVersion:
-		return 0, 0, fmt.Errorf("%w (schema %d, this one knows %d)", db.ErrNewer, version, schemaVersion)
+	case version > SchemaVersion:
+		return 0, 0, fmt.Errorf("%w (schema %d, this one knows %d)", db.ErrNewer, version, SchemaVersion)
 	}
 	var mode string
-	if err := conn.QueryRowContext(ctx, "PRAGMA journal_mode = DELETE").Scan(&mode); err != nil {
+	if err := own.QueryRowContext(ctx, "PRAGMA journal_mode = DELETE").Scan(&mode); err != nil {
 		return 0, 0, busyOr(writing(err))
 	}
 	if mode != "delete" {
@@ -115,18 +116,18 @@ func alone(ctx context.Context, conn *sql.Conn) (version int, used int64, err er
 	}
 	// In this locking mode the lock of a write is kept.
 	for _, text := range []string{"BEGIN EXCLUSIVE", "UPDATE owner SET name = name WHERE one = 1", "COMMIT"} {
-		if _, err := conn.ExecContext(ctx, text); err != nil {
+		if _, err := own.ExecContext(ctx, text); err != nil {
 			return 0, 0, busyOr(writing(err))
 		}
 	}
-	row = conn.QueryRowContext(ctx, `SELECT ((SELECT page_count FROM pragma_page_count) - (SELECT freelist_count FROM pragma_freelist_count))
+	row = own.QueryRowContext(ctx, `SELECT ((SELECT page_count FROM pragma_page_count) - (SELECT freelist_count FROM pragma_freelist_count))
 		* (SELECT page_size FROM pragma_page_size)`)
 	return version, used, row.Scan(&used)
 }
 
 // busyOr says of a lock that somebody else holds what it means here.
 func busyOr(err error) error {
-	if isBusy(err) {
+	if conn.KindOf(err) == conn.Busy {
 		return fmt.Errorf("%w: another program reads or writes it: %w", ErrInUse, err)
 	}
 	return err

@@ -1,0 +1,83 @@
+package conn
+
+import (
+	"fmt"
+	"time"
+
+	"modernc.org/libc"
+	sqlite3 "modernc.org/sqlite/lib"
+)
+
+// CheckpointFrames is the length of the WAL, in pages, from which it is moved into the
+// file: 16 MiB. The hot pages of many groups are then copied once instead
+// of many times.
+const CheckpointFrames = 4096
+
+// walHook is told by SQLite of every commit that wrote into the WAL, after its sync. It
+// takes the place of SQLite's own hook, PRAGMA wal_autocheckpoint, which moves a long
+// WAL into the file inside the commit: whoever waits for the commit would wait for that.
+// https://www.sqlite.org/c3ref/wal_hook.html
+type walHook struct {
+	checkpointed func(took time.Duration)
+	call         func(tls *libc.TLS, arg, db, name uintptr, frames int32) int32 // kept: C's pointer to it doesn't
+	synced       bool                                                           // since it was last cleared
+	frames       int32                                                          // the WAL's length since the last checkpoint
+}
+
+// newWALHook takes the place of the connection's hook.
+func newWALHook(c *Conn, checkpointed func(time.Duration)) *walHook {
+	w := &walHook{checkpointed: checkpointed}
+	w.call = w.committed
+	sqlite3.Xsqlite3_wal_hook(c.tls, c.db, address(w.call), 0)
+	return w
+}
+
+// close gives the hook's place back: the connection outlives us in its closing.
+func (w *walHook) close(c *Conn) { sqlite3.Xsqlite3_wal_hook(c.tls, c.db, 0, 0) }
+
+func (w *walHook) committed(_ *libc.TLS, _, _, _ uintptr, frames int32) int32 {
+	w.synced, w.frames = true, frames
+	return sqlite3.SQLITE_OK
+}
+
+// Checkpoint moves a long WAL into the file. What it can't copy, the next one does.
+func (c *Conn) Checkpoint() {
+	if c.wal.frames < CheckpointFrames {
+		return
+	}
+	c.wal.frames = 0
+	began := time.Now()
+	sqlite3.Xsqlite3_wal_checkpoint(c.tls, c.db, 0)
+	c.wal.checkpointed(time.Since(began))
+}
+
+// Synced reports whether a commit wrote into the WAL, and synced it, since Synced was
+// last called.
+func (c *Conn) Synced() bool {
+	synced := c.wal.synced
+	c.wal.synced = false
+	return synced
+}
+
+// UseWAL fails where the file's folder can't have a WAL (some network file systems).
+func (c *Conn) UseWAL() error {
+	var mode string
+	if err := c.SQL.QueryRowContext(background, "PRAGMA journal_mode = WAL").Scan(&mode); err != nil {
+		return fmt.Errorf("journal_mode WAL: %w", err)
+	}
+	if mode != "wal" {
+		return fmt.Errorf("journal_mode WAL: this file system gives %q", mode)
+	}
+	return nil
+}
+
+// ShrinkWAL moves the WAL into the file and gives its room back.
+func (c *Conn) ShrinkWAL() error { return c.Exec("PRAGMA wal_checkpoint(TRUNCATE)") }
+
+// EmptyWAL is ShrinkWAL that reports whether nothing is left in the WAL: something is
+// while another connection reads an old state.
+func (c *Conn) EmptyWAL() bool {
+	var busy, inLog, moved int
+	err := c.SQL.QueryRowContext(background, "PRAGMA wal_checkpoint(TRUNCATE)").Scan(&busy, &inLog, &moved)
+	return err == nil && busy == 0
+}
