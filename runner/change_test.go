@@ -219,11 +219,7 @@ func TestWaitingAccountsCostThePollersNothing(t *testing.T) {
 			g.commit(event(fmt.Sprint("type", i), "0", "held", 10))
 		}
 		g.sleep(time.Minute)
-		looks := func() int {
-			g.r.mu.Lock()
-			defer g.r.mu.Unlock()
-			return g.r.looks
-		}
+		looks := func() int { return g.stats().Examined }
 		before := looks()
 		if before > 4*n {
 			t.Errorf("%d looks until all %d were aside", before, 4*n)

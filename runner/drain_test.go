@@ -167,10 +167,8 @@ func TestStorageEnds(t *testing.T) {
 				if ran != 1 || len(g.all) != 0 {
 					t.Errorf("%d attempts, %d holds, want 1 and 0", ran, len(g.all))
 				}
-				g.r.mu.Lock()
-				defer g.r.mu.Unlock()
-				if g.r.running != 0 || g.r.bytes != 0 || g.r.limits["f"].active != 0 {
-					t.Errorf("running %d, bytes %d, slots %d", g.r.running, g.r.bytes, g.r.limits["f"].active)
+				if s := g.stats(); s.Running != 0 || s.Bytes != 0 || s.Slots != 0 {
+					t.Errorf("running %d, bytes %d, slots %d", s.Running, s.Bytes, s.Slots)
 				}
 			})
 		})

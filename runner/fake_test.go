@@ -16,6 +16,7 @@ import (
 
 	"inturn/db"
 	"inturn/functions"
+	"inturn/runner/schedule"
 )
 
 // fakeStore keeps in memory what *sqlite.DB keeps in the file, with its contract: it
@@ -251,23 +252,27 @@ func (g *rig) books() {
 	r := g.r
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.running != 0 || r.retrying != 0 || r.bytes != 0 || r.overdrew != 0 {
-		g.t.Errorf("running %d, retrying %d, bytes %d, overdrawn %d are left, want 0", r.running, r.retrying, r.bytes, r.overdrew)
+	if err := r.schedule.Verify(); err != nil {
+		g.t.Error(err)
 	}
-	for name, l := range r.limits {
-		if l.active != 0 || l.waiting.len() != 0 {
-			g.t.Errorf("%s: %d slots taken, %d lanes wait for one, want 0", name, l.active, l.waiting.len())
-		}
+	left := r.schedule.Stats()
+	left.Examined = 0
+	if left != (schedule.Stats{}) {
+		g.t.Errorf("the schedule is left with %+v, want nothing", left)
 	}
-	if n := r.ready.len() + r.handed.len() + r.due.len() + r.starved.len() + len(r.retries) + len(r.reads); n != 0 {
-		g.t.Errorf("%d lanes wait for something", n)
+	if len(r.reads) != 0 {
+		g.t.Errorf("%d reads are in progress", len(r.reads))
 	}
-	if len(r.unheld.lanes) != 0 || len(r.blocked.lanes) != 0 || r.stuck != 0 {
-		g.t.Errorf("%d lanes have a place by age, %d are blocked, %d are stuck; want 0", len(r.unheld.lanes), len(r.blocked.lanes), r.stuck)
-	}
-	for id, l := range r.lanes {
-		g.t.Errorf("the lane of %s is left in state %d", id, l.state)
-	}
+}
+
+// cold forgets what Appended said, as a restart does.
+func (g *rig) cold() { g.r.schedule = newSchedule(g.r.o) }
+
+// stats is what the schedule counts.
+func (g *rig) stats() schedule.Stats {
+	g.r.mu.Lock()
+	defer g.r.mu.Unlock()
+	return g.r.schedule.Stats()
 }
 
 // event is one of type typ; its payload is of about n bytes.

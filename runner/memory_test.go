@@ -11,6 +11,7 @@ import (
 
 	"inturn/db"
 	"inturn/functions"
+	"inturn/runner/schedule"
 )
 
 func nothing(context.Context, db.Event) error { return nil }
@@ -22,17 +23,11 @@ type most struct {
 	over  int
 }
 
-func (m *most) watch(r *Runner) {
-	r.mu.Lock()
-	bytes, over := r.bytes, r.overdrew
-	sum := 0
-	for _, l := range r.lanes {
-		sum += l.bytes
-	}
-	r.mu.Unlock()
+func (m *most) watch(g *rig) {
+	s := g.stats()
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.bytes, m.over = max(m.bytes, bytes, sum), max(m.over, over)
+	m.bytes, m.over = max(m.bytes, s.Bytes), max(m.over, s.Overcommitted)
 }
 
 // A lane deeper than memory is read from the file, in order, while others are hot.
@@ -40,7 +35,7 @@ func TestALaneBeyondTheBoundIsReadInOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var m most
 		g := newRig(t, Options{HotBytes: 32 << 10, InFlight: 4}, fn("f", nothing))
-		g.settling = func([]db.Settlement) error { m.watch(g.r); return nil }
+		g.settling = func([]db.Settlement) error { m.watch(g); return nil }
 		g.start(nil, false)
 		g.commit(series("deep", "f", 500, 1000)...)
 		g.settle()
@@ -61,14 +56,14 @@ func TestALaneBeyondTheBoundIsReadInOrder(t *testing.T) {
 // others' events are.
 func TestColdAccountsTogetherStayWithinTheBound(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		const hot, size, accounts = 256 << 10, 4 << 10, 500
+		const hot, size, accounts, overhead = 256 << 10, 4 << 10, 500, 256
 		var m most
 		g := newRig(t, Options{HotBytes: hot}, fn("f", func(context.Context, db.Event) error {
 			time.Sleep(time.Second)
 			return nil
 		}))
 		g.read = func(string) { time.Sleep(time.Millisecond) } // so that many read at once
-		g.settling = func([]db.Settlement) error { m.watch(g.r); return nil }
+		g.settling = func([]db.Settlement) error { m.watch(g); return nil }
 		var backlog []db.Backlog
 		for a := range accounts {
 			g.commit(series(fmt.Sprint("c", a), "f", 4, size)...)
@@ -82,20 +77,14 @@ func TestColdAccountsTogetherStayWithinTheBound(t *testing.T) {
 				t.Fatalf("account %d settled %v", a, got)
 			}
 		}
-		if limit := hot + (maxReads+maxOverdrawn)*(size+2*eventOverhead); m.bytes > limit {
+		if limit := hot + (maxReads+schedule.MaxOvercommitted)*(size+2*overhead); m.bytes > limit {
 			t.Errorf("%d bytes were in memory, want at most %d", m.bytes, limit)
 		}
-		if m.over > maxOverdrawn {
-			t.Errorf("%d lanes overdrew, want at most %d", m.over, maxOverdrawn)
+		if m.over > schedule.MaxOvercommitted {
+			t.Errorf("%d lanes overcommit memory, want at most %d", m.over, schedule.MaxOvercommitted)
 		}
 		g.books()
 	})
-}
-
-// cold forgets what Appended said, as a restart does.
-func (g *rig) cold() {
-	g.r.lanes, g.r.ready, g.r.bytes = map[string]*lane{}, fifo{}, 0
-	g.r.unheld.lanes, g.r.blocked.lanes, g.r.states = nil, nil, [states]int{}
 }
 
 // Deep accounts leave enough memory that all others can be inside functions too.
@@ -132,11 +121,11 @@ func TestMemoryOfWaitingAndStuckAccountsIsGivenToOthers(t *testing.T) {
 			fn("stuck", func(context.Context, db.Event) error { <-release; return nil },
 				functions.WithPolicy(functions.Policy{Timeout: time.Second})),
 			fn("f", nothing)).start(nil, false)
-		for a := range 2 * maxOverdrawn { // more memory than there is
+		for a := range 2 * schedule.MaxOvercommitted { // more memory than there is
 			g.commit(series(fmt.Sprint("stuck", a), "stuck", 2, 1000)...)
 		}
 		g.sleep(time.Minute)
-		for a := range 2 * maxOverdrawn {
+		for a := range 2 * schedule.MaxOvercommitted {
 			g.commit(series(fmt.Sprint("slow", a), "slow", 2, 1000)...)
 		}
 		g.settle()
@@ -151,7 +140,7 @@ func TestMemoryOfWaitingAndStuckAccountsIsGivenToOthers(t *testing.T) {
 		}
 		close(release)
 		g.sleep(24 * time.Hour)
-		for a := range 2 * maxOverdrawn {
+		for a := range 2 * schedule.MaxOvercommitted {
 			for _, c := range []string{"slow", "stuck"} {
 				if got := g.fakeStore.ended(fmt.Sprint(c, a)); !reflect.DeepEqual(got, ids(2)) {
 					t.Errorf("%s%d settled %v", c, a, got)

@@ -7,50 +7,18 @@ import (
 	"log/slog"
 	"math"
 	"math/rand/v2"
-	"runtime/debug"
 	"time"
 
 	"inturn/db"
 	"inturn/functions"
 )
 
-var (
-	errTimeout = errors.New("the function ran longer than its time limit")
-	errEnded   = errors.New("the process ended during this attempt")
-	errGoexit  = errors.New("the function ended its goroutine")
-)
-
-// protect calls f and turns a panic into the attempt's error.
-func protect(ctx context.Context, f functions.Function, ev db.Event) (effect db.Effect, err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			effect, err = nil, &db.PanicError{Value: p, Stack: debug.Stack()}
-		}
-	}()
-	effect, err = f.Work(ctx, ev)
-	return effect, readable(err)
-}
-
-// readable returns err, or the panic that asking for its text ends in: it is the
-// function's, and its text is asked for where a panic would end the process.
-func readable(err error) (same error) {
-	defer func() {
-		if p := recover(); p != nil {
-			same = &db.PanicError{Value: p, Stack: debug.Stack()}
-		}
-	}()
-	if err != nil {
-		_ = err.Error()
-	}
-	return err
-}
-
 // notSettled handles what Settle said of ev.
-func (r *Runner) notSettled(l *lane, f functions.Function, ev db.Event, started time.Time, err error) bool {
+func (le *lease) notSettled(f functions.Function, ev db.Event, started time.Time, err error) bool {
 	if errors.Is(err, db.ErrSuperseded) || isEnding(err) {
-		return r.storeFailed(l, ev, err)
+		return le.storeFailed(ev, err)
 	}
-	return r.failed(l, f, ev, started, readable(err))
+	return le.failed(f, ev, started, readable(err))
 }
 
 // isEnding reports whether err is the storage's last word: the process is ending,
@@ -64,148 +32,128 @@ func isEnding(err error) bool {
 	return false
 }
 
-// storeFailed handles an error of the storage. It reports whether the turn goes on,
+// storeFailed handles an error of the storage. It reports whether the lease goes on,
 // which it does where somebody else ended the run: the lane is read again.
-func (r *Runner) storeFailed(l *lane, ev db.Event, err error) bool {
+func (le *lease) storeFailed(ev db.Event, err error) bool {
 	if !errors.Is(err, db.ErrSuperseded) {
-		r.again(l, ev, err)
-		return false
+		return le.again(ev, err)
 	}
-	r.say(slog.LevelInfo, "an event was ended by somebody else", ev, err)
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	l.attempts, l.held, l.fresh, l.lease.recorded = 0, false, false, false
-	r.judge(l)
-	r.recovered(l)
-	r.forget(l)
+	le.r.say(slog.LevelInfo, "an event was ended by somebody else", ev, err)
+	le.r.mu.Lock()
+	defer le.r.unlock()
+	le.r.schedule.Superseded(le.lane)
 	return true
 }
 
-// again ends the lease after an error of the storage: if that is not the end of the
-// process, the account goes on from the file in a while. Of ev as much is set as is
-// known.
-func (r *Runner) again(l *lane, ev db.Event, err error) {
-	ending := r.work.Err() != nil || isEnding(err)
-	if !ending {
-		r.say(slog.LevelError, "the storage failed an account; trying again", ev, err)
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.settleOver(l)
-	r.forget(l)
-	if ending {
-		r.aside(l, left)
-		return
-	}
-	r.retryLater(l, time.Now().Add(readAgain))
-	r.leave(l)
-}
-
-// failed handles an attempt that did not settle ev. It reports whether the turn
-// goes on, which it does only if ev was set aside.
-func (r *Runner) failed(l *lane, f functions.Function, ev db.Event, started time.Time, err error) bool {
+// failed handles an attempt that did not settle ev. It reports whether the lease goes
+// on, which it does only if ev was set aside.
+func (le *lease) failed(f functions.Function, ev db.Event, started time.Time, err error) bool {
+	r := le.r
 	if reject, ok := errors.AsType[*functions.RejectError](err); ok {
 		r.say(slog.LevelWarn, "an event was rejected and set aside", ev, err)
-		return r.dead(l, ev, started, reject)
+		return le.dead(ev, started, reject)
 	}
 	if r.work.Err() != nil {
-		// Cut short by the end of the drain: it doesn't count.
-		r.say(slog.LevelInfo, "an attempt was cut short by the shutdown", ev, err)
-		if l.lease.recorded {
-			err := r.store.Hold(db.Hold{Event: ev, Attempts: l.attempts, NextAt: time.Now(), Error: ErrStopping.Error()})
-			if err != nil {
-				return r.storeFailed(l, ev, err)
-			}
-		}
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		r.forget(l)
-		r.aside(l, left)
-		return false
+		return le.cutShort(ev, err)
 	}
 	if later, ok := errors.AsType[*functions.PostponeError](err); ok {
-		return r.postpone(l, ev, later)
+		return le.postpone(ev, later)
 	}
 	p := f.Policy()
-	ev.Attempt = r.attempts(l) + 1
+	ev.Attempt = le.attempts().N + 1
 	if park, ok := errors.AsType[*functions.ParkError](err); ok {
-		return r.park(l, ev, park)
+		return le.park(ev, park)
 	}
 	if ev.Attempt >= p.Attempts {
-		return r.exhausted(l, p, ev, started, err)
+		return le.exhausted(p, ev, started, err)
 	}
 	wait := backoff(p, ev.Attempt)
 	if again, ok := errors.AsType[*functions.RetryError](err); ok {
 		wait = max(again.After, 0)
 	}
 	r.say(slog.LevelWarn, "an attempt failed; the account waits", ev, err, slog.Duration("next_in", wait))
-	h := db.Hold{Event: ev, Attempts: ev.Attempt, NextAt: time.Now().Add(wait), Error: err.Error()}
-	return r.keep(l, h, OutcomeFailed)
+	return le.hold(db.Hold{Event: ev, Attempts: ev.Attempt, NextAt: time.Now().Add(wait), Error: err.Error()}, OutcomeFailed)
 }
 
 // exhausted handles an event that has used up its attempts, of which ev.Attempt is the
 // last.
-func (r *Runner) exhausted(l *lane, p functions.Policy, ev db.Event, started time.Time, err error) bool {
+func (le *lease) exhausted(p functions.Policy, ev db.Event, started time.Time, err error) bool {
 	if p.Exhausted != functions.ThenDead {
-		return r.park(l, ev, err)
+		return le.park(ev, err)
 	}
-	r.say(slog.LevelError, "an event has used up its attempts and is set aside", ev, err)
-	return r.dead(l, ev, started, err)
+	le.r.say(slog.LevelError, "an event has used up its attempts and is set aside", ev, err)
+	return le.dead(ev, started, err)
 }
 
 // park leaves the account to a person.
-func (r *Runner) park(l *lane, ev db.Event, err error) bool {
-	r.say(slog.LevelError, "an event can't go on; its account is parked", ev, err, slog.Int("attempts", ev.Attempt))
-	return r.keep(l, db.Hold{Event: ev, Attempts: ev.Attempt, Park: true, Error: err.Error()}, OutcomeParked)
+func (le *lease) park(ev db.Event, err error) bool {
+	le.r.say(slog.LevelError, "an event can't go on; its account is parked", ev, err, slog.Int("attempts", ev.Attempt))
+	return le.hold(db.Hold{Event: ev, Attempts: ev.Attempt, Park: true, Error: err.Error()}, OutcomeParked)
 }
 
 // dead sets ev aside; the account goes on.
-func (r *Runner) dead(l *lane, ev db.Event, started time.Time, err error) bool {
-	n, serr := r.store.Settle([]db.Settlement{{Event: ev, Status: db.Dead, Error: err.Error(), StartedAt: started, Held: l.held}})
+func (le *lease) dead(ev db.Event, started time.Time, err error) bool {
+	n, serr := le.r.store.Settle([]db.Settlement{{Event: ev, Status: db.Dead, Error: err.Error(), StartedAt: started, Held: le.attempts().Stored}})
 	if n == 1 {
-		r.observer.Ended(ev.Type, OutcomeDead)
-		r.advance(l, 1, ev.Position)
+		le.r.observer.Ended(ev.Type, OutcomeDead)
+		le.advance(1, ev.Position)
 		return true
 	}
-	return r.storeFailed(l, ev, serr)
+	return le.storeFailed(ev, serr)
 }
 
-// keep writes down that the head was attempted, and ends the lease.
-func (r *Runner) keep(l *lane, h db.Hold, as Outcome) bool {
+// hold writes down that the head was attempted, and ends the lease.
+func (le *lease) hold(h db.Hold, as Outcome) bool {
+	r := le.r
 	if err := r.store.Hold(h); err != nil {
-		return r.storeFailed(l, h.Event, err)
+		return le.storeFailed(h.Event, err)
 	}
 	r.observer.Ended(h.Event.Type, as)
 	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.setAside(l)
+	defer r.unlock()
+	r.schedule.Park(le.lane, time.Now())
+	return false
+}
+
+// cutShort ends the lease after an attempt that the end of the drain has cut short: it
+// doesn't count.
+func (le *lease) cutShort(ev db.Event, err error) bool {
+	r := le.r
+	r.say(slog.LevelInfo, "an attempt was cut short by the shutdown", ev, err)
+	if a := le.attempts(); a.Recorded {
+		err := r.store.Hold(db.Hold{Event: ev, Attempts: a.N, NextAt: time.Now(), Error: ErrStopping.Error()})
+		if err != nil {
+			return le.storeFailed(ev, err)
+		}
+	}
+	r.mu.Lock()
+	defer r.unlock()
+	r.schedule.Done(le.lane)
 	return false
 }
 
 // postpone lets the account wait where the function has tried nothing. It is no
-// attempt, and the file isn't told: all accounts of a function may come here, again
-// and again.
-func (r *Runner) postpone(l *lane, ev db.Event, later *functions.PostponeError) bool {
+// attempt, and the file is left as it is: all accounts of a function may come here,
+// again and again.
+func (le *lease) postpone(ev db.Event, later *functions.PostponeError) bool {
+	r := le.r
 	wait := max(later.After, 0)
 	r.say(slog.LevelDebug, "an event was postponed; the account waits", ev, later, slog.Duration("next_in", wait))
 	next := time.Now().Add(wait)
-	if l.lease.recorded { // it was taken for an attempt
-		err := r.store.Hold(db.Hold{Event: ev, Attempts: r.attempts(l), NextAt: next, Error: later.Error()})
+	a := le.attempts()
+	if a.Recorded { // it was taken for an attempt
+		err := r.store.Hold(db.Hold{Event: ev, Attempts: a.N, NextAt: next, Error: later.Error()})
 		if err != nil {
-			return r.storeFailed(l, ev, err)
+			return le.storeFailed(ev, err)
 		}
 	}
 	r.observer.Ended(ev.Type, OutcomeLater)
 	r.mu.Lock()
-	defer r.mu.Unlock()
-	if l.lease.recorded { // the next one is the first that may end the process
-		l.held, l.lease.recorded, l.lease.record = l.attempts > 0, false, true
+	defer r.unlock()
+	if a.Recorded {
+		r.schedule.Unrecorded(le.lane)
 	}
-	if r.bytes > r.o.HotBytes/2 {
-		r.forget(l) // others can run with this memory
-	}
-	r.retryLater(l, next)
-	r.leave(l)
+	r.schedule.Delay(le.lane, next)
 	return false
 }
 

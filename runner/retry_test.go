@@ -12,6 +12,7 @@ import (
 
 	"inturn/db"
 	"inturn/functions"
+	"inturn/runner/schedule"
 )
 
 func TestBackoffDoublesWithJitterBetweenHalfAndFull(t *testing.T) {
@@ -139,10 +140,8 @@ func TestParkAfterTheAttemptsOfThePolicy(t *testing.T) {
 					t.Error("the other account did not run")
 				}
 				// Parked, it costs no memory, no slot and no turn.
-				g.r.mu.Lock()
-				defer g.r.mu.Unlock()
-				if g.r.bytes != 0 || g.r.running != 0 || len(g.r.lanes) != 1 {
-					t.Errorf("bytes %d, running %d, lanes %d", g.r.bytes, g.r.running, len(g.r.lanes))
+				if s := g.stats(); s.Bytes != 0 || s.Running != 0 || s.States != [schedule.Idle]int{schedule.Parked: 1} {
+					t.Errorf("bytes %d, running %d, lanes %v", s.Bytes, s.Running, s.States)
 				}
 			})
 		})

@@ -103,6 +103,33 @@ func TestSlotIsFreedBeforeTheLaneIs(t *testing.T) {
 	})
 }
 
+// An account that waits for its next attempt keeps no slot from the others.
+func TestSlotIsGivenBackAfterAFailure(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		parks := true
+		g := newRig(t, Options{}, fn("f", func(_ context.Context, ev db.Event) error {
+			switch {
+			case ev.ClientID == "retries" && ev.Attempt == 1:
+				return functions.Retry(time.Hour, errTest)
+			case ev.ClientID == "parks" && parks:
+				parks = false
+				return functions.Park(errTest)
+			}
+			return nil
+		}, functions.MaxConcurrent(1))).start(nil, false)
+		for _, c := range []string{"retries", "parks", "good"} {
+			g.commit(event(c, "0", "f", 10))
+			g.settle()
+		}
+		if len(g.fakeStore.ended("good")) != 1 {
+			t.Error("an account waits for the slot of one that has failed")
+		}
+		g.tell(db.Change{ClientID: "parks"})
+		g.sleep(2 * time.Hour)
+		g.books()
+	})
+}
+
 // The head of an account that waits for a slot may be ended by somebody else, so
 // that it needs another function's slot, or none, or nothing is left.
 func TestHandedSlotThatIsNotNeededAnyMore(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"inturn/db"
+	"inturn/runner/schedule"
 )
 
 // Observer hears how functions run. Its methods are called by many goroutines, for
@@ -37,8 +38,8 @@ func (nobody) Worked(string, time.Duration) {}
 func (nobody) Ended(string, Outcome)        {}
 func (nobody) Done(time.Duration)           {}
 
-// done tells of events that were settled with their effects.
-func (r *Runner) done(items []db.Settlement) {
+// observe reports events that were settled with their effects.
+func (r *Runner) observe(items []db.Settlement) {
 	now := time.Now()
 	for i := range items {
 		ev := &items[i].Event
@@ -49,40 +50,86 @@ func (r *Runner) done(items []db.Settlement) {
 	}
 }
 
+// State is what an account does now, as people see it.
+type State string
+
+// The states of an account.
+const (
+	Idle     State = "idle"     // nothing is pending
+	Ready    State = "ready"    // waits for a turn, for a slot of its function, or for the end of a pause
+	Running  State = "running"  // inside a function, or waiting for its settle
+	Retrying State = "retrying" // its head failed and waits for the next attempt
+	Parked   State = "parked"   // waits for a person
+	Stuck    State = "stuck"    // inside a function that is over its time limit and does not return
+)
+
+// State returns what an account does at this moment. One that has nothing pending,
+// or never sent anything, is Idle.
+func (r *Runner) State(clientID string) State {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch state, stuck := r.schedule.State(clientID); {
+	case stuck:
+		return Stuck
+	case state == schedule.Idle:
+		return Idle
+	case state == schedule.Running:
+		return Running
+	case state == schedule.Delayed:
+		return Retrying
+	case state == schedule.Parked:
+		return Parked
+	}
+	return Ready
+}
+
 // Stats is what goes on at a moment.
 type Stats struct {
-	Accounts map[State]int // that have pending events: Idle is not in it
-	Paused   int           // those that would be Ready, if a person hadn't paused them
-	InFlight int           // accounts inside functions, or waiting for their settle
+	Accounts map[State]int  // that have pending events: Idle is not in it
+	Paused   int            // those that would be Ready, if a person hadn't paused them
+	Missing  map[string]int // those that would be Ready, if the type of their next event had a function, by that type
+	InFlight int            // accounts inside functions, or waiting for their settle
 	Pollers  int
-	Busy     int // of the pollers, those that are taking a turn
+	Busy     int // of the pollers, those that are taking a lease
 	HotBytes int // of the events in memory
 
 	// Turns of the oldest pending event whose account nothing holds, and of the oldest
-	// of the others (they failed, were postponed, are stuck, parked, paused or replayed);
-	// 0: there is none. While an account waits to be read from the file its turn may be
-	// that of the event settled before, plus one.
+	// of the others (they failed, were postponed, are stuck, parked, paused, replayed or
+	// without a function); 0: there is none. While an account waits to be read from the
+	// file its turn may be that of the event settled before, plus one.
 	FreeTurn, BlockedTurn int64
 }
 
-// Stats returns them; what it costs does not grow with accounts or events.
+// Stats returns what goes on. Its cost does not grow with accounts or events.
 func (r *Runner) Stats() Stats {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.stats()
-}
-
-// stats: mu is held.
-func (r *Runner) stats() Stats {
+	s := r.schedule.Stats()
+	in := func(states ...schedule.State) (n int) {
+		for _, state := range states {
+			n += s.States[state]
+		}
+		return n
+	}
 	return Stats{
 		Accounts: map[State]int{
-			Ready:    r.states[ready] + r.states[waiting] + r.states[starving] + r.states[paused],
-			Running:  r.states[running] - r.stuck,
-			Retrying: r.states[retrying],
-			Parked:   r.states[parked],
-			Stuck:    r.stuck,
+			Ready:    in(schedule.Ready, schedule.Waiting, schedule.Starving, schedule.Paused, schedule.Missing),
+			Running:  s.Running - s.Stuck,
+			Retrying: in(schedule.Delayed),
+			Parked:   in(schedule.Parked),
+			Stuck:    s.Stuck,
 		},
-		Paused: r.states[paused], InFlight: r.running, Pollers: r.o.Pollers, Busy: r.o.Pollers - r.waiting, HotBytes: r.bytes,
-		FreeTurn: r.unheld.first(), BlockedTurn: r.blocked.first(),
+		Paused: in(schedule.Paused), Missing: r.schedule.MissingTypes(),
+		InFlight: s.Running, Pollers: r.o.Pollers, Busy: r.o.Pollers - r.waiting, HotBytes: s.Bytes,
+		FreeTurn: s.Free, BlockedTurn: s.Blocked,
 	}
+}
+
+// Busy reports whether an account runs, could run, or waits for its next attempt: the
+// process has something to do then, or will have, without anybody's doing. What waits
+// for a person, parked or paused or without a function, doesn't count.
+func (r *Runner) Busy() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.schedule.Busy()
 }

@@ -1,0 +1,119 @@
+package schedule
+
+import (
+	"container/heap"
+	"time"
+)
+
+// readyQueues is the lanes that are ready. They are taken from the three queues by
+// turns, so that none has to wait for the others to be empty.
+type readyQueues struct {
+	fresh   fifo // none of the two below
+	granted fifo // have a slot, which would hold up others while it is idle
+	retries fifo // their head failed before
+	last    int  // which of the three was asked last
+}
+
+func (q *readyQueues) len() int { return q.fresh.len() + q.granted.len() + q.retries.len() }
+
+func (q *readyQueues) push(l *Lane) {
+	switch {
+	case l.slot != nil: // also where its head failed before
+		q.granted.push(l)
+	case l.attempts > 0:
+		q.retries.push(l)
+	default:
+		q.fresh.push(l)
+	}
+}
+
+// pop returns nil if there is none. It leaves out those whose head failed before, unless
+// retriesMay.
+func (q *readyQueues) pop(retriesMay bool) *Lane {
+	for range 3 {
+		q.last = (q.last + 1) % 3
+		var l *Lane
+		switch q.last {
+		case 0:
+			l = q.fresh.pop()
+		case 1:
+			l = q.granted.pop()
+		case 2:
+			if retriesMay {
+				l = q.retries.pop()
+			}
+		}
+		if l != nil {
+			return l
+		}
+	}
+	return nil
+}
+
+// fifo is a queue of lanes.
+type fifo struct {
+	lanes []*Lane
+	head  int
+}
+
+func (q *fifo) len() int { return len(q.lanes) - q.head }
+
+func (q *fifo) push(l *Lane) {
+	if q.head > 64 && q.head > len(q.lanes)/2 { // move up instead of growing for ever
+		n := copy(q.lanes, q.lanes[q.head:])
+		clear(q.lanes[n:])
+		q.lanes, q.head = q.lanes[:n], 0
+	}
+	q.lanes = append(q.lanes, l)
+}
+
+// pop returns nil if there is none.
+func (q *fifo) pop() *Lane {
+	if q.len() == 0 {
+		return nil
+	}
+	l := q.lanes[q.head]
+	q.lanes[q.head] = nil
+	if q.head++; q.head == len(q.lanes) {
+		q.lanes, q.head = q.lanes[:0], 0
+	}
+	return l
+}
+
+// delay lets l wait until a time.
+func (s *Schedule) delay(l *Lane, until time.Time) {
+	l.retryAt = until
+	s.setState(l, Delayed)
+	heap.Push(&s.delayed, l)
+}
+
+// endDelays makes the lanes ready whose time has come.
+func (s *Schedule) endDelays(now time.Time) {
+	for len(s.delayed) > 0 && !s.delayed[0].retryAt.After(now) {
+		s.enqueue(heap.Pop(&s.delayed).(*Lane))
+	}
+}
+
+// delayHeap is the lanes that wait until a time, the earliest first.
+type delayHeap []*Lane
+
+func (h delayHeap) Len() int           { return len(h) }
+func (h delayHeap) Less(i, j int) bool { return h[i].retryAt.Before(h[j].retryAt) }
+func (h delayHeap) Swap(i, j int) {
+	h[i], h[j] = h[j], h[i]
+	h[i].at, h[j].at = i, j
+}
+
+func (h *delayHeap) Push(x any) {
+	l := x.(*Lane)
+	l.at = len(*h)
+	*h = append(*h, l)
+}
+
+func (h *delayHeap) Pop() any {
+	old := *h
+	l := old[len(old)-1]
+	old[len(old)-1] = nil
+	*h = old[:len(old)-1]
+	return l
+}

@@ -1,0 +1,97 @@
+package schedule
+
+import "fmt"
+
+// Verify recounts what the schedule counts as it goes, and returns the first difference.
+// Its cost grows with lanes and events: it is for tests, and for whoever doubts.
+func (s *Schedule) Verify() error {
+	want := Stats{Examined: s.examined}
+	calls, queued := map[*eventType]int{}, s.queued()
+	for id, l := range s.lanes {
+		if err := s.verifyLane(id, l, queued[l]); err != nil {
+			return fmt.Errorf("lane %q in state %d: %w", id, l.state, err)
+		}
+		want.States[l.state]++
+		want.Bytes += l.bytes + l.load.bytes
+		want.Running += one(l.state == Running)
+		want.Retrying += one(l.retries)
+		want.Stuck += one(l.stuck)
+		want.Slots += one(l.slot != nil)
+		want.Overcommitted += one(l.overcommitted)
+		if l.slot != nil {
+			calls[l.slot]++
+		}
+		oldest := &want.Free
+		if l.isBlocked() {
+			oldest = &want.Blocked
+		}
+		if *oldest == 0 || l.head < *oldest {
+			*oldest = l.head
+		}
+	}
+	if got := s.Stats(); got != want {
+		return fmt.Errorf("counted as %+v, it is %+v", got, want)
+	}
+	if n := len(s.free.lanes) + len(s.blocked.lanes); n != len(s.lanes) {
+		return fmt.Errorf("%d lanes stand by age, there are %d", n, len(s.lanes))
+	}
+	for name, t := range s.types {
+		if t.calls != calls[t] || t.bound > 0 && t.waiting.len() > 0 && t.calls < t.bound {
+			return fmt.Errorf("type %q counts %d calls of at most %d, it has %d, and %d lanes wait", name, t.calls, t.bound, calls[t], t.waiting.len())
+		}
+	}
+	return nil
+}
+
+// verifyLane checks one lane, which stands in so many queues.
+func (s *Schedule) verifyLane(id string, l *Lane, queues int) error {
+	bytes := 0
+	for i := range l.queue {
+		bytes += size(&l.queue[i])
+		if i > 0 && l.queue[i].Position <= l.queue[i-1].Position {
+			return fmt.Errorf("position %d stands behind %d", l.queue[i].Position, l.queue[i-1].Position)
+		}
+	}
+	leased := l.state == Running
+	switch {
+	case l.clientID != id:
+		return fmt.Errorf("it is the lane of %q", l.clientID)
+	case l.bytes != bytes:
+		return fmt.Errorf("counts %d bytes, it has %d", l.bytes, bytes)
+	case queues != one(!leased && l.state != Parked && l.state != Left && (l.state != Paused || l.waitsFor != nil)):
+		return fmt.Errorf("stands in %d queues", queues)
+	case !leased && (l.stuck || l.retries || l.load.bytes != 0 || l.slot != nil && l.state != Ready):
+		return fmt.Errorf("isn't leased and is stuck %t, retries %t, loads %d bytes, has a slot %t", l.stuck, l.retries, l.load.bytes, l.slot != nil)
+	case l.blocked != l.isBlocked():
+		return fmt.Errorf("is counted as blocked %t", l.blocked)
+	case len(l.queue) == 0 && l.overcommitted && !leased:
+		return fmt.Errorf("overcommits memory without an event")
+	}
+	return nil
+}
+
+// queued returns in how many queues each lane stands.
+func (s *Schedule) queued() map[*Lane]int {
+	n := map[*Lane]int{}
+	add := func(lanes []*Lane) {
+		for _, l := range lanes {
+			n[l]++
+		}
+	}
+	for _, q := range []*fifo{&s.ready.fresh, &s.ready.granted, &s.ready.retries, &s.memory.starving} {
+		add(q.lanes[q.head:])
+	}
+	for _, t := range s.types {
+		add(t.waiting.lanes[t.waiting.head:])
+		add(t.lanes)
+	}
+	add(s.delayed)
+	return n
+}
+
+func one(is bool) int {
+	if is {
+		return 1
+	}
+	return 0
+}
