@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// Accounts is the commands that look at accounts and act on them.
+// Accounts holds the commands that look at accounts and act on them.
 type Accounts struct {
 	List   AccountsList   `cmd:"" help:"List accounts, such as those that are parked."`
 	Show   AccountsShow   `cmd:"" help:"Show one account and what holds it."`
@@ -19,10 +19,10 @@ type Accounts struct {
 	Retry  AccountsRetry  `cmd:"" help:"Run the event that holds an account again now, or those of all parked accounts."`
 	Skip   AccountsSkip   `cmd:"" help:"Set the event that holds an account aside as dead and go on, or those of all parked accounts."`
 	Replay AccountsReplay `cmd:"" help:"Run an account's finished events again, before what is pending."`
-	Erase  AccountsErase  `cmd:"" help:"Delete everything of a client, for good."`
+	Erase  AccountsErase  `cmd:"" help:"Delete everything of an account, for good."`
 }
 
-// account is one as the API shows it.
+// account is an account as the API shows it.
 type account struct {
 	ClientID  string    `json:"client_id"`
 	State     string    `json:"state"`
@@ -35,7 +35,7 @@ type account struct {
 	LastError string    `json:"last_error,omitzero"`
 }
 
-// doing is what an account does now, for people.
+// doing describes the account's state for people.
 func (a *account) doing() string {
 	state := a.State
 	if a.Paused {
@@ -47,7 +47,7 @@ func (a *account) doing() string {
 	return state
 }
 
-// Page is the flags of a listing.
+// Page holds the flags of a listing.
 type Page struct {
 	Limit int  `help:"Stop after so many." default:"100" env:"INTURN_LIMIT"`
 	JSON  bool `help:"Print JSON." env:"INTURN_JSON"`
@@ -56,7 +56,7 @@ type Page struct {
 // maxPageLimit is the most that the API gives in one answer.
 const maxPageLimit = 1000
 
-// Validate says what is wrong with the flags; kong calls it.
+// Validate returns an error if a flag is out of its bounds. kong calls it.
 func (p Page) Validate() error {
 	if p.Limit < 1 {
 		return errors.New("--limit must be at least 1")
@@ -64,7 +64,7 @@ func (p Page) Validate() error {
 	return nil
 }
 
-// next is the limit of the next request, 0 for no further one.
+// next returns the limit of the next request when there are have rows, 0 for no further one.
 func (p Page) next(have int) int { return min(p.Limit-have, maxPageLimit) }
 
 // AccountsList is `inturn accounts list`.
@@ -119,7 +119,7 @@ func (l AccountsList) Run(ctx context.Context, out IO) error {
 	return errors.Join(t.end(), sayMore(out.Err, list.Next, "--after "+quoted(list.Next)))
 }
 
-// sayMore tells a person that a listing goes on, and how.
+// sayMore prints that a listing goes on, and the flag that continues it.
 func sayMore(w io.Writer, next, flag string) error {
 	if next == "" || next == "0" {
 		return nil
@@ -161,7 +161,7 @@ func (s AccountsShow) Run(ctx context.Context, out IO) error {
 	return f.end()
 }
 
-// Simple is the flags of a verb on one account that needs no more than a reason.
+// Simple holds the flags of a verb on one account that takes a reason and nothing else.
 type Simple struct {
 	Client
 	Reason
@@ -174,7 +174,7 @@ type AccountsPause struct {
 	One
 }
 
-// Run returns once nothing of the account is begun any more; what runs, ends.
+// Run returns once no further event of the account is begun. One that runs ends as usual.
 func (p AccountsPause) Run(ctx context.Context, out IO) error {
 	return named("accounts pause", p.act(ctx, out, p.JSON, accountPath(p.ClientID, "/pause"), reasonBody{p.Reason.Reason}, p.ClientID))
 }
@@ -185,7 +185,7 @@ type AccountsResume struct {
 	One
 }
 
-// Run lets it go on.
+// Run returns once the account's events may begin again.
 func (p AccountsResume) Run(ctx context.Context, out IO) error {
 	return named("accounts resume", p.act(ctx, out, p.JSON, accountPath(p.ClientID, "/resume"), reasonBody{p.Reason.Reason}, p.ClientID))
 }
@@ -194,7 +194,7 @@ type reasonBody struct {
 	Reason string `json:"reason,omitzero"`
 }
 
-// named puts a command's name before its error.
+// named puts the command's name before err; nil stays nil.
 func named(command string, err error) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", command, err)
@@ -202,7 +202,7 @@ func named(command string, err error) error {
 	return nil
 }
 
-// Head is the flags of a verb on the event that holds an account.
+// Head holds the flags of a verb on the event that holds an account.
 type Head struct {
 	Client
 	Many
@@ -212,7 +212,7 @@ type Head struct {
 	JSON     bool   `help:"Print JSON." env:"INTURN_JSON"`
 }
 
-// Validate says what is wrong with the arguments; kong calls it.
+// Validate returns an error if the arguments don't belong together. kong calls it.
 func (h Head) Validate() error {
 	if h.Seq < 0 || h.Seq != 0 && h.ClientID == "" {
 		return errors.New("--seq is the number of an event of the account that is named")
@@ -220,8 +220,8 @@ func (h Head) Validate() error {
 	return h.one(h.ClientID != "", "an account")
 }
 
-// run does verb to the account's head, which it names: if another operator was
-// quicker, the server says that the head has moved, and nothing is done.
+// run does verb to the account's head, which the request names: if the head is another
+// event by then, the server refuses and nothing is done.
 func (h Head) run(ctx context.Context, out IO, verb string) error {
 	if h.ClientID == "" {
 		return h.Many.run(ctx, h.Client, out, h.JSON, "/v1/accounts/"+verb, bulkBody{Reason: h.Reason.Reason}, "accounts")
@@ -255,7 +255,7 @@ func (h Head) run(ctx context.Context, out IO, verb string) error {
 // AccountsRetry is `inturn accounts retry`.
 type AccountsRetry struct{ Head }
 
-// Run tries again, with all attempts.
+// Run makes the head due now, with all its attempts.
 func (r AccountsRetry) Run(ctx context.Context, out IO) error {
 	return named("accounts retry", r.Head.run(ctx, out, "retry"))
 }
@@ -263,7 +263,7 @@ func (r AccountsRetry) Run(ctx context.Context, out IO) error {
 // AccountsSkip is `inturn accounts skip`.
 type AccountsSkip struct{ Head }
 
-// Run sets the head aside.
+// Run sets the head aside as dead.
 func (s AccountsSkip) Run(ctx context.Context, out IO) error {
 	return named("accounts skip", s.Head.run(ctx, out, "skip"))
 }

@@ -15,10 +15,10 @@ import (
 type AccountsErase struct {
 	Simple
 	One
-	Yes bool `help:"Yes, everything of this client is to be deleted, for good." env:"INTURN_YES"`
+	Yes bool `help:"Yes, everything of this account is to be deleted, for good." env:"INTURN_YES"`
 }
 
-// Validate says what is wrong with the arguments; kong calls it.
+// Validate returns an error if the arguments don't belong together. kong calls it.
 func (e AccountsErase) Validate() error {
 	if !e.Yes {
 		return errors.New("nothing of the client will be left: say --yes if that is meant")
@@ -26,7 +26,7 @@ func (e AccountsErase) Validate() error {
 	return nil
 }
 
-// erased is the answer to an erasure.
+// erased is the server's answer to an erasure.
 type erased struct {
 	Verb    string           `json:"verb"`
 	Client  string           `json:"client"`
@@ -45,8 +45,8 @@ func (e *erased) nothing() bool {
 	return e.Events+rows == 0 && !e.InWAL
 }
 
-// Run says what was deleted. It may be run again, also where it was cut short. Where
-// nothing is left of the client, or never was, that is an error.
+// Run prints what was deleted. It may be run again, also after it was cut short. It
+// returns an error if there was nothing to delete.
 func (e AccountsErase) Run(ctx context.Context, out IO) error {
 	var done erased
 	body, err := json.Marshal(reasonBody{e.Reason.Reason})
@@ -66,7 +66,7 @@ func (e AccountsErase) Run(ctx context.Context, out IO) error {
 	}
 	if err == nil && done.nothing() {
 		err = &Hint{
-			Err:  fmt.Errorf("accounts erase: there is nothing of a client %q: nothing was deleted", e.ClientID),
+			Err:  fmt.Errorf("accounts erase: there is no account %q, nothing of this client_id was deleted", e.ClientID),
 			Hint: "`inturn accounts list` lists the accounts",
 		}
 	}

@@ -18,7 +18,7 @@ type AccountsReplay struct {
 	DryRun bool  `help:"Count, and do nothing." env:"INTURN_DRY_RUN"`
 }
 
-// Validate says what is wrong with the arguments; kong calls it.
+// Validate returns an error if the arguments don't belong together. kong calls it.
 func (r AccountsReplay) Validate() error {
 	bounded := r.From != 0 || r.To != 0
 	switch {

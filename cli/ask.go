@@ -16,13 +16,13 @@ import (
 	jsonv2 "github.com/go-json-experiment/json"
 )
 
-// asker asks a server's API, one request after another.
+// asker sends requests to a server's API, one after another.
 type asker struct {
 	client *http.Client
 	base   string
 }
 
-// asker returns one, which its caller closes.
+// asker returns an asker for the server of c. Its caller closes it.
 func (c Client) asker() (*asker, error) {
 	client, err := c.HTTP()
 	if err != nil {
@@ -33,7 +33,7 @@ func (c Client) asker() (*asker, error) {
 
 func (a *asker) close() { a.client.CloseIdleConnections() }
 
-// refused is an answer that says no (RFC 9457).
+// refused is an answer with an error status, and its problem (RFC 9457).
 type refused struct {
 	status int
 	name   string // the problem's, such as head-moved; "" where the answer is none
@@ -43,7 +43,7 @@ type refused struct {
 
 func (r *refused) Error() string { return r.text }
 
-// get reads what is at path, which is escaped already, into answer.
+// get requests path, which is escaped, and decodes the answer into answer.
 func (a *asker) get(ctx context.Context, path string, answer any) error {
 	return a.ask(ctx, http.MethodGet, path, nil, nil, answer)
 }
@@ -88,7 +88,7 @@ func (a *asker) ask(ctx context.Context, method, path string, header http.Header
 	return nil
 }
 
-// explain says why there was no answer.
+// explain returns the reason why there was no answer, with a hint.
 func (a *asker) explain(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return ctx.Err()

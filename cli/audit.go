@@ -35,7 +35,7 @@ type audited struct {
 	Answer   jsontext.Value `json:"answer"`
 }
 
-// Run prints the newest first.
+// Run prints what operators did, the newest first.
 func (l Audit) Run(ctx context.Context, out IO) error {
 	query := url.Values{}
 	for name, value := range map[string]string{"verb": l.Verb, "client_id": l.ClientID} {

@@ -127,7 +127,7 @@ func copying(w io.Writer, invariants []db.Invariant, force bool) file.CopyOption
 	return file.CopyOptions{Invariants: invariants, Force: force, Progress: m.show}
 }
 
-// copyMeter says every second how far a copy is.
+// copyMeter prints every second how far a copy is.
 type copyMeter struct {
 	w     io.Writer
 	shown time.Time
@@ -149,7 +149,7 @@ func (m *copyMeter) show(stage string, done, total int64) {
 
 func iec(n int64) string { return humanize.IBytes(uint64(max(n, 0))) }
 
-// printCopy says what the finished file holds.
+// printCopy prints what the finished file holds.
 func printCopy(ctx context.Context, w io.Writer, asJSON bool, c copyOf, how string) error {
 	info, err := os.Stat(c.File)
 	if err != nil {
@@ -175,7 +175,7 @@ func printCopy(ctx context.Context, w io.Writer, asJSON bool, c copyOf, how stri
 	return err
 }
 
-// explainCopy says what a person can do about the error of a copy.
+// explainCopy adds to the error of a copy a hint for people.
 func explainCopy(err error) error {
 	var hint string
 	switch {

@@ -19,15 +19,15 @@ type Check struct {
 	JSON bool   `help:"Print JSON." env:"INTURN_JSON"`
 }
 
-// checked is what Check prints, in JSON's names.
+// checked is the output of Check, in JSON's names.
 type checked struct {
 	OK         bool             `json:"ok"`
 	Counts     *counts          `json:"counts,omitempty"` // of a file without violations
 	Violations []namedViolation `json:"violations"`
 }
 
-// uncheckable says of a file that inturn, or this version of it, can't judge it. The
-// exit status tells it from one with violations.
+// uncheckable is the error for a file that this version of inturn can't judge. Its exit
+// status differs from that of a file with violations.
 type uncheckable struct{ err error }
 
 func (u *uncheckable) Error() string   { return u.err.Error() }

@@ -1,5 +1,5 @@
 // Package cli holds the bodies of the commands that are not `serve`. Each command
-// is a struct with kong's tags and a Run method, whose parameters main binds.
+// is a struct with kong's tags and a Run method, whose parameters package serve binds.
 package cli
 
 import (
@@ -21,9 +21,9 @@ func isTerminal(w io.Writer) bool {
 	return ok && term.IsTerminal(int(f.Fd()))
 }
 
-// existingFile tells a person who named a wrong database file what to do. It only
-// looks at the name: opening a live database file and closing it again would drop
-// the locks that SQLite holds in this process (https://sqlite.org/howtocorrupt.html, 2.2).
+// existingFile returns an error with a hint unless path names a regular file. It doesn't
+// open the file: opening a live database file and closing it again would drop the locks
+// that SQLite holds in this process (https://sqlite.org/howtocorrupt.html, 2.2).
 func existingFile(path string) error {
 	info, err := os.Stat(path)
 	switch {

@@ -59,7 +59,7 @@ func (c Client) HTTP() (*http.Client, error) {
 	client := &http.Client{
 		Transport: transport,
 		Timeout:   requestTimeout,
-		// A redirect would carry events and the token to a place nobody named.
+		// A redirect would carry events and the token to a server that wasn't named.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 	if c.Token != "" {
@@ -114,7 +114,7 @@ func addCA(pool *x509.CertPool, file string) error {
 	return nil
 }
 
-// unreached adds to why there was no answer what a person can do about it.
+// unreached adds to the reason why there was no answer a hint for people.
 func unreached(err error) error {
 	if _, ok := errors.AsType[*Hint](err); ok {
 		return err

@@ -11,7 +11,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// Dead is the commands for events that were set aside.
+// Dead holds the commands for events that were set aside.
 type Dead struct {
 	List    DeadList    `cmd:"" help:"List the events that were set aside."`
 	Show    DeadShow    `cmd:"" help:"Show one of them, with its payload and its earlier runs."`
@@ -23,7 +23,7 @@ type Since struct {
 	Since string `help:"Only those that were set aside at this time or later: 2026-01-31T12:00:00Z, or how long ago, such as 90m or 7d." env:"INTURN_SINCE" placeholder:"TIME"`
 }
 
-// time is the flag's time; zero for none.
+// time returns the flag's time, counted back from now where it is a duration; zero for none.
 func (s Since) time(now time.Time) (time.Time, error) {
 	if s.Since == "" {
 		return time.Time{}, nil
@@ -38,7 +38,7 @@ func (s Since) time(now time.Time) (time.Time, error) {
 	return t.UTC(), nil
 }
 
-// Validate says what is wrong with the flag; kong calls it.
+// Validate returns an error if the flag is no time. kong calls it.
 func (s Since) Validate() error {
 	_, err := s.time(time.Now())
 	return err
@@ -54,7 +54,7 @@ type DeadList struct {
 	After    int64  `help:"Only those with a greater seq, such as the list before ended with." default:"0" env:"INTURN_AFTER" placeholder:"SEQ"`
 }
 
-// Run prints them in the order of seq.
+// Run prints dead events in the order of seq.
 func (l DeadList) Run(ctx context.Context, out IO) error {
 	since, err := l.Since.time(time.Now())
 	if err != nil {
@@ -122,7 +122,7 @@ type Seq struct {
 	Seq int64 `arg:"" help:"The event's seq."`
 }
 
-// Validate says what is wrong with the argument; kong calls it.
+// Validate returns an error if the argument is no seq. kong calls it.
 func (s Seq) Validate() error {
 	if s.Seq < 1 {
 		return errors.New("a seq is 1 or more")
@@ -189,7 +189,7 @@ type DeadRedrive struct {
 	JSON     bool   `help:"Print JSON." env:"INTURN_JSON"`
 }
 
-// Validate says what is wrong with the arguments; kong calls it.
+// Validate returns an error if the arguments don't belong together. kong calls it.
 func (r DeadRedrive) Validate() error {
 	if r.Seq < 0 || r.Seq != 0 && (r.Since.Since != "" || r.ClientID != "") {
 		return errors.New("name the seq of an event, or say --all: --since and --client-id belong to --all")

@@ -13,7 +13,7 @@ import (
 )
 
 // Demo is System A in one command: a server over real TLS on a temporary file, a
-// sender, and a judge who looks at the file alone.
+// sender, and a judge that reads the file alone.
 type Demo struct {
 	Events       int           `help:"Number of events." default:"10000" env:"INTURN_EVENTS"`
 	Accounts     int           `help:"Number of accounts." default:"1000" env:"INTURN_ACCOUNTS"`
@@ -40,7 +40,7 @@ const DemoDB = "inturn.db"
 // ended.
 type Start func(ctx context.Context, dir string, ready func(addr, caFile string)) error
 
-// Validate says what is wrong with the flags; kong calls it.
+// Validate returns an error if a flag is out of its bounds. kong calls it.
 func (d Demo) Validate() error {
 	switch {
 	case d.Events < 1 || d.Events > maxDemoEvents:

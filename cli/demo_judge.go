@@ -55,7 +55,7 @@ func readRuns(ctx context.Context, path string) (_ []ran, err error) {
 	return all, rows.Err()
 }
 
-// verdict is what the demo found, in JSON's names.
+// verdict is the result of the demo, in JSON's names.
 type verdict struct {
 	Events          int     `json:"events"` // that were to be sent
 	Accounts        int     `json:"accounts"`
@@ -129,7 +129,7 @@ func judge(rows []ran, counts []int, work time.Duration) verdict {
 // micro rounds to the precision of the file's times.
 func micro(x float64) float64 { return math.Round(x*1e6) / 1e6 }
 
-// err says what is wrong, nil if nothing is.
+// err returns an error that lists what is wrong, nil if nothing is.
 func (v verdict) err() error {
 	var wrong []string
 	for _, w := range []struct {

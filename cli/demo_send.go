@@ -159,7 +159,7 @@ func (s *sender) sendNext(ctx context.Context, client *http.Client, l *lane) err
 	return nil
 }
 
-// notTaken is why an event must be sent again, with the same id.
+// notTaken is the reason why an event must be sent again, with the same id.
 type notTaken struct{ err error }
 
 func (n *notTaken) Error() string { return n.err.Error() }
@@ -203,7 +203,7 @@ func wait(header string) time.Duration {
 	return max(retryAfter, min(time.Duration(min(seconds, 3600))*time.Second, maxRetryAfter))
 }
 
-// problem makes an error of an answer that refuses (RFC 9457).
+// problem returns the error of an answer with an error status (RFC 9457).
 func problem(resp *http.Response) error {
 	var p struct{ Title, Detail string }
 	_ = json.NewDecoder(io.LimitReader(resp.Body, 16<<10)).Decode(&p) // the status says enough
@@ -213,7 +213,7 @@ func problem(resp *http.Response) error {
 	return errors.New(says(resp, p.Title, p.Detail))
 }
 
-// says is a problem on one line. A title that is the status' own text stands there once.
+// says returns a problem on one line. A title that is the status' own text stands there once.
 func says(resp *http.Response, title, detail string) string {
 	text := resp.Status
 	if title != "" && !strings.EqualFold(title, http.StatusText(resp.StatusCode)) {

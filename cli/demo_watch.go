@@ -91,7 +91,7 @@ func (p *progress) show(now time.Time, accepted, settled int) {
 	}
 }
 
-// end leaves the terminal's line to what is printed next.
+// end clears the bar, or prints the last line.
 func (p *progress) end() {
 	if p.bar != nil {
 		_ = p.bar.Clear()

@@ -10,7 +10,7 @@ import (
 	"github.com/alecthomas/kong"
 )
 
-// Hint is an error with a second line that says what a person can do about it.
+// Hint is an error with a second line: what to do about it.
 type Hint struct {
 	Err  error
 	Hint string
@@ -19,7 +19,7 @@ type Hint struct {
 func (h *Hint) Error() string { return h.Err.Error() }
 func (h *Hint) Unwrap() error { return h.Err }
 
-// exitStatus is an error that asks for another exit status than 1.
+// exitStatus is an error with an exit status of its own.
 type exitStatus interface {
 	error
 	ExitStatus() int
@@ -39,7 +39,7 @@ func Fail(w io.Writer, err error) int {
 		return 1
 	}
 	status, hint := 1, ""
-	// errors.Join puts its parts on lines of their own; a message is one line.
+	// errors.Join separates its parts by line breaks; a message is one line.
 	text := strings.ReplaceAll(err.Error(), "\n", "; ")
 	if usage, ok := errors.AsType[*kong.ParseError](err); ok {
 		status = 2
@@ -61,8 +61,8 @@ func Fail(w io.Writer, err error) int {
 	return status
 }
 
-// explainUsage puts the command in front of kong's text, which has it only where the
-// command itself has said what is wrong, and names the help that says how it is used.
+// explainUsage returns kong's text with the command in front, which only the errors of
+// commands' own checks have already, and a hint that names the command's help.
 func explainUsage(err *kong.ParseError, text string) (what, hint string) {
 	// "" among the values of a flag stands for its absence.
 	text = strings.NewReplacer(`expected string value but got "EOL" (<EOL>)`, "needs a value", `,"" but got `, ` but got `).Replace(text)

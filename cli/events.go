@@ -12,13 +12,13 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// Events is the commands that look at events in any state.
+// Events holds the commands that look at events in any state.
 type Events struct {
 	List EventsList `cmd:"" help:"List events in the order of acceptance."`
 	Show EventsShow `cmd:"" help:"Show one event, with its payload and its result."`
 }
 
-// event is one as the API shows it.
+// event is an event as the API shows it.
 type event struct {
 	ClientID   string         `json:"client_id"`
 	MessageID  string         `json:"message_id"`

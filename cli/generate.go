@@ -26,7 +26,7 @@ const (
 	maxClients   = 10_000_000
 )
 
-// Validate says what is wrong with the flags; kong calls it.
+// Validate returns an error if a flag is out of its bounds. kong calls it.
 func (g Generate) Validate() error {
 	if g.Events < 1 || g.Events > maxGenerated {
 		return fmt.Errorf("--events must be 1 to %d", maxGenerated)

@@ -29,7 +29,7 @@ type LoadTest struct {
 // The tester keeps about 50 bytes of each request in memory.
 const maxShots = 20_000_000
 
-// Validate says what is wrong with the flags; kong calls it.
+// Validate returns an error if a flag is out of its bounds. kong calls it.
 func (l LoadTest) Validate() error {
 	switch {
 	case l.Rate < 1 || l.Rate > 1_000_000:
@@ -89,7 +89,7 @@ func (l LoadTest) Run(ctx context.Context, out IO) error {
 }
 
 // mayVerify asks for what will be asked for in the end, so that a wrong address or token
-// is told before anything is offered.
+// is reported before anything is offered.
 func (l LoadTest) mayVerify(ctx context.Context) error {
 	a, err := l.asker()
 	if err != nil {

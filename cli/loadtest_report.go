@@ -9,7 +9,7 @@ import (
 	"text/tabwriter"
 )
 
-// loadReport is what a load test found. Times are in milliseconds.
+// loadReport is the result of a load test. Times are in milliseconds.
 type loadReport struct {
 	Offered    int `json:"offered"`
 	Answered   int `json:"answered"`
@@ -100,7 +100,7 @@ func (r *loadReport) print(out io.Writer, l LoadTest) error {
 	return w.Flush()
 }
 
-// err says what is wrong, with a few examples.
+// err returns an error that lists what is wrong, with a few examples.
 func (r *loadReport) err(examples []string) error {
 	var wrong []string
 	for _, c := range []struct {

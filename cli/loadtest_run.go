@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// loadRun is a plan being fired.
+// loadRun is a load test while its requests are sent.
 type loadRun struct {
 	*plan
 	*dialer
@@ -29,8 +29,8 @@ type loadRun struct {
 // connecting bounds handshakes at once: they are the dearest part of a connection.
 const connecting = 16
 
-// fire connects, then queues each request when it is due, and waits for the answers.
-// It returns an error if the server can't be reached at all, or ctx ended.
+// fire connects, then queues each request when it is due, and waits for the answers. It
+// returns an error if the server can't be reached at all, or ctx ended.
 func (l LoadTest) fire(ctx context.Context, p *plan, progress *meter) (*loadRun, error) {
 	if _, err := l.Client.HTTP(); err != nil { // says what is wrong with the URL
 		return nil, err
@@ -47,7 +47,7 @@ func (l LoadTest) fire(ctx context.Context, p *plan, progress *meter) (*loadRun,
 	if err != nil {
 		return nil, err
 	}
-	// Each connection sends beside the others; cut ends those that still wait.
+	// Each connection has a goroutine; cut ends those that still wait.
 	sending, cut := context.WithCancel(ctx)
 	defer cut()
 	wires := make([]*wire, len(conns))

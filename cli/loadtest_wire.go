@@ -110,8 +110,8 @@ func (w *wire) fail(err error) {
 	w.change.Signal()
 }
 
-// take waits for requests that may be sent and appends them to buf; nothing means
-// that all is answered.
+// take waits for requests that may be sent and appends each to buf. An empty result
+// means that all is answered.
 func (w *wire) take(buf []byte) ([]byte, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -42,7 +42,7 @@ func newMeter(w io.Writer, total int) *meter {
 	return m
 }
 
-// show is called as often as one likes.
+// show sets how far the command is. It may be called for each event.
 func (m *meter) show(n int) {
 	m.n = n
 	if m.bar != nil {
@@ -69,7 +69,7 @@ func (m *meter) line(now time.Time) {
 	}
 }
 
-// end leaves the terminal's line to what is printed next.
+// end clears the bar, or prints the last line.
 func (m *meter) end() {
 	if m.bar != nil {
 		_ = m.bar.Clear()

@@ -17,7 +17,7 @@ type Reason struct {
 	Reason string `help:"Why, for the audit." env:"INTURN_REASON" placeholder:"TEXT"`
 }
 
-// acted is the answer to a verb.
+// acted is the server's answer to a verb.
 type acted struct {
 	Verb      string    `json:"verb"`
 	Changed   bool      `json:"changed"`
@@ -32,7 +32,7 @@ type acted struct {
 	Account   *account  `json:"account,omitzero"`
 }
 
-// print says what was done in one line, what is so now in another.
+// print prints a line with what was done and a line with the account's state now.
 func (a *acted) print(w io.Writer, asJSON bool, what string) error {
 	if asJSON {
 		return printJSON(w, a)
@@ -51,7 +51,7 @@ func (a *acted) print(w io.Writer, asJSON bool, what string) error {
 	return err
 }
 
-// with asks a server in f.
+// with calls f with an asker for the server of c, and closes it.
 func (c Client) with(f func(*asker) error) error {
 	a, err := c.asker()
 	if err != nil {
@@ -61,7 +61,8 @@ func (c Client) with(f func(*asker) error) error {
 	return f(a)
 }
 
-// act posts body and prints the answer. what names for people what was acted on.
+// act posts body and prints the answer. what is the name, for people, of the thing that
+// was acted on.
 func (c Client) act(ctx context.Context, out IO, asJSON bool, path string, body any, what string) error {
 	return c.with(func(a *asker) error {
 		var answer acted
@@ -76,7 +77,7 @@ func accountPath(clientID string, more string) string {
 	return "/v1/accounts/" + url.PathEscape(clientID) + more
 }
 
-// Many is the flags of a verb on many at once.
+// Many holds the flags of a verb on many things at once.
 type Many struct {
 	All    bool   `help:"Every one, or with --type every one of a type." env:"INTURN_ALL"`
 	Type   string `help:"With --all: only where the event has this type." env:"INTURN_TYPE"`
@@ -84,7 +85,7 @@ type Many struct {
 	Resume string `help:"With --all: the key that an interrupted run printed, to go on where it ended." env:"INTURN_RESUME" placeholder:"KEY"`
 }
 
-// one refuses flags of many beside the one that is named, and neither of both.
+// one returns an error if flags of Many are given beside a name, or neither is given.
 func (m Many) one(named bool, what string) error {
 	switch {
 	case named && m != (Many{}):
@@ -116,8 +117,8 @@ type bulkBody struct {
 	Reason   string    `json:"reason,omitzero"`
 }
 
-// run posts the same until the server says that this was all. Where it is cut short
-// it says how to go on: the key makes sure that nothing is done twice.
+// run repeats the request until the server reports that nothing is left. Where it is cut
+// short it prints how to go on: with the same key nothing is done twice.
 func (m Many) run(ctx context.Context, c Client, out IO, asJSON bool, path string, body bulkBody, things string) error {
 	body.All, body.Type, body.DryRun = true, m.Type, m.DryRun
 	key := m.Resume

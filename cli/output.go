@@ -104,8 +104,8 @@ var sqliteHeaders = [][]byte{
 	{0x18, 0xe2, 0x2d, 0x00, 0, 0, 0, 0}, {0x00, 0x2d, 0xe2, 0x18, 0, 0, 0, 0},
 }
 
-// notDatabase returns an error if path is a file of a database, under any of its names,
-// or a name that belongs to one.
+// notDatabase returns an error if path names a file of a database, also by a link, or a
+// file that would belong to one.
 //
 // It opens and closes the file, which would drop the locks that SQLite holds on it in
 // this process: it is called before anything is opened there

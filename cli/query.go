@@ -21,7 +21,7 @@ type Query struct {
 	Timeout time.Duration `help:"Give up after this long: while a query reads, the server's write-ahead log can't be shortened. 0 for no limit." default:"5m" env:"INTURN_TIMEOUT"`
 }
 
-// Validate says what is wrong with the flags; kong calls it.
+// Validate returns an error if a flag is out of its bounds. kong calls it.
 func (q Query) Validate() error {
 	if q.Timeout < 0 {
 		return errors.New("--timeout must not be negative; 0 for no limit")

@@ -16,7 +16,7 @@ import (
 	"unicode/utf8"
 )
 
-// text shows a value that is not NULL.
+// text formats a value that is not NULL.
 func text(v any) string {
 	switch v := v.(type) {
 	case string:

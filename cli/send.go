@@ -16,8 +16,8 @@ import (
 	"time"
 )
 
-// Send sends a file of events, in the order of the file for each client_id, and goes
-// on by itself when the server was away: what was not answered is sent again.
+// Send sends a file of events, for each client_id in the order of the file. It goes on
+// after the server was away: what was not answered is sent again.
 type Send struct {
 	Client
 	File        string        `arg:"" help:"CSV as of generate, or NDJSON with an event a line; - is standard input."`
@@ -27,7 +27,7 @@ type Send struct {
 	JSON        bool          `help:"Print the summary as JSON." env:"INTURN_JSON"`
 }
 
-// Validate says what is wrong with the flags; kong calls it.
+// Validate returns an error if a flag is out of its bounds. kong calls it.
 func (s Send) Validate() error {
 	switch {
 	case s.Connections < 1 || s.Connections > 10_000:
@@ -86,7 +86,7 @@ func (s Send) Run(ctx context.Context, out IO) error {
 	return nil
 }
 
-// forHTTP is the client with the HTTP address that a WebSocket's stands for.
+// forHTTP returns the client with the HTTP address of a WebSocket's.
 func (s Send) forHTTP() (Client, error) {
 	c := s.Client
 	base, err := url.Parse(c.URL)
@@ -105,7 +105,7 @@ func (s Send) forHTTP() (Client, error) {
 	return c, err
 }
 
-// open opens the file and says how many events it has, 0 if that isn't known. A row
+// open opens the file and returns how many events it has, 0 if that isn't known. A row
 // that has line breaks in it counts more than once.
 func (s Send) open() (io.ReadCloser, int, error) {
 	if s.File == "-" {
@@ -148,7 +148,7 @@ func (s Send) open() (io.ReadCloser, int, error) {
 	return f, max(lines, 0), nil
 }
 
-// tally counts what became of the events. Its methods may be called by many.
+// tally counts what became of the events. It is safe for concurrent use.
 type tally struct {
 	errOut io.Writer
 	goOn   bool
@@ -183,7 +183,7 @@ func (t *tally) step() {
 	t.progress.show(t.Accepted + t.Duplicates + t.Refused + t.NotSent)
 }
 
-const maxRefusals = 20 // that are told one by one
+const maxRefusals = 20 // printed one by one
 
 func (t *tally) refused(it item, why string) {
 	t.mu.Lock()
@@ -197,8 +197,8 @@ func (t *tally) refused(it item, why string) {
 	t.step()
 }
 
-// skip says, and counts, that it must not be sent: the sender can then repair what
-// was refused and send the file again, in order.
+// skip reports whether it must not be sent, and counts it then: an earlier event of its
+// client_id was refused. The file can be repaired and sent again, in order.
 func (t *tally) skip(it item) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -217,7 +217,7 @@ func (t *tally) notAttempted() {
 	t.step()
 }
 
-// trouble tells, once, why things wait, and how long that has been so.
+// trouble prints once why sending waits, and returns how long it has waited.
 func (t *tally) trouble(err error) time.Duration {
 	t.mu.Lock()
 	defer t.mu.Unlock()

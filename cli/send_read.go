@@ -27,7 +27,7 @@ const maxLine = 64 << 20
 
 var csvHeader = []string{"client_id", "message_id", "type", "payload"}
 
-// readItems gives the events of a file, in order. NDJSON is told by its first brace.
+// readItems gives the events of a file, in order. NDJSON begins with a brace.
 func readItems(ctx context.Context, r io.Reader, items chan<- item) error {
 	buffered := bufio.NewReaderSize(r, 64<<10)
 	give := func(it item) error {

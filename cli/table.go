@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// table is a few rows for people: what came from elsewhere is made printable and cut.
+// table prints a few rows for people. Its cells are made printable and cut.
 type table struct{ tab *tabwriter.Writer }
 
 func newTable(w io.Writer, columns ...string) *table {
@@ -31,7 +31,7 @@ func (t *table) row(cells ...any) {
 
 func (t *table) end() error { return t.tab.Flush() }
 
-// facts prints one thing for people, a line a fact. Those that are empty are left out.
+// facts prints one thing for people, a line a fact. Empty facts are left out.
 type facts struct{ tab *tabwriter.Writer }
 
 func newFacts(w io.Writer) *facts { return &facts{tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)} }
@@ -44,7 +44,7 @@ func (f *facts) add(name string, value any) {
 
 func (f *facts) end() error { return f.tab.Flush() }
 
-// at shows a time, "" for none.
+// at formats a time in UTC, "" for none.
 func at(t time.Time) string {
 	if t.IsZero() {
 		return ""
@@ -52,7 +52,7 @@ func at(t time.Time) string {
 	return t.UTC().Format("2006-01-02T15:04:05Z")
 }
 
-// seqText shows a seq or a count, "" for none.
+// seqText formats a seq or a count, "" for 0.
 func seqText(n int64) string {
 	if n == 0 {
 		return ""
@@ -73,7 +73,7 @@ func printJSON(w io.Writer, v any) error {
 	return err
 }
 
-// quoted is a word as a shell takes it.
+// quoted returns a word quoted for a shell.
 func quoted(s string) string {
 	if s != "" && strings.Trim(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.:/@+,") == "" {
 		return s

@@ -40,7 +40,7 @@ func printable(s string) string {
 
 func unprintable(r rune) bool { return !unicode.IsPrint(r) }
 
-// cut shortens s to at most n runes and shows that it did.
+// cut shortens s to at most n runes; a shortened text ends with an ellipsis.
 func cut(s string, n int) string {
 	count := 0
 	for i := range s {
@@ -52,7 +52,7 @@ func cut(s string, n int) string {
 	return s
 }
 
-// counted is n with the word for one, or for any other number.
+// counted returns n with the word for one, or the one for any other number.
 func counted[N int | int64](n N, one, many string) string {
 	if n == 1 {
 		return "1 " + one

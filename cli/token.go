@@ -22,8 +22,8 @@ type TokenEditor struct {
 	Revoke func(path, name string) error
 }
 
-// Token is the commands that edit a token file. A server that runs on the file takes
-// the change by itself within seconds, or at once at SIGHUP.
+// Token holds the commands that edit a token file. A running server takes a changed file
+// within seconds, or at once at SIGHUP.
 type Token struct {
 	New    TokenNew    `cmd:"" help:"Make a token and print it, once: the file holds its hash."`
 	List   TokenList   `cmd:"" help:"List the tokens of the file."`
@@ -63,7 +63,7 @@ type TokenList struct {
 	JSON bool `help:"Print JSON." env:"INTURN_JSON"`
 }
 
-// Run never shows a hash: it is of no use to anybody but a guesser.
+// Run prints names, scopes and client_ids. Hashes are of use for guessing alone.
 func (l TokenList) Run(out IO, edit TokenEditor) error {
 	list, err := edit.List(l.TokenFile.TokenFile)
 	if err != nil {

@@ -12,13 +12,13 @@ type Version struct {
 	JSON bool `help:"Print JSON." env:"INTURN_JSON"`
 }
 
-// Build is what main knows about the program and the build information doesn't.
+// Build is what the build information doesn't have: versions that the program is given.
 type Build struct {
 	Version string // of inturn
 	SQLite  string // of the SQLite library
 }
 
-// versions is what Version prints, in JSON's names.
+// versions is the output of Version, in JSON's names.
 type versions struct {
 	Version  string `json:"version"`
 	Go       string `json:"go"`
