@@ -20,13 +20,15 @@ tester: build
 bench:
 	go run ./bench --peers "$(PEERS)" $(ARGS)
 
-# The same bytes for everyone who builds the same files with the same Go. The commit is
+# The same bytes for everyone who builds the same files with the same Go. Beside each program
+# stands its bill of materials (CycloneDX), with the modules it was compiled from. The commit is
 # in the version, and not stamped in by Go: it would make a clone differ from an archive.
 release:
 	rm -rf $(DIST) && mkdir -p $(DIST)
 	set -e; for p in $(PLATFORMS); do \
 	  CGO_ENABLED=0 GOOS=$${p%/*} GOARCH=$${p#*/} go build -trimpath -buildvcs=false -ldflags "-s -w -X inturn/serve.version=$(VERSION)" \
 	    -o $(DIST)/inturn-$(VERSION)-$${p%/*}-$${p#*/} .; \
+	  go run ./internal/sbom -version $(VERSION) $(DIST)/inturn-$(VERSION)-$${p%/*}-$${p#*/} >$(DIST)/inturn-$(VERSION)-$${p%/*}-$${p#*/}.cdx.json; \
 	done
 	cd $(DIST) && if command -v sha256sum >/dev/null; then sha256sum inturn-*; else shasum -a 256 inturn-*; fi >SHA256SUMS
 	cat $(DIST)/SHA256SUMS
