@@ -45,7 +45,7 @@ func (w *world) open(path string) {
 		panic(err)
 	}
 	e.store, err = sqlite.Open(context.Background(), sqlite.Options{Path: path, Tables: set.Tables(), Erasures: set.Erasures(), Check: set.Check,
-		FileBatch: w.plan.fileBatch})
+		FlushBatch: w.plan.fileBatch})
 	if err != nil {
 		panic(err)
 	}

@@ -39,7 +39,7 @@ func (d *DB) Accounts(ctx context.Context, f db.AccountFilter) ([]db.Account, er
 	}
 	d.guard.Lock()
 	defer d.guard.Unlock()
-	// What is unfiled is walked once, for all accounts of the page.
+	// What is unflushed is walked once, for all accounts of the page.
 	rows, err := d.queryer().QueryContext(ctx, `WITH u AS MATERIALIZED (SELECT client_id, count(*) AS events, min(turn) AS turn FROM unfiled GROUP BY client_id)
 		SELECT a.client_id, a.parked, a.head_seq, a.attempts, a.next_at, a.last_error, a.paused, a.replay_next, a.replay_to,
 			(SELECT count(*) FROM lanes l WHERE l.client_id = a.client_id) + coalesce(u.events, 0),

@@ -108,7 +108,7 @@ func TestParkedBacklog(t *testing.T) {
 }
 
 func TestPace(t *testing.T) {
-	var p pace
+	var p drainRate
 	begin := time.Unix(1000, 0)
 	for i := range 12 {
 		p.note(begin.Add(time.Duration(i)*time.Second), 100-i, 10)

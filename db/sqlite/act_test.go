@@ -277,7 +277,7 @@ func TestLongReplay(t *testing.T) {
 	t.Parallel()
 	path := tempFile(t)
 	d := open(t, options(t, path))
-	const n = unrollEvents + 10
+	const n = expandEvents + 10
 	for i := range n {
 		settle(t, d, done(appendEvent(t, d, event("a", fmt.Sprint(i))), nil))
 	}
@@ -285,12 +285,12 @@ func TestLongReplay(t *testing.T) {
 	if more, err := d.ExpandReplay("a"); !more || err != nil {
 		t.Fatal(more, err)
 	}
-	wantRows(t, d, "SELECT count(*), max(turn) < 0 FROM pending", fmt.Sprint(unrollEvents, " 1"))
+	wantRows(t, d, "SELECT count(*), max(turn) < 0 FROM pending", fmt.Sprint(expandEvents, " 1"))
 	d.Close()
 	wantSound(t, path)
 	d = open(t, options(t, path))
 	accounts, _, _ := d.Backlog()
-	if len(accounts) != 1 || !accounts[0].Replaying || accounts[0].Events != unrollEvents {
+	if len(accounts) != 1 || !accounts[0].Replaying || accounts[0].Events != expandEvents {
 		t.Errorf("found %+v", accounts)
 	}
 	evs, _, err := d.PendingAfter(t.Context(), "a", -1<<63, 1000, 1<<20)

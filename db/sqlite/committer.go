@@ -55,7 +55,7 @@ func newCommitter(log *slog.Logger, sp *space, notify func([]db.Event, []q.Resul
 
 // submit queues op. An error means that it is not queued and finish is not called.
 func (c *committer) submit(op operation) error {
-	if !op.patient() {
+	if !op.retriedWhenFull() {
 		if err := c.space.low(); err != nil {
 			return err
 		}
@@ -66,7 +66,7 @@ func (c *committer) submit(op operation) error {
 		return err
 	}
 	switch {
-	case op.patient():
+	case op.retriedWhenFull():
 		c.first = append(c.first, op)
 	case time.Now().Before(c.fullUntil):
 		return db.ErrStorageFull
@@ -147,12 +147,12 @@ func (c *committer) take() (ops []operation, wait time.Duration, more bool) {
 		size += op.size()
 		return len(ops) < maxOps && (size <= maxGroupBytes || len(ops) == 0)
 	}
-	if len(c.first) > 0 && isAlone(c.first[0]) {
+	if len(c.first) > 0 && isExclusive(c.first[0]) {
 		op := c.first[0]
 		c.first = pop(c.first)
 		return []operation{op}, 0, true
 	}
-	for len(c.first) > 0 && !isAlone(c.first[0]) && fits(c.first[0]) {
+	for len(c.first) > 0 && !isExclusive(c.first[0]) && fits(c.first[0]) {
 		ops = append(ops, c.first[0])
 		c.first = pop(c.first)
 	}
@@ -174,9 +174,9 @@ func (c *committer) take() (ops []operation, wait time.Duration, more bool) {
 }
 
 // isAlone reports whether op wants a transaction of its own, without foreign keys.
-func isAlone(op operation) bool {
-	a, ok := op.(interface{ alone() bool })
-	return ok && a.alone()
+func isExclusive(op operation) bool {
+	a, ok := op.(interface{ exclusive() bool })
+	return ok && a.exclusive()
 }
 
 // pop drops the first element and lets go of a queue's memory once it is empty.
@@ -201,7 +201,7 @@ func (c *committer) back(ops []operation) {
 	defer c.mu.Unlock()
 	var first, appends []operation
 	for _, op := range ops {
-		if op.patient() {
+		if op.retriedWhenFull() {
 			first = append(first, op)
 		} else {
 			appends = append(appends, op)
@@ -348,7 +348,7 @@ func (c *committer) full(ops []operation, err error) {
 	c.fullUntil, c.cautious = time.Now().Add(fullRetryAfter), true
 	keep := c.failure == nil && !c.closing
 	for _, op := range ops {
-		if op.patient() && keep {
+		if op.retriedWhenFull() && keep {
 			c.first = append(c.first, op) // behind those that may fit
 		} else {
 			op.finish(db.ErrStorageFull)

@@ -3,7 +3,7 @@
 // The life of an event in the file:
 //
 //	Append   outbox              accepted, and pending: the answer leaves after the fsync
-//	         history, lanes      it is filed, many together: what is not settled by then
+//	         history, lanes      it is flushed, many together: what is not settled by then
 //	Hold     accounts            an attempt failed: the event keeps its place
 //	Settle   effect, results     done or dead, in one transaction; its row of lanes goes
 //	Execute  what an operator does, and its row in audit
@@ -44,38 +44,38 @@ type Options struct {
 	// accounts count against MaxAccountPending alone.
 	MaxPending        int
 	MaxAccountPending int
-	FileBatch         int          // how many events are filed together; 0: 16384, fewer only in tests
+	FlushBatch        int          // how many events are flushed together; 0: 16384, fewer only in tests
 	Log               *slog.Logger // nil: none
 	Observer          db.Observer  // nil: nobody
 }
 
 // DB is an open database that this process owns.
 type DB struct {
-	path      string // "" in memory
-	log       *slog.Logger
-	lock      *file.Lock // nil in memory
-	pool      *sql.DB
-	readers   *sql.DB // pool in memory
-	reads     *q.Queries
-	lane      *sql.Stmt   // laneQuery
-	laneTail  *sql.Stmt   // with what is unfiled
-	guard     sync.Locker // around reads, where they share the write connection
-	committer *committer
-	waiters   waiters
-	standing  standing
-	filer     *filer
-	erasures  []db.Erasure
-	erasing   erasing
-	erasers   sync.Map      // the clients that an Erase of this process is busy with
-	resumed   chan struct{} // closed when resume has ended; nil until open has succeeded
-	pace      pace
-	backlog   []db.Backlog
-	paused    []string // types, as found
-	unclean   bool
-	onAppend  atomic.Pointer[func([]db.Event)]
-	onChange  atomic.Pointer[func([]db.Change)]
-	closeOnce sync.Once
-	closeErr  error
+	path          string // "" in memory
+	log           *slog.Logger
+	lock          *file.Lock // nil in memory
+	pool          *sql.DB
+	readers       *sql.DB // pool in memory
+	reads         *q.Queries
+	lane          *sql.Stmt   // laneQuery
+	laneUnflushed *sql.Stmt   // with what is unflushed
+	guard         sync.Locker // around reads, where they share the write connection
+	committer     *committer
+	waiters       waiters
+	standing      standing
+	flusher       *flusher
+	erasures      []db.Erasure
+	erasing       erasing
+	erasers       sync.Map      // the clients that an Erase of this process is busy with
+	resumed       chan struct{} // closed when resume has ended; nil until open has succeeded
+	drainRate     drainRate
+	backlog       []db.Backlog
+	paused        []string // types, as found
+	unclean       bool
+	onAppend      atomic.Pointer[func([]db.Event)]
+	onChange      atomic.Pointer[func([]db.Change)]
+	closeOnce     sync.Once
+	closeErr      error
 }
 
 // Open takes the file and makes it ready: lock, ownership, migration, recovery,
@@ -168,17 +168,17 @@ func (d *DB) open(ctx context.Context, o Options) error {
 	if d.lane, err = d.queryer().PrepareContext(ctx, laneQuery); err != nil {
 		return conn.HintCorrupt(fmt.Errorf("prepare: %w", err))
 	}
-	if d.laneTail, err = d.queryer().PrepareContext(ctx, unfiledQuery); err != nil {
+	if d.laneUnflushed, err = d.queryer().PrepareContext(ctx, unflushedQuery); err != nil {
 		return conn.HintCorrupt(fmt.Errorf("prepare: %w", err))
 	}
 	if err := w.prepareErasures(o.Erasures); err != nil {
 		return conn.HintCorrupt(err)
 	}
 	d.erasures = o.Erasures
-	if d.filer, err = newFiler(ctx, d, cmp.Or(o.FileBatch, fileBatch)); err != nil {
+	if d.flusher, err = newFlusher(ctx, d, cmp.Or(o.FlushBatch, flushBatch)); err != nil {
 		return conn.HintCorrupt(err)
 	}
-	w.filer = d.filer
+	w.flusher = d.flusher
 	if err := d.recover(ctx, w); err != nil {
 		return conn.HintCorrupt(fmt.Errorf("recover: %w", err))
 	}
@@ -191,7 +191,7 @@ func (d *DB) open(ctx context.Context, o Options) error {
 	}
 	d.backlog = slices.DeleteFunc(d.backlog, func(b db.Backlog) bool { return d.erasing.has(b.ClientID) })
 	d.waiters.last.Store(w.nextSeq - 1)
-	go d.filer.run()
+	go d.flusher.run()
 	go d.committer.run()
 	d.resumed = make(chan struct{})
 	go d.resume(unfinished)
@@ -216,15 +216,15 @@ func (d *DB) connect(dsn string, o Options) (*writer, error) {
 	w := &writer{
 		log: o.Log, check: o.Check, observer: o.Observer,
 		limits:      limits{pending: o.MaxPending, accountPending: o.MaxAccountPending},
-		mirror:      mirror{backlog: map[string]int{}, resting: map[string]rest{}, known: map[string]struct{}{}},
+		writerState: writerState{backlog: map[string]int{}, resting: map[string]rest{}, known: map[string]struct{}{}},
 		effectStmts: map[string]*conn.Stmt{}, rare: map[string]*sql.Stmt{}, erasing: &d.erasing,
-		handTimer: time.NewTimer(time.Hour),
+		executorTimer: time.NewTimer(time.Hour),
 	}
-	w.handTimer.Stop()
+	w.executorTimer.Stop()
 	if w.conn, err = conn.New(one, o.Observer.Checkpointed); err != nil {
 		return nil, err
 	}
-	w.hand = newHand(w)
+	w.executor = newExecutor(w)
 	if d.path != "" { // in memory readers are on the same connection
 		if err := w.conn.DisableMutex(); err != nil {
 			return nil, errors.Join(err, w.close())
@@ -280,7 +280,7 @@ func (d *DB) OnAppend(fn func([]db.Event)) { d.onAppend.Store(&fn) }
 
 // committed runs after each commit, before the callers are answered.
 func (d *DB) committed(published []db.Event, settled []q.Result) {
-	d.filer.committed(published, settled, d.committer.w.nextSeq)
+	d.flusher.committed(published, settled, d.committer.w.nextSeq)
 	if fn, changes := d.onChange.Load(), d.committer.w.changes; fn != nil && len(changes) > 0 {
 		(*fn)(changes)
 	}
@@ -288,7 +288,7 @@ func (d *DB) committed(published []db.Event, settled []q.Result) {
 		(*fn)(published)
 	}
 	d.stand()
-	d.pace.note(time.Now(), d.committer.w.total, len(settled))
+	d.drainRate.note(time.Now(), d.committer.w.total, len(settled))
 	d.waiters.settled(settled)
 }
 
@@ -331,7 +331,7 @@ func (d *DB) Close() error {
 		d.waiters.close()
 		if w := d.committer.w; err == nil {
 			d.guard.Lock()
-			d.fileRest()
+			d.flushRest()
 			err = w.fenced(func() error { return w.q0().LeaveOwnership(background) })
 			if err == nil && d.path != "" {
 				err = w.conn.Exec("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -350,12 +350,12 @@ func (d *DB) Close() error {
 func (d *DB) abandon() error {
 	var err error
 	if d.resumed != nil {
-		<-d.filer.done
+		<-d.flusher.done
 		<-d.resumed
 	}
 	d.guard.Lock() // in memory a reader may be on the connection
 	defer d.guard.Unlock()
-	for _, s := range []*sql.Stmt{d.lane, d.laneTail} {
+	for _, s := range []*sql.Stmt{d.lane, d.laneUnflushed} {
 		if s != nil {
 			err = errors.Join(err, s.Close())
 		}
@@ -377,7 +377,7 @@ func (d *DB) abandon() error {
 
 // close frees the connection and what hangs from it.
 func (w *writer) close() error {
-	close(w.hand.groups)
+	close(w.executor.groups)
 	for _, s := range w.effectStmts {
 		s.Close()
 	}

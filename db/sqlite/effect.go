@@ -46,10 +46,10 @@ func (w *writer) runEffect(ev db.Event, effect db.Effect) (sql.NullString, error
 	return res.out, res.err
 }
 
-// callEffect runs on the hand. It doesn't return if the effect ends its goroutine or
+// callEffect runs on the executor. It doesn't return if the effect ends its goroutine or
 // was left behind.
 func (w *writer) callEffect(tx *effectTx, effect db.Effect) (res effectResult) {
-	h := w.hand
+	h := w.executor
 	h.begin(tx)
 	returns := false
 	defer func() {

@@ -26,8 +26,8 @@ type operation interface {
 	exclude(err error)
 	// finish tells the caller: nil after the commit, else why nothing was written.
 	finish(err error)
-	// patient operations survive a full disk: they are kept and tried again.
-	patient() bool
+	// retriedWhenFull operations survive a full disk: they are kept and tried again.
+	retriedWhenFull() bool
 	// since is when it began to wait.
 	since() time.Time
 	// size is about what the operation adds to the file, in bytes.
@@ -56,7 +56,7 @@ func (c *caller) finish(err error) {
 }
 
 // writer is the only write connection and what belongs to it. Only the committer's
-// goroutine uses it, and its hand while that goroutine waits.
+// goroutine uses it, and its executor while that goroutine waits.
 type writer struct {
 	conn     *conn.Conn
 	q        *q.Queries
@@ -68,13 +68,13 @@ type writer struct {
 	limits   limits
 	check    db.Check
 
-	mirror
-	effectStmts map[string]*conn.Stmt
-	rare        map[string]*sql.Stmt // of housekeeping, by their text
-	erasing     *erasing
-	filer       *filer
-	hand        *hand
-	handTimer   *time.Timer
+	writerState
+	effectStmts   map[string]*conn.Stmt
+	rare          map[string]*sql.Stmt // of housekeeping, by their text
+	erasing       *erasing
+	flusher       *flusher
+	executor      *executor
+	executorTimer *time.Timer
 
 	withSavepoints bool  // savepoints stand around what may fail
 	now            int64 // Unix microseconds, of this group
@@ -99,7 +99,7 @@ func (w *writer) transaction(ops []operation, withSavepoints bool) (done, at int
 	w.withSavepoints = withSavepoints
 	begun := time.Now()
 	w.conn.Synced()
-	if len(ops) == 1 && isAlone(ops[0]) {
+	if len(ops) == 1 && isExclusive(ops[0]) {
 		if err := w.conn.Exec("PRAGMA foreign_keys = OFF"); err != nil {
 			return 0, -1, w.groupErr("foreign keys", err)
 		}
@@ -109,11 +109,11 @@ func (w *writer) transaction(ops []operation, withSavepoints bool) (done, at int
 			}
 		}()
 	}
-	w.mirror.begin()
-	start := w.mirror.mark()
+	w.writerState.reset()
+	start := w.writerState.savepoint()
 	defer func() {
 		if err != nil {
-			w.mirror.restore(start)
+			w.writerState.rollback(start)
 			if rerr := w.conn.Rollback(); rerr != nil {
 				err = &groupError{classIO, fmt.Errorf("roll back: %w (after: %w)", rerr, err)}
 			}
@@ -190,7 +190,7 @@ func (w *writer) try(fn func() error) (own, group error) {
 		}
 		return nil, w.concerns(err, classWithSavepoints)
 	}
-	k := w.mirror.mark()
+	k := w.writerState.savepoint()
 	if err := w.conn.Exec("SAVEPOINT op"); err != nil {
 		return nil, w.groupErr("savepoint", err)
 	}
@@ -204,7 +204,7 @@ func (w *writer) try(fn func() error) (own, group error) {
 	if ge := w.concerns(err, classOwn); ge.class != classOwn {
 		return nil, ge
 	}
-	w.mirror.restore(k)
+	w.writerState.rollback(k)
 	// Nothing may run before this has worked: in a transaction that is gone the next
 	// statement would commit alone.
 	if rerr := w.conn.Exec("ROLLBACK TO op"); rerr != nil {

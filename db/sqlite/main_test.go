@@ -206,8 +206,8 @@ func (g *gate) exec(*writer) error {
 	<-g.leave
 	return nil
 }
-func (g *gate) patient() bool { return true }
-func (g *gate) size() int     { return 0 }
+func (g *gate) retriedWhenFull() bool { return true }
+func (g *gate) size() int             { return 0 }
 
 // together submits ops so that they are taken as one group, and waits for all.
 func together(t testing.TB, d *DB, ops ...operation) {

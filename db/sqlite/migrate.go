@@ -106,7 +106,7 @@ CREATE INDEX audit_account ON audit (client_id, id) WHERE client_id IS NOT NULL;
 	  who       TEXT    NOT NULL,
 	  reason    TEXT    NOT NULL
 	) STRICT, WITHOUT ROWID;`,
-	// pending becomes lanes and what is not filed yet.
+	// pending becomes lanes and what is not flushed yet.
 	`CREATE TABLE lanes (
   client_id TEXT    NOT NULL,
   turn      INTEGER NOT NULL,

@@ -26,7 +26,7 @@ func typical(i, accounts int) db.Event {
 }
 
 // BenchmarkRawAppend is what one core and the disk allow for an append's statements,
-// filing included: a loop of its own on its own connection, groups of a fixed size, and
+// flushing included: a loop of its own on its own connection, groups of a fixed size, and
 // nothing of the committer around it. The goals of bench/ are ratios against it.
 func BenchmarkRawAppend(b *testing.B) {
 	for _, group := range []int{64, 256, 1000} {
@@ -81,7 +81,7 @@ func rawAppend(b *testing.B, group int) {
 		}
 	}
 	b.ResetTimer()
-	var unfiled, filing []appended // filing is sorted
+	var unfiled, filing []appended // flushing is sorted
 	for i := 0; i < len(events) || len(filing) > 0; {
 		exec("BEGIN IMMEDIATE")
 		for range min(group, len(events)-i) {
@@ -106,7 +106,7 @@ func rawAppend(b *testing.B, group int) {
 			}
 		}
 		exec("COMMIT")
-		if filing = filing[n:]; len(filing) == 0 && (len(unfiled) >= fileBatch || i == len(events)) {
+		if filing = filing[n:]; len(filing) == 0 && (len(unfiled) >= flushBatch || i == len(events)) {
 			filing, unfiled = unfiled, nil
 			slices.SortFunc(filing, func(a, b appended) int {
 				return cmp.Or(cmp.Compare(a.clientID, b.clientID), cmp.Compare(a.seq, b.seq))

@@ -30,7 +30,7 @@ const (
 	laneQuery = `SELECT l.turn, l.run, ` + laneColumns + ` FROM (SELECT * FROM ` + laneRange + `) l
 		CROSS JOIN outbox o ON o.seq = l.seq ORDER BY l.turn LIMIT ?4`
 
-	unfiledQuery = `SELECT l.turn, l.run, ` + laneColumns + ` FROM (
+	unflushedQuery = `SELECT l.turn, l.run, ` + laneColumns + ` FROM (
 			SELECT l.turn AS turn, l.run, l.seq FROM ` + laneRange + `
 			UNION ALL SELECT o.seq, 1, o.seq FROM json_each(?5) j CROSS JOIN outbox o ON o.seq = j.value
 			WHERE NOT EXISTS (SELECT 1 FROM results r WHERE r.seq = o.seq)
@@ -50,16 +50,16 @@ func (d *DB) PendingAfter(ctx context.Context, clientID string, after int64, lim
 	}
 	ctx, cancel := context.WithTimeout(ctx, readTime)
 	defer cancel()
-	// This comes before the snapshot: what is filed between the two is then in lanes. And
+	// This comes before the snapshot: what is flushed between the two is then in lanes. And
 	// nothing beyond end is read: of what came between only a part would be seen.
-	seqs, end, more := d.filer.waitingAfter(clientID, after, limit)
+	seqs, end, more := d.flusher.waitingAfter(clientID, after, limit)
 	d.guard.Lock()
 	defer d.guard.Unlock()
 	var rows *sql.Rows
 	if len(seqs) == 0 {
 		rows, err = d.lane.QueryContext(ctx, clientID, after, end, limit)
 	} else {
-		rows, err = d.laneTail.QueryContext(ctx, clientID, after, end, limit, jsonNumbers(seqs))
+		rows, err = d.laneUnflushed.QueryContext(ctx, clientID, after, end, limit, jsonNumbers(seqs))
 	}
 	if err != nil {
 		return nil, false, fmt.Errorf("read pending: %w", err)
@@ -121,8 +121,8 @@ func (d *DB) Events(ctx context.Context, f db.Filter) ([]db.StoredEvent, error) 
 	if f.ClientID == "" {
 		return d.list(ctx, "outbox o", "", f)
 	}
-	// What is filed never changes, so the two need not be one snapshot.
-	filed := d.filer.filedUpTo()
+	// What is flushed never changes, so the two need not be one snapshot.
+	filed := d.flusher.flushedUpTo()
 	var list []db.StoredEvent
 	if f.After < filed {
 		var err error

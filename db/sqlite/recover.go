@@ -24,7 +24,7 @@ func (d *DB) recover(ctx context.Context, w *writer) error {
 	if err != nil {
 		return err
 	}
-	waiting := w.tail.backlogs()
+	waiting := w.memtable.backlogs()
 	for _, b := range backlogs {
 		if r, ok := waiting[b.ClientID]; ok {
 			b.Events, b.HeadTurn = b.Events+r.Events, min(b.HeadTurn, r.HeadTurn)

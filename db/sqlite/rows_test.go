@@ -251,7 +251,7 @@ func TestLimits(t *testing.T) {
 	}
 }
 
-// TestRefusedGroupLeavesNoTrace: the mirror of the file in memory follows what is undone.
+// TestRefusedGroupLeavesNoTrace: the writerState of the file in memory follows what is undone.
 func TestRefusedGroupLeavesNoTrace(t *testing.T) {
 	forEach(t, func(t *testing.T, d *DB) {
 		var heard []string

@@ -25,9 +25,9 @@ type inside struct {
 	fn func(*writer) error
 }
 
-func (o *inside) exec(w *writer) error { return o.fn(w) }
-func (o *inside) patient() bool        { return true }
-func (o *inside) size() int            { return 0 }
+func (o *inside) exec(w *writer) error  { return o.fn(w) }
+func (o *inside) retriedWhenFull() bool { return true }
+func (o *inside) size() int             { return 0 }
 
 func onWriter(t testing.TB, d *DB, fn func(*writer) error) {
 	t.Helper()

@@ -15,22 +15,22 @@ import (
 // smallBatches makes a database that files a few events at once.
 func smallBatches(t *testing.T, path string) *DB {
 	o := options(t, path)
-	o.FileBatch = 7
+	o.FlushBatch = 7
 	return open(t, o)
 }
 
-// waitFiled returns once less than a batch waits to be filed.
+// waitFiled returns once less than a batch waits to be flushed.
 func waitFiled(t *testing.T, d *DB) {
 	t.Helper()
-	for limit := time.Now().Add(time.Minute); d.filer.behind(); time.Sleep(time.Millisecond) {
+	for limit := time.Now().Add(time.Minute); d.flusher.behind(); time.Sleep(time.Millisecond) {
 		if time.Now().After(limit) {
 			t.Fatal("events are not filed")
 		}
 	}
 }
 
-// An account's listing is the same whatever of it is filed, from every cursor, and
-// while it is being filed.
+// An account's listing is the same whatever of it is flushed, from every cursor, and
+// while it is being flushed.
 func TestHistory(t *testing.T) {
 	for name, path := range map[string]string{"memory": ":memory:", "file": tempFile(t)} {
 		t.Run(name, func(t *testing.T) {
@@ -69,8 +69,8 @@ func TestHistory(t *testing.T) {
 			}
 			waitFiled(t, d)
 			check()
-			if d.filer.filedUpTo() < 100 {
-				t.Errorf("filed up to %d", d.filer.filedUpTo())
+			if d.flusher.flushedUpTo() < 100 {
+				t.Errorf("filed up to %d", d.flusher.flushedUpTo())
 			}
 			got := rows(t, d, "SELECT group_concat(seq) FROM (SELECT seq FROM account_events WHERE client_id = 'client1' ORDER BY seq)")
 			if want := seqs["client1"]; len(got) != 1 || got[0] != join(want) {
@@ -82,7 +82,7 @@ func TestHistory(t *testing.T) {
 			d.Close()
 			wantSound(t, path)
 			d = smallBatches(t, path)
-			if filed := d.filer.filedUpTo(); filed != 120 {
+			if filed := d.flusher.flushedUpTo(); filed != 120 {
 				t.Errorf("filed up to %d after the end in order", filed)
 			}
 			check()
@@ -100,15 +100,15 @@ func join(seqs []int64) (s string) {
 	return s
 }
 
-// Events that are deleted while they wait to be filed leave nothing behind, and one
-// whose deletion was undone is filed.
+// Events that are deleted while they wait to be flushed leave nothing behind, and one
+// whose deletion was undone is flushed.
 func TestHistoryOfDeletedEvents(t *testing.T) {
 	d := open(t, options(t, ":memory:"))
 	var last db.Event
 	for i := range 9 {
 		last = appendEvent(t, d, event("c", fmt.Sprint(i)))
 	}
-	waiting := slices.Clone(d.filer.unfiled)
+	waiting := slices.Clone(d.flusher.unflushed)
 	for _, broken := range []error{errors.New("too bad"), nil} {
 		op := &eraseOp{caller: newCaller(), fn: func(w *writer) error {
 			for _, seq := range []int64{2, 5, 6} {
@@ -134,18 +134,18 @@ func TestHistoryOfDeletedEvents(t *testing.T) {
 			t.Fatalf("%v, want %v", op.err, broken)
 		}
 	}
-	if len(waiting) != 9 || len(d.committer.w.tail.events) != 9 {
-		t.Fatalf("%v wait, %v are known", waiting, d.committer.w.tail.events)
+	if len(waiting) != 9 || len(d.committer.w.memtable.events) != 9 {
+		t.Fatalf("%v wait, %v are known", waiting, d.committer.w.memtable.events)
 	}
-	for _, op := range []*fileOp{{rows: waiting, caller: newCaller()}, {filer: d.filer, upTo: last.Seq, caller: newCaller()}} {
-		if err := d.filer.submit(op); err != nil {
+	for _, op := range []*flushOp{{rows: waiting, caller: newCaller()}, {flusher: d.flusher, upTo: last.Seq, caller: newCaller()}} {
+		if err := d.flusher.submit(op); err != nil {
 			t.Fatal(err)
 		}
 	}
 	wantRows(t, d, "SELECT group_concat(seq) FROM history", "1,2,3,4,7,8,9")
 	wantRows(t, d, "SELECT filed FROM owner", "9")
 	wantRows(t, d, "SELECT group_concat(seq) FROM lanes", "1,2,3,4,7,8,9")
-	if n := len(d.committer.w.tail.events) + len(d.filer.unfiled) + len(d.filer.waiting); n != 0 {
+	if n := len(d.committer.w.memtable.events) + len(d.flusher.unflushed) + len(d.flusher.waiting); n != 0 {
 		t.Errorf("%d are remembered", n)
 	}
 }

@@ -82,8 +82,8 @@ func (o *appendOp) exec(w *writer) error {
 	return group
 }
 
-func (o *appendOp) patient() bool { return false }
-func (o *appendOp) size() int     { return len(o.event.Payload) + len(o.event.Attrs) + 512 }
+func (o *appendOp) retriedWhenFull() bool { return false }
+func (o *appendOp) size() int             { return len(o.event.Payload) + len(o.event.Attrs) + 512 }
 
 // insert returns the new event's seq, or 0 where its identity is there already.
 func (w *writer) insert(ev db.Event) (int64, error) {

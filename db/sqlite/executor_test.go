@@ -11,7 +11,7 @@ import (
 // Each effect has MaxEffect for itself, and once more after it was stopped, however long
 // its group takes.
 func TestLateEffects(t *testing.T) {
-	h, tx := &hand{}, &effectTx{}
+	h, tx := &executor{}, &effectTx{}
 	age := func(d time.Duration) { h.began = h.began.Add(-d) }
 	waits := func(what string) {
 		t.Helper()
@@ -54,7 +54,7 @@ func TestLateEffects(t *testing.T) {
 
 // What comes after an effect that was stopped isn't interrupted in its place.
 func TestStoppedEffectWaits(t *testing.T) {
-	h := &hand{}
+	h := &executor{}
 	h.begin(&effectTx{})
 	h.began = h.began.Add(-db.MaxEffect)
 	_, stopped, _ := h.late()

@@ -93,7 +93,7 @@ func (o *batchOp) exec(w *writer) error {
 	return nil
 }
 
-func (o *batchOp) patient() bool { return false }
+func (o *batchOp) retriedWhenFull() bool { return false }
 
 func (o *batchOp) size() int {
 	n := 0

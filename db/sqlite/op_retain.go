@@ -96,7 +96,7 @@ func (d *DB) retain(ctx context.Context, cutoff time.Time) (deleted int, err err
 func (d *DB) acceptedBefore(ctx context.Context, cutoff time.Time) (int64, error) {
 	ctx, cancel := context.WithTimeout(ctx, readTime)
 	defer cancel()
-	low, high := int64(0), d.filer.given() // everything below low was, nothing from high on
+	low, high := int64(0), d.flusher.nextSeq() // everything below low was, nothing from high on
 	for low < high {
 		middle := low + (high-low)/2
 		d.guard.Lock()
@@ -162,8 +162,8 @@ func (o *retainOp) exec(w *writer) error {
 }
 
 // Not among those that a full disk keeps: it is no hurry.
-func (o *retainOp) patient() bool { return false }
-func (o *retainOp) size() int     { return 512 * len(o.seqs) }
+func (o *retainOp) retriedWhenFull() bool { return false }
+func (o *retainOp) size() int             { return 512 * len(o.seqs) }
 
 // retainable: the event is finished, was so before the cutoff, and no replay will ask
 // for it.

@@ -5,12 +5,12 @@ import (
 	"inturn/db/sqlite/internal/q"
 )
 
-// mirror is what the committer remembers of the file so as not to ask it: the
-// counters, each account's backlog, which accounts have a row, and what is not filed
-// yet. It follows the transaction: what is changed after mark is undone by restore.
+// writerState is what the committer remembers of the file so as not to ask it: the
+// counters, each account's backlog, which accounts have a row, and what is not flushed
+// yet. It follows the transaction: what is changed after savepoint is undone by rollback.
 //
 // Only the committer's goroutine touches it.
-type mirror struct {
+type writerState struct {
 	nextSeq     int64
 	nextSettled int64
 	pending     int            // events of all accounts
@@ -22,7 +22,7 @@ type mirror struct {
 	settled     []q.Result  // written by this transaction; of an erased event only the seq
 	dead        []string    // types of those of them that were set aside
 	changes     []db.Change // of this transaction, in order
-	tail        tail
+	memtable    memtable
 	undo        []undo
 }
 
@@ -41,7 +41,7 @@ type undo struct {
 	known    bool // to be forgotten
 	rested   bool // rested as was says
 	was      rest
-	moved    int64 // seq of an event of the tail, to be put back to from
+	moved    int64 // seq of an event of the memtable, to be put back to from
 	from     stage
 }
 
@@ -49,22 +49,22 @@ type undo struct {
 // statement that changes nothing.
 const maxKnown = 1 << 17
 
-type mark struct {
+type savepoint struct {
 	nextSeq, nextSettled     int64
 	published, settled, undo int
-	dead, changes, tail      int
+	dead, changes, memtable  int
 	pending                  int
 }
 
-func (m *mirror) mark() mark {
-	return mark{m.nextSeq, m.nextSettled, len(m.published), len(m.settled), len(m.undo), len(m.dead), len(m.changes), len(m.tail.events), m.pending}
+func (m *writerState) savepoint() savepoint {
+	return savepoint{m.nextSeq, m.nextSettled, len(m.published), len(m.settled), len(m.undo), len(m.dead), len(m.changes), len(m.memtable.events), m.pending}
 }
 
-func (m *mirror) restore(k mark) {
+func (m *writerState) rollback(k savepoint) {
 	for i := len(m.undo) - 1; i >= k.undo; i-- {
 		u := m.undo[i]
 		if u.moved != 0 {
-			m.tail.find(u.moved).stage = u.from
+			m.memtable.find(u.moved).stage = u.from
 		}
 		if u.known {
 			delete(m.known, u.clientID)
@@ -77,12 +77,12 @@ func (m *mirror) restore(k mark) {
 	m.undo = m.undo[:k.undo]
 	m.published = m.published[:k.published]
 	m.settled, m.dead, m.changes = m.settled[:k.settled], m.dead[:k.dead], m.changes[:k.changes]
-	m.tail.events = m.tail.events[:k.tail]
+	m.memtable.events = m.memtable.events[:k.memtable]
 	m.nextSeq, m.nextSettled = k.nextSeq, k.nextSettled
 }
 
 // begin forgets the last transaction's lists.
-func (m *mirror) begin() {
+func (m *writerState) reset() {
 	clear(m.published) // so that payloads and outputs are not kept alive
 	clear(m.settled)
 	m.published, m.settled, m.undo = m.published[:0], m.settled[:0], m.undo[:0]
@@ -92,18 +92,18 @@ func (m *mirror) begin() {
 	}
 }
 
-func (m *mirror) pend(clientID string, delta int) {
+func (m *writerState) pend(clientID string, delta int) {
 	m.undo = append(m.undo, undo{clientID: clientID, delta: delta})
 	m.addBacklog(clientID, delta)
 }
 
-func (m *mirror) know(clientID string) {
+func (m *writerState) know(clientID string) {
 	m.undo = append(m.undo, undo{clientID: clientID, known: true})
 	m.known[clientID] = struct{}{}
 }
 
 // rest notes that the account rests for this reason, or no longer does.
-func (m *mirror) rest(clientID string, why rest, on bool) {
+func (m *writerState) rest(clientID string, why rest, on bool) {
 	was := m.resting[clientID]
 	is := was &^ why
 	if on {
@@ -115,7 +115,7 @@ func (m *mirror) rest(clientID string, why rest, on bool) {
 	}
 }
 
-func (m *mirror) setRest(clientID string, is rest) {
+func (m *writerState) setRest(clientID string, is rest) {
 	was := m.resting[clientID]
 	switch {
 	case was == 0 && is != 0:
@@ -130,7 +130,7 @@ func (m *mirror) setRest(clientID string, is rest) {
 	}
 }
 
-func (m *mirror) addBacklog(clientID string, delta int) {
+func (m *writerState) addBacklog(clientID string, delta int) {
 	if delta == 0 {
 		return
 	}

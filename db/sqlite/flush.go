@@ -14,24 +14,24 @@ import (
 // Filing bounds. A batch is sorted as a whole, so the larger it is, the fewer pages
 // each event dirties; what waits for it is scanned by whoever lists an account.
 const (
-	fileBatch  = 16384 // events
-	fileChunks = 64    // operations that a batch is written in, each about a millisecond of the committer
+	flushBatch  = 16384 // events
+	flushChunks = 64    // operations that a batch is written in, each about a millisecond of the committer
 )
 
-// filer writes what was appended into history, and what of it is still pending into
+// flusher writes what was appended into history, and what of it is still pending into
 // lanes, behind the appends: most events are settled by then. Until then readers
 // find out from it what is pending, as of the last commit.
-type filer struct {
+type flusher struct {
 	db    *DB
 	batch int
 	wake  chan struct{}
 	done  chan struct{} // closed when run has ended
 
-	mu      sync.Mutex
-	next    int64              // the next event's seq
-	filed   int64              // everything up to this seq is filed
-	unfiled []appended         // those beyond it that were committed, in order; also deleted ones
-	waiting map[string][]int64 // of them, by account, those whose first run is pending
+	mu        sync.Mutex
+	next      int64              // the next event's seq
+	flushed   int64              // everything up to this seq is flushed
+	unflushed []appended         // those beyond it that were committed, in order; also deleted ones
+	waiting   map[string][]int64 // of them, by account, those whose first run is pending
 }
 
 type appended struct {
@@ -39,11 +39,11 @@ type appended struct {
 	clientID string
 }
 
-// newFiler reads what was not filed when the file was opened, for itself and for the
+// newFlusher reads what was not flushed when the file was opened, for itself and for the
 // committer.
-func newFiler(ctx context.Context, d *DB, batch int) (*filer, error) {
+func newFlusher(ctx context.Context, d *DB, batch int) (*flusher, error) {
 	w := d.committer.w
-	f := &filer{
+	f := &flusher{
 		db: d, batch: batch, next: w.nextSeq, waiting: map[string][]int64{},
 		wake: make(chan struct{}, 1), done: make(chan struct{}),
 	}
@@ -51,27 +51,27 @@ func newFiler(ctx context.Context, d *DB, batch int) (*filer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read owner: %w", err)
 	}
-	f.filed = books.Filed
-	for after := f.filed; ; {
-		rows, err := d.reads.ReadUnfiled(ctx, q.ReadUnfiledParams{Filed: after, Page: fileBatch})
+	f.flushed = books.Filed
+	for after := f.flushed; ; {
+		rows, err := d.reads.ReadUnfiled(ctx, q.ReadUnfiledParams{Filed: after, Page: flushBatch})
 		if err != nil {
 			return nil, fmt.Errorf("read events: %w", err)
 		}
 		for _, r := range rows {
-			e := unfiled{r.Seq, r.ClientID, stageWaiting}
+			e := unflushed{r.Seq, r.ClientID, stageWaiting}
 			switch {
 			case r.Settled == 1:
 				e.stage = stageSettled
 			case r.InLane == 1:
 				e.stage = stageInLane
 			}
-			w.tail.events = append(w.tail.events, e)
-			f.unfiled = append(f.unfiled, appended{r.Seq, r.ClientID})
+			w.memtable.events = append(w.memtable.events, e)
+			f.unflushed = append(f.unflushed, appended{r.Seq, r.ClientID})
 			if e.stage != stageSettled {
 				f.waiting[r.ClientID] = append(f.waiting[r.ClientID], r.Seq)
 			}
 		}
-		if len(rows) < fileBatch {
+		if len(rows) < flushBatch {
 			if f.behind() {
 				f.wake <- struct{}{}
 			}
@@ -84,18 +84,18 @@ func newFiler(ctx context.Context, d *DB, batch int) (*filer, error) {
 // committed tells what was appended and what was settled, and that seqs below nextSeq
 // are given out. It does not block, and comes before anybody hears of the events: who
 // does finds them here.
-func (f *filer) committed(events []db.Event, results []q.Result, nextSeq int64) {
+func (f *flusher) committed(events []db.Event, results []q.Result, nextSeq int64) {
 	f.mu.Lock()
 	f.next = nextSeq
 	for i := range events {
 		ev := &events[i]
-		f.unfiled = append(f.unfiled, appended{ev.Seq, ev.ClientID})
+		f.unflushed = append(f.unflushed, appended{ev.Seq, ev.ClientID})
 		f.waiting[ev.ClientID] = append(f.waiting[ev.ClientID], ev.Seq)
 	}
 	for i := range results {
 		f.ended(results[i].Seq)
 	}
-	behind := len(f.unfiled) >= f.batch
+	behind := len(f.unflushed) >= f.batch
 	f.mu.Unlock()
 	if !behind {
 		return
@@ -107,15 +107,15 @@ func (f *filer) committed(events []db.Event, results []q.Result, nextSeq int64) 
 }
 
 // ended notes that an event's first run isn't pending. f.mu is held.
-func (f *filer) ended(seq int64) {
-	if i := position(len(f.unfiled), seq, func(i int) int64 { return f.unfiled[i].seq }); i >= 0 {
-		f.drop(f.unfiled[i].clientID, seq)
+func (f *flusher) ended(seq int64) {
+	if i := searchSeqs(len(f.unflushed), seq, func(i int) int64 { return f.unflushed[i].seq }); i >= 0 {
+		f.drop(f.unflushed[i].clientID, seq)
 	}
 }
 
 // drop takes an event out of those that wait; mostly it is its account's first. f.mu is
 // held.
-func (f *filer) drop(clientID string, seq int64) {
+func (f *flusher) drop(clientID string, seq int64) {
 	list := f.waiting[clientID]
 	switch {
 	case len(list) == 0:
@@ -130,9 +130,9 @@ func (f *filer) drop(clientID string, seq int64) {
 	}
 }
 
-// waitingOf returns the account's unfiled events whose first run is pending, in order.
+// waitingOf returns the account's unflushed events whose first run is pending, in order.
 // The caller must not change the list.
-func (f *filer) waitingOf(clientID string) []int64 {
+func (f *flusher) waitingOf(clientID string) []int64 {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.waiting[clientID]
@@ -141,7 +141,7 @@ func (f *filer) waitingOf(clientID string) []int64 {
 // waitingAfter returns the first of them after a turn, up to limit. Together with
 // lanes, as it is afterwards, they are what is pending of the turns below end; more
 // says that others wait beyond.
-func (f *filer) waitingAfter(clientID string, after int64, limit int) (seqs []int64, end int64, more bool) {
+func (f *flusher) waitingAfter(clientID string, after int64, limit int) (seqs []int64, end int64, more bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	list := f.waiting[clientID]
@@ -153,31 +153,31 @@ func (f *filer) waitingAfter(clientID string, after int64, limit int) (seqs []in
 }
 
 // given is the next seq.
-func (f *filer) given() int64 {
+func (f *flusher) nextSeq() int64 {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.next
 }
 
 // batches is how many whole batches there are to file.
-func (f *filer) batches() int {
+func (f *flusher) batches() int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return len(f.unfiled) / f.batch
+	return len(f.unflushed) / f.batch
 }
 
 // behind reports whether there is a whole batch to file.
-func (f *filer) behind() bool { return f.batches() > 0 }
+func (f *flusher) behind() bool { return f.batches() > 0 }
 
-// filedUpTo is the seq up to which everything is filed.
-func (f *filer) filedUpTo() int64 {
+// flushedUpTo is the seq up to which everything is flushed.
+func (f *flusher) flushedUpTo() int64 {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.filed
+	return f.flushed
 }
 
-// run is the filer's goroutine. It ends after the committer.
-func (f *filer) run() {
+// run is the flusher's goroutine. It ends after the committer.
+func (f *flusher) run() {
 	defer close(f.done)
 	for {
 		select {
@@ -185,51 +185,51 @@ func (f *filer) run() {
 			return
 		case <-f.wake:
 		}
-		for f.behind() && f.file() {
+		for f.behind() && f.flush() {
 		}
 	}
 }
 
-// file writes a batch and reports whether it could. Where it can't nothing is lost:
+// flush writes a batch and reports whether it could. Where it can't nothing is lost:
 // readers scan a little further until it works again.
-func (f *filer) file() bool {
-	err := f.write()
+func (f *flusher) flush() bool {
+	err := f.flushBatch()
 	if err != nil {
-		f.db.log.Debug("events are not filed into their accounts' history and lanes", "error", err.Error())
+		f.db.log.Debug("events are not flushed into their accounts' history and lanes", "error", err.Error())
 	}
 	return err == nil
 }
 
-// write writes a batch in the order of the tables' keys.
-func (f *filer) write() error {
+// flushBatch writes a batch in the order of the tables' keys.
+func (f *flusher) flushBatch() error {
 	if err := f.db.committer.space.low(); err != nil {
 		return err // the room is kept for settles
 	}
 	f.mu.Lock()
-	rows := slices.Clone(f.unfiled[:f.batch])
+	rows := slices.Clone(f.unflushed[:f.batch])
 	f.mu.Unlock()
 	upTo := rows[len(rows)-1].seq
 	slices.SortFunc(rows, func(a, b appended) int {
 		return cmp.Or(cmp.Compare(a.clientID, b.clientID), cmp.Compare(a.seq, b.seq))
 	})
-	for chunks := slices.Collect(slices.Chunk(rows, max(1, f.batch/fileChunks))); len(chunks) > 0; {
+	for chunks := slices.Collect(slices.Chunk(rows, max(1, f.batch/flushChunks))); len(chunks) > 0; {
 		// The more batches wait, the more of one is written at once: what is appended fast
-		// is filed as fast.
+		// is flushed as fast.
 		n := min(len(chunks), f.batches())
-		var ops []*fileOp
+		var ops []*flushOp
 		for _, chunk := range chunks[:n] {
-			ops = append(ops, &fileOp{rows: chunk, caller: newCaller()})
+			ops = append(ops, &flushOp{rows: chunk, caller: newCaller()})
 		}
 		if err := f.submit(ops...); err != nil {
 			return err
 		}
 		chunks = chunks[n:]
 	}
-	return f.submit(&fileOp{filer: f, upTo: upTo, caller: newCaller()})
+	return f.submit(&flushOp{flusher: f, upTo: upTo, caller: newCaller()})
 }
 
 // submit lets the committer do ops, and returns what the first failure was.
-func (f *filer) submit(ops ...*fileOp) (err error) {
+func (f *flusher) submit(ops ...*flushOp) (err error) {
 	for i, op := range ops {
 		if err = f.db.committer.submit(op); err != nil {
 			ops = ops[:i]
@@ -243,39 +243,39 @@ func (f *filer) submit(ops ...*fileOp) (err error) {
 	return err
 }
 
-// filedTo forgets what is filed now.
-func (f *filer) filedTo(seq int64) {
+// flushedTo forgets what is flushed now.
+func (f *flusher) flushedTo(seq int64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	n := 0
-	for ; n < len(f.unfiled) && f.unfiled[n].seq <= seq; n++ {
-		f.drop(f.unfiled[n].clientID, f.unfiled[n].seq)
+	for ; n < len(f.unflushed) && f.unflushed[n].seq <= seq; n++ {
+		f.drop(f.unflushed[n].clientID, f.unflushed[n].seq)
 	}
-	f.filed, f.unfiled = seq, slices.Clone(f.unfiled[n:]) // a clone, to let go of the names
+	f.flushed, f.unflushed = seq, slices.Clone(f.unflushed[n:]) // a clone, to let go of the names
 }
 
 // fileOp writes a part of a batch. A batch that is broken off is begun again: rows
 // that are there already stay as they are.
-type fileOp struct {
+type flushOp struct {
 	caller
-	rows  []appended
-	filer *filer // of the op that ends a batch
-	upTo  int64  // then: everything is filed up to here
-	w     *writer
+	rows    []appended
+	flusher *flusher // of the op that ends a batch
+	upTo    int64    // then: everything is flushed up to here
+	w       *writer
 }
 
-func (o *fileOp) exec(w *writer) error {
+func (o *flushOp) exec(w *writer) error {
 	o.w = w
 	if o.err = o.excluded; o.err != nil {
 		return nil
 	}
 	own, group := w.try(func() error {
 		for _, r := range o.rows {
-			if err := w.file(r); err != nil {
+			if err := w.flush(r); err != nil {
 				return fmt.Errorf("file event: %w", err)
 			}
 		}
-		if o.filer == nil {
+		if o.flusher == nil {
 			return nil
 		}
 		return w.q.SaveFiled(background, o.upTo)
@@ -284,24 +284,24 @@ func (o *fileOp) exec(w *writer) error {
 	return group
 }
 
-func (o *fileOp) finish(err error) {
-	if err == nil && o.err == nil && o.filer != nil {
-		o.w.tail.filedTo(o.upTo)
-		o.filer.filedTo(o.upTo)
+func (o *flushOp) finish(err error) {
+	if err == nil && o.err == nil && o.flusher != nil {
+		o.w.memtable.flushedTo(o.upTo)
+		o.flusher.flushedTo(o.upTo)
 	}
 	o.caller.finish(err)
 }
 
-func (o *fileOp) patient() bool { return true }
-func (o *fileOp) size() int     { return 64 * (len(o.rows) + 1) }
+func (o *flushOp) retriedWhenFull() bool { return true }
+func (o *flushOp) size() int             { return 64 * (len(o.rows) + 1) }
 
-// file writes an event into history, and into lanes if its first run is pending.
-func (w *writer) file(a appended) error {
-	stage := w.tail.stage(a.seq)
+// flush writes an event into history, and into lanes if its first run is pending.
+func (w *writer) flush(a appended) error {
+	stage := w.memtable.stage(a.seq)
 	switch stage {
 	case stageDeleted:
 		return nil
-	case stageFiled:
+	case stageFlushed:
 		return refusal{fmt.Errorf("seq %d is filed already", a.seq)}
 	}
 	if err := w.hot.fileEvent(q.FileEventParams{ClientID: a.clientID, Seq: a.seq}); err != nil || stage != stageWaiting {
@@ -311,15 +311,15 @@ func (w *writer) file(a appended) error {
 	return w.hot.insertPending(q.InsertPendingParams{ClientID: a.clientID, Turn: a.seq, Seq: a.seq, Run: 1})
 }
 
-// fileRest files what is left, so that lanes shows all that is pending to who looks
+// flushRest flushes what is left, so that lanes shows all that is pending to who looks
 // into a file that nobody has open. Where it can't, the next owner does it.
-func (d *DB) fileRest() {
+func (d *DB) flushRest() {
 	err := d.committer.space.low()
 	if err == nil {
 		w := d.committer.w
 		err = w.fenced(func() error { return w.conn.Exec("UPDATE filing SET filed = 1") })
 	}
 	if err != nil {
-		d.log.Debug("events are not filed into their accounts' lanes", "error", err.Error())
+		d.log.Debug("events are not flushed into their accounts' lanes", "error", err.Error())
 	}
 }

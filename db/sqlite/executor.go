@@ -9,12 +9,12 @@ import (
 	"inturn/db"
 )
 
-// hand is the goroutine that executes groups while the committer waits: an effect
-// that never returns keeps the hand, and the committer goes on with another.
-type hand struct {
+// executor is the goroutine that executes groups while the committer waits: an effect
+// that never returns keeps the executor, and the committer goes on with another.
+type executor struct {
 	groups  chan []operation
-	results chan executed // cap 1
-	at      int           // the operation that is executed
+	results chan execution // cap 1
+	at      int            // the operation that is executed
 
 	mu      sync.Mutex
 	tx      *effectTx     // of the effect that runs, else nil
@@ -24,32 +24,32 @@ type hand struct {
 }
 
 // executed is how far a group got.
-type executed struct {
+type execution struct {
 	done int // operations; the next one has failed with err
 	err  error
 	gone bool // the goroutine ended
 }
 
-func newHand(w *writer) *hand {
-	h := &hand{groups: make(chan []operation), results: make(chan executed, 1)}
+func newExecutor(w *writer) *executor {
+	h := &executor{groups: make(chan []operation), results: make(chan execution, 1)}
 	go h.run(w)
 	return h
 }
 
-func (h *hand) run(w *writer) {
+func (h *executor) run(w *writer) {
 	for ops := range h.groups {
 		h.execute(w, ops)
 	}
 }
 
-func (h *hand) execute(w *writer, ops []operation) {
-	res := executed{err: &groupError{classTxAborted, errGoexit}, gone: true}
+func (h *executor) execute(w *writer, ops []operation) {
+	res := execution{err: &groupError{classTxAborted, errGoexit}, gone: true}
 	defer func() {
 		res.done = h.at
 		h.results <- res
 	}()
 	err := w.inTurn(ops, &h.at)
-	res = executed{err: err}
+	res = execution{err: err}
 }
 
 // inTurn executes ops and counts in at how many have been. It stops early, without an
@@ -76,18 +76,18 @@ func (w *writer) execute(ops []operation) (done int, err error) {
 		err = w.inTurn(ops, &done)
 		return done, err
 	}
-	h := w.hand
+	h := w.executor
 	h.groups <- ops
-	defer w.handTimer.Stop()
+	defer w.executorTimer.Stop()
 	for wait := db.MaxEffect; ; {
-		w.handTimer.Reset(wait)
+		w.executorTimer.Reset(wait)
 		select {
 		case res := <-h.results:
 			if res.gone {
-				w.hand = newHand(w)
+				w.executor = newExecutor(w)
 			}
 			return res.done, res.err
-		case <-w.handTimer.C:
+		case <-w.executorTimer.C:
 		}
 		var tx *effectTx
 		var stopped chan struct{}
@@ -99,7 +99,7 @@ func (w *writer) execute(ops []operation) (done int, err error) {
 			w.slow(tx.event, 2*db.MaxEffect)
 			w.say(slog.LevelError, "an effect does not return and is left behind", tx.event)
 			_ = tx.close() // the group ends anyway
-			w.hand = newHand(w)
+			w.executor = newExecutor(w)
 			return h.at, &groupError{classTxAborted, db.ErrEffectTooSlow}
 		}
 	}
@@ -132,7 +132,7 @@ func (w *writer) stop(tx *effectTx) {
 	}
 }
 
-func (h *hand) begin(tx *effectTx) {
+func (h *executor) begin(tx *effectTx) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.tx, h.began = tx, time.Now()
@@ -140,7 +140,7 @@ func (h *hand) begin(tx *effectTx) {
 
 // end says how long the effect took, and whether that was too long. Where it was left
 // behind, the goroutine ends: everything belongs to others now.
-func (h *hand) end() (took time.Duration, slow bool) {
+func (h *executor) end() (took time.Duration, slow bool) {
 	h.mu.Lock()
 	took = time.Since(h.began)
 	stopped, left := h.stopped, h.left
@@ -159,7 +159,7 @@ func (h *hand) end() (took time.Duration, slow bool) {
 // late returns the Tx of an effect that has run for too long, and what to close once
 // nothing interrupts it any more; stopped is nil where it was interrupted before, and
 // it is left behind now. wait is how long until the next look.
-func (h *hand) late() (tx *effectTx, stopped chan struct{}, wait time.Duration) {
+func (h *executor) late() (tx *effectTx, stopped chan struct{}, wait time.Duration) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	ran := time.Since(h.began)

@@ -94,8 +94,8 @@ func (o *bulkOp) exec(w *writer) error {
 	return group
 }
 
-func (o *bulkOp) patient() bool { return true }
-func (o *bulkOp) size() int     { return 4096 + 1024*len(o.targets) }
+func (o *bulkOp) retriedWhenFull() bool { return true }
+func (o *bulkOp) size() int             { return 4096 + 1024*len(o.targets) }
 
 func (w *writer) beginBulk(o *bulkOp) error {
 	b := o.bulk

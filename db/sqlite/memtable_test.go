@@ -23,18 +23,18 @@ import (
 // byHand makes a database that files nothing by itself.
 func byHand(t testing.TB, path string) *DB {
 	o := options(t, path)
-	o.FileBatch = 1 << 30
+	o.FlushBatch = 1 << 30
 	return open(t, o)
 }
 
-// file writes rows as a part of a batch, or, where there are none, the end of one.
+// flush writes rows as a part of a batch, or, where there are none, the end of one.
 func flush(t testing.TB, d *DB, upTo int64, rows ...appended) {
 	t.Helper()
-	op := &fileOp{rows: rows, caller: newCaller()}
+	op := &flushOp{rows: rows, caller: newCaller()}
 	if len(rows) == 0 {
-		op.filer, op.upTo = d.filer, upTo
+		op.flusher, op.upTo = d.flusher, upTo
 	}
-	if err := d.filer.submit(op); err != nil {
+	if err := d.flusher.submit(op); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -127,7 +127,7 @@ func TestFilingCutShort(t *testing.T) {
 			settle(t, d, done(evs[0], nil), dead(evs[3], "no"))
 			mustAct(t, d, db.Command{Verb: db.Redrive, Seq: 4})
 			late := appendEvent(t, d, event("c", "late"))
-			parts := slices.Clone(d.filer.unfiled[:batch])
+			parts := slices.Clone(d.flusher.unflushed[:batch])
 			slices.SortFunc(parts, func(a, b appended) int {
 				return cmp.Or(cmp.Compare(a.clientID, b.clientID), cmp.Compare(a.seq, b.seq))
 			})
@@ -178,7 +178,7 @@ func TestFilingIsUndone(t *testing.T) {
 		broken := errors.New("too bad")
 		for _, fail := range []error{broken, nil} {
 			op := &eraseOp{caller: newCaller(), fn: func(w *writer) error {
-				if err := w.file(appended{1, "c"}); err != nil {
+				if err := w.flush(appended{1, "c"}); err != nil {
 					return err
 				}
 				wantStage(t, w, 1, stageInLane)
@@ -232,14 +232,14 @@ func TestAppendIsUndone(t *testing.T) {
 			if fail != nil {
 				want = 0
 			}
-			if n := len(d.committer.w.tail.events); n != want {
+			if n := len(d.committer.w.memtable.events); n != want {
 				t.Errorf("%d events are in the tail, want %d", n, want)
 			}
 		}
 	})
 }
 
-// Only the run that is pending can be ended, filed or not.
+// Only the run that is pending can be ended, flushed or not.
 func TestEndOfAnotherRun(t *testing.T) {
 	forEach(t, func(t *testing.T, d *DB) {
 		ev := appendEvent(t, d, event("c", "m"))
@@ -278,9 +278,9 @@ func TestLaneIsThereBeforeItIsTold(t *testing.T) {
 	first := appendEvent(t, d, event("c", "1"))
 	appendEvent(t, d, event("c", "2"))
 	settle(t, d, dead(first, "no"))
-	d.filer.mu.Lock()
-	d.filer.waiting["c"] = []int64{1, 2} // as it was before
-	d.filer.mu.Unlock()
+	d.flusher.mu.Lock()
+	d.flusher.waiting["c"] = []int64{1, 2} // as it was before
+	d.flusher.mu.Unlock()
 	if evs, more, err := d.PendingAfter(t.Context(), "c", 0, 1, 1<<20); len(evs) != 0 || !more || err != nil {
 		t.Errorf("%v, more %t, %v", evs, more, err)
 	}
@@ -289,9 +289,9 @@ func TestLaneIsThereBeforeItIsTold(t *testing.T) {
 	if got := lane(t, d, "c"); got != "2/2/1 3/3/1 4/1/2" {
 		t.Errorf("the lane is %s", got)
 	}
-	d.filer.mu.Lock()
-	d.filer.waiting["c"], d.filer.next = []int64{2}, 3 // as it was before
-	d.filer.mu.Unlock()
+	d.flusher.mu.Lock()
+	d.flusher.waiting["c"], d.flusher.next = []int64{2}, 3 // as it was before
+	d.flusher.mu.Unlock()
 	if got := lane(t, d, "c"); got != "2/2/1" { // the third is not overtaken
 		t.Errorf("the lane is %s", got)
 	}
@@ -299,12 +299,12 @@ func TestLaneIsThereBeforeItIsTold(t *testing.T) {
 
 func wantStage(t testing.TB, w *writer, seq int64, want stage) {
 	t.Helper()
-	if got := w.tail.stage(seq); got != want {
+	if got := w.memtable.stage(seq); got != want {
 		t.Errorf("seq %d is at stage %d, want %d", seq, got, want)
 	}
 }
 
-// Of a file whose server was killed, with nothing filed, check finds what was changed
+// Of a file whose server was killed, with nothing flushed, check finds what was changed
 // by hand.
 func TestVerifyPlantedUnfiled(t *testing.T) {
 	d := byHand(t, tempFile(t))
@@ -371,7 +371,7 @@ func TestPendingByHand(t *testing.T) {
 // A lane's payloads are read one by one: no plan sorts the rows that have them.
 func TestLanePlans(t *testing.T) {
 	d := byHand(t, ":memory:")
-	for _, query := range []string{laneQuery, unfiledQuery} {
+	for _, query := range []string{laneQuery, unflushedQuery} {
 		var inner, outer int // sorts; a line is id, parent, a number that is not used, text
 		for _, line := range rows(t, d, "EXPLAIN QUERY PLAN "+query, []any{"c", 0, 9, 10, "[1]"}[:strings.Count(query, "?5")+4]...) {
 			if f := strings.Fields(line); strings.Contains(line, "TEMP B-TREE") {
@@ -386,17 +386,17 @@ func TestLanePlans(t *testing.T) {
 	}
 }
 
-// Places in the tail follow the seqs, but for gaps that later runs and filing leave.
+// Places in the memtable follow the seqs, but for gaps that later runs and flushing leave.
 func TestTailFind(t *testing.T) {
-	var tl tail
+	var tl memtable
 	seqs := []int64{5, 6, 7, 11, 12, 20, 1000}
 	for _, seq := range seqs {
-		tl.events = append(tl.events, unfiled{seq, "c", stageWaiting})
+		tl.events = append(tl.events, unflushed{seq, "c", stageWaiting})
 	}
 	for _, upTo := range []int64{0, 5, 9, 12, 1000} {
-		tl.filedTo(upTo)
+		tl.flushedTo(upTo)
 		for seq := range int64(1002) {
-			want := stageFiled
+			want := stageFlushed
 			if seq > upTo && slices.Contains(seqs, seq) {
 				want = stageWaiting
 			}
@@ -407,13 +407,13 @@ func TestTailFind(t *testing.T) {
 	}
 }
 
-// Who reads a lane while events come, run again and are filed sees no gap, nothing out
+// Who reads a lane while events come, run again and are flushed sees no gap, nothing out
 // of turn, and everything that was there when it began.
 func TestLaneWhileItIsFiled(t *testing.T) {
 	for name, path := range map[string]string{"memory": ":memory:", "file": tempFile(t)} {
 		t.Run(name, func(t *testing.T) {
 			o := options(t, path)
-			o.FileBatch = 5
+			o.FlushBatch = 5
 			d := open(t, o)
 			const events = 400
 			var (

@@ -34,8 +34,8 @@ func (o *commandOp) exec(w *writer) error {
 	return group
 }
 
-func (o *commandOp) patient() bool { return true }
-func (o *commandOp) size() int     { return 4096 }
+func (o *commandOp) retriedWhenFull() bool { return true }
+func (o *commandOp) size() int             { return 4096 }
 
 // act does a, once for a key. Whatever is refused is so before anything is written.
 func (w *writer) act(a db.Command, f finished) (db.CommandResult, error) {

@@ -11,14 +11,14 @@ import (
 	"inturn/db/sqlite/internal/q"
 )
 
-// tail is the events that are not filed yet, in order of seq: what the committer
+// memtable is the events that are not flushed yet, in order of seq: what the committer
 // knows of their first runs, which stand nowhere else than in its memory and in the
 // absence of a result. Later runs are always in lanes.
 //
-// It follows the transaction, as all of mirror does.
-type tail struct{ events []unfiled }
+// It follows the transaction, as all of writerState does.
+type memtable struct{ events []unflushed }
 
-type unfiled struct {
+type unflushed struct {
 	seq      int64
 	clientID string
 	stage    stage
@@ -28,16 +28,16 @@ type unfiled struct {
 type stage uint8
 
 const (
-	stageFiled   stage = iota // not in the tail: lanes says whether it is pending
+	stageFlushed stage = iota // not in the memtable: lanes says whether it is pending
 	stageWaiting              // pending, without a row in lanes
-	stageInLane               // pending, with one: its batch is being filed
+	stageInLane               // pending, with one: its batch is being flushed
 	stageSettled              // not pending any more
 	stageDeleted              // with the event
 )
 
-// find returns nil for what is filed.
-func (t *tail) find(seq int64) *unfiled {
-	i := position(len(t.events), seq, func(i int) int64 { return t.events[i].seq })
+// find returns nil for what is flushed.
+func (t *memtable) find(seq int64) *unflushed {
+	i := searchSeqs(len(t.events), seq, func(i int) int64 { return t.events[i].seq })
 	if i < 0 {
 		return nil
 	}
@@ -46,7 +46,7 @@ func (t *tail) find(seq int64) *unfiled {
 
 // position returns where seq stands among n seqs in order, or -1. They have few gaps, so it
 // looks where it would stand without one first.
-func position(n int, seq int64, at func(i int) int64) int {
+func searchSeqs(n int, seq int64, at func(i int) int64) int {
 	if n == 0 || seq < at(0) {
 		return -1
 	}
@@ -60,27 +60,27 @@ func position(n int, seq int64, at func(i int) int64) int {
 	return -1
 }
 
-func (t *tail) stage(seq int64) stage {
+func (t *memtable) stage(seq int64) stage {
 	if e := t.find(seq); e != nil {
 		return e.stage
 	}
-	return stageFiled
+	return stageFlushed
 }
 
-// filedTo forgets what is filed now. It is called after the commit.
-func (t *tail) filedTo(seq int64) {
+// flushedTo forgets what is flushed now. It is called after the commit.
+func (t *memtable) flushedTo(seq int64) {
 	n := sort.Search(len(t.events), func(i int) bool { return t.events[i].seq > seq })
 	t.events = slices.Clone(t.events[n:]) // a clone, to let go of the names
 }
 
 // accept adds an event that was just appended.
-func (m *mirror) accept(seq int64, clientID string) {
-	m.tail.events = append(m.tail.events, unfiled{seq, clientID, stageWaiting})
+func (m *writerState) accept(seq int64, clientID string) {
+	m.memtable.events = append(m.memtable.events, unflushed{seq, clientID, stageWaiting})
 }
 
-// move notes the stage of an event; what is filed has none.
-func (m *mirror) move(seq int64, to stage) {
-	if e := m.tail.find(seq); e != nil && e.stage != to {
+// move notes the stage of an event; what is flushed has none.
+func (m *writerState) move(seq int64, to stage) {
+	if e := m.memtable.find(seq); e != nil && e.stage != to {
 		m.undo = append(m.undo, undo{moved: seq, from: e.stage})
 		e.stage = to
 	}
@@ -94,12 +94,12 @@ type runID struct {
 
 func runOf(ev *db.Event) runID { return runID{ev.ClientID, ev.Position, ev.Seq, ev.Run} }
 
-// first returns what the tail knows of a run, or nil where only lanes knows.
-func (w *writer) first(r runID) *unfiled {
+// first returns what the memtable knows of a run, or nil where only lanes knows.
+func (w *writer) first(r runID) *unflushed {
 	if r.run != 1 {
 		return nil
 	}
-	return w.tail.find(r.seq)
+	return w.memtable.find(r.seq)
 }
 
 // isPending reports whether a run is to come, or under way.
@@ -147,14 +147,14 @@ func (w *writer) head(clientID string) (q.HeadRow, error) {
 		return head, fmt.Errorf("read head: %w", err)
 	}
 	before := func(seq int64) bool {
-		return w.tail.stage(seq) == stageWaiting && (head.Seq == 0 || seq < head.Turn)
+		return w.memtable.stage(seq) == stageWaiting && (head.Seq == 0 || seq < head.Turn)
 	}
-	for _, seq := range w.filer.waitingOf(clientID) {
+	for _, seq := range w.flusher.waitingOf(clientID) {
 		if before(seq) {
 			return q.HeadRow{Turn: seq, Seq: seq, Run: 1}, nil
 		}
 	}
-	for i := range w.published { // of this transaction: the filer doesn't know them yet
+	for i := range w.published { // of this transaction: the flusher doesn't know them yet
 		if ev := &w.published[i]; ev.ClientID == clientID && before(ev.Seq) {
 			return q.HeadRow{Turn: ev.Seq, Seq: ev.Seq, Run: 1}, nil
 		}
@@ -162,8 +162,8 @@ func (w *writer) head(clientID string) (q.HeadRow, error) {
 	return head, nil
 }
 
-// backlogs is what of the tail is pending and in no lane.
-func (t *tail) backlogs() map[string]q.BacklogsRow {
+// backlogs is what of the memtable is pending and in no lane.
+func (t *memtable) backlogs() map[string]q.BacklogsRow {
 	accounts := map[string]q.BacklogsRow{}
 	for _, e := range t.events {
 		if e.stage != stageWaiting {

@@ -52,8 +52,8 @@ func (o *settleOp) exec(w *writer) error {
 	return nil
 }
 
-func (o *settleOp) patient() bool { return true }
-func (o *settleOp) size() int     { return 512 * len(o.items) }
+func (o *settleOp) retriedWhenFull() bool { return true }
+func (o *settleOp) size() int             { return 512 * len(o.items) }
 
 // exclude leaves out the item at which the group ended; those before it run again.
 // Where only the COMMIT failed, the last one is left out, until it succeeds.

@@ -12,7 +12,7 @@ import (
 
 // unrollEvents is how many events of an account one ExpandReplay looks at. Each costs about
 // four statements of the transaction that everyone waits for.
-const unrollEvents = 256
+const expandEvents = 256
 
 // finished is what an account has finished of a range of seqs.
 type finished struct {
@@ -62,7 +62,7 @@ func (w *writer) replay(a db.Command, f finished, acted *db.CommandResult) error
 // of it, and moves their results to runs. It is called when none of the replay's is
 // pending; more says that further ones may be left. Errors as of Settle.
 func (d *DB) ExpandReplay(clientID string) (more bool, err error) {
-	op := &unrollOp{clientID: clientID, caller: newCaller()}
+	op := &expandOp{clientID: clientID, caller: newCaller()}
 	if op.next, op.seqs, err = d.replayed(clientID); err != nil {
 		return false, fmt.Errorf("read replay: %w", err)
 	}
@@ -91,7 +91,7 @@ func (d *DB) replayed(clientID string) (next int64, seqs []int64, err error) {
 		return 0, nil, err
 	}
 	rows, err := d.queryer().QueryContext(ctx, `SELECT seq FROM account_events WHERE client_id = ? AND seq BETWEEN ? AND ? ORDER BY seq LIMIT ?`,
-		clientID, r.ReplayNext.Int64, r.ReplayTo.Int64, unrollEvents)
+		clientID, r.ReplayNext.Int64, r.ReplayTo.Int64, expandEvents)
 	if err != nil {
 		return 0, nil, err
 	}
@@ -106,7 +106,7 @@ func (d *DB) replayed(clientID string) (next int64, seqs []int64, err error) {
 	return r.ReplayNext.Int64, seqs, rows.Err()
 }
 
-type unrollOp struct {
+type expandOp struct {
 	caller
 	clientID string
 	next     int64 // as it was read
@@ -114,23 +114,23 @@ type unrollOp struct {
 	more     bool
 }
 
-func (o *unrollOp) exec(w *writer) error {
+func (o *expandOp) exec(w *writer) error {
 	o.more, o.err = false, o.excluded
 	if o.err != nil {
 		return nil
 	}
 	own, group := w.try(func() (err error) {
-		o.more, err = w.unroll(o)
+		o.more, err = w.expandReplay(o)
 		return err
 	})
 	o.err = own
 	return group
 }
 
-func (o *unrollOp) patient() bool { return true }
-func (o *unrollOp) size() int     { return 512 * len(o.seqs) }
+func (o *expandOp) retriedWhenFull() bool { return true }
+func (o *expandOp) size() int             { return 512 * len(o.seqs) }
 
-func (w *writer) unroll(o *unrollOp) (more bool, err error) {
+func (w *writer) expandReplay(o *expandOp) (more bool, err error) {
 	if w.erasing.has(o.clientID) {
 		return false, nil
 	}
@@ -162,7 +162,7 @@ func (w *writer) unroll(o *unrollOp) (more bool, err error) {
 		return false, err
 	}
 	p := q.SetReplayParams{ClientID: o.clientID}
-	if more = len(o.seqs) == unrollEvents; more {
+	if more = len(o.seqs) == expandEvents; more {
 		p.ReplayNext, p.ReplayTo, p.ReplaySettled = number(o.seqs[len(o.seqs)-1]+1), r.ReplayTo, r.ReplaySettled
 	}
 	if err := w.q.SetReplay(background, p); err != nil {

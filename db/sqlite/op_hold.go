@@ -33,8 +33,8 @@ func (o *holdOp) exec(w *writer) error {
 	return group
 }
 
-func (o *holdOp) patient() bool { return true }
-func (o *holdOp) size() int     { return 512 }
+func (o *holdOp) retriedWhenFull() bool { return true }
+func (o *holdOp) size() int             { return 512 }
 
 func (w *writer) hold(h db.Hold) error {
 	ev := &h.Event

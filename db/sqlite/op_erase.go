@@ -288,9 +288,9 @@ func (o *eraseOp) exec(w *writer) error {
 	return group
 }
 
-func (o *eraseOp) patient() bool { return true }
-func (o *eraseOp) size() int     { return 512 * eraseChunk }
-func (o *eraseOp) alone() bool   { return true }
+func (o *eraseOp) retriedWhenFull() bool { return true }
+func (o *eraseOp) size() int             { return 512 * eraseChunk }
+func (o *eraseOp) exclusive() bool       { return true }
 
 func (o *eraseOp) finish(err error) {
 	if err == nil && o.err == nil && o.after != nil {
