@@ -25,6 +25,9 @@ const manageEvery = time.Hour
 
 const acmeTLS = "acme-tls/1" // RFC 8737, section 6.2
 
+// endedEvery is how often handshakes that meet an ended certificate begin a round, at most.
+const endedEvery = 10 * time.Minute
+
 // ACMEOptions of OpenACME.
 type ACMEOptions struct {
 	Domains []string // at least one; host names in ASCII
@@ -60,13 +63,20 @@ type ACME struct {
 	now     func() time.Time
 	log     *slog.Logger
 
-	complained atomic.Int64 // Unix seconds; see certificate
+	complained atomic.Int64  // Unix seconds; see certificate
+	began      atomic.Int64  // Unix seconds when the last round began; see overdue
+	early      chan struct{} // begins a round before its time; has room for one
+	window     float64       // renewed when so much of a certificate's life is left
 }
 
 // OpenACME opens the folder and loads the certificates that are there. It asks
 // nobody; Run does. Errors name the option or file, and what to do. Close it.
 func OpenACME(o ACMEOptions) (*ACME, error) {
-	a := &ACME{dir: o.Dir, ca: o.CA, plain: o.Plain != nil, now: o.Now, log: o.Log}
+	a := &ACME{dir: o.Dir, ca: o.CA, plain: o.Plain != nil, now: o.Now, log: o.Log, early: make(chan struct{}, 1),
+		window: o.renewBefore}
+	if a.window == 0 {
+		a.window = certmagic.DefaultRenewalWindowRatio
+	}
 	if a.now == nil {
 		a.now = time.Now
 	}
@@ -164,6 +174,7 @@ func (a *ACME) run(ctx context.Context, again <-chan time.Time) {
 				a.log.Warn("waiting for a certificate: handshakes fail until it is there", "domain", name, "authority", a.ca, "hint", a.challenges())
 			}
 		}
+		a.began.Store(a.now().Unix())
 		// A round ends the one before: its attempts would hold the names' locks.
 		round, end := context.WithCancel(ctx)
 		_ = a.config.ManageAsync(round, a.domains) // what can fail is logged in the background
@@ -172,6 +183,9 @@ func (a *ACME) run(ctx context.Context, again <-chan time.Time) {
 		}
 		select {
 		case <-again:
+			end()
+		case <-a.early:
+			a.log.Warn("a certificate has ended or is about to, and its renewal is overdue; the machine may have been suspended")
 			end()
 		case <-ctx.Done():
 			end()
@@ -210,12 +224,31 @@ func (a *ACME) certificate(hello *stdtls.ClientHelloInfo) (*stdtls.Certificate, 
 	if !a.owns(name) {
 		return nil, nil
 	}
-	challenge := slices.Equal(hello.SupportedProtos, []string{acmeTLS})
-	if !challenge && a.leaf(name) == nil {
-		a.complain(name)
-		return nil, nil
+	if challenge := slices.Equal(hello.SupportedProtos, []string{acmeTLS}); !challenge {
+		leaf := a.leaf(name)
+		if leaf == nil {
+			a.complain(name)
+			return nil, nil
+		}
+		if a.overdue(leaf) {
+			select {
+			case a.early <- struct{}{}:
+			default: // a round is about to begin
+			}
+		}
 	}
 	return a.config.GetCertificate(hello)
+}
+
+// overdue reports whether a certificate that is shown should have been renewed by now. Timers
+// stand still while a machine is suspended, the wall clock does not.
+func (a *ACME) overdue(leaf *x509.Certificate) bool {
+	now := a.now()
+	left, since := leaf.NotAfter.Sub(now), now.Unix()-a.began.Load()
+	if left <= 0 {
+		return since >= int64(endedEvery.Seconds())
+	}
+	return float64(left) < a.window*float64(leaf.NotAfter.Sub(leaf.NotBefore)) && since > int64(manageEvery.Seconds())+60
 }
 
 // complain says that a client was turned away, at most every ten seconds.

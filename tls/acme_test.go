@@ -395,6 +395,38 @@ func TestRenewal(t *testing.T) {
 	}
 }
 
+// A machine that was suspended renews with the first handshake, not with its next timer.
+func TestRenewalAfterASuspension(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name, domain string
+		life         uint64 // in seconds
+		asleep       time.Duration
+	}{
+		{"ended", "ended.test", 3600, 2 * time.Hour},
+		{"about to end", "ending.test", 7200, manageEvery + 2*time.Minute},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			public, plain := listeners(t)
+			ca, now := pebble.Start(t, portOf(plain), portOf(public), c.life), newClock()
+			s := serveACME(t, public, plain, ACMEOptions{Domains: []string{c.domain}, Dir: filepath.Join(t.TempDir(), "acme"), CA: ca.URL, RootFile: ca.RootFile,
+				Now: now.Now, renewBefore: 0.9999})
+			s.obtained(t, c.domain)
+			first := s.served(t, ca, c.domain)
+			s.until(t, func() bool { return time.Until(first.NotAfter) < time.Duration(c.life-2)*time.Second })
+			s.served(t, ca, c.domain)
+			if s.overdue(first) {
+				t.Error("overdue although its round has just been")
+			}
+			now.add(c.asleep)
+			s.served(t, ca, c.domain)
+			s.log.wait(t, "certificate obtained", "domain="+c.domain, "renewal=true")
+			s.until(t, func() bool { return !s.leaf(c.domain).Equal(first) })
+		})
+	}
+}
+
 // Another e-mail is another account, which may not replace the first one's certificate.
 func TestRenewalByAnotherAccount(t *testing.T) {
 	t.Parallel()

@@ -23,15 +23,16 @@ type Pair struct {
 	now               func() time.Time
 	log               *slog.Logger
 
-	cert atomic.Pointer[stdtls.Certificate]
-	seen []byte // the content of the files; only Run's goroutine has it after OpenPair
+	again chan struct{} // wakes Run
+	cert  atomic.Pointer[stdtls.Certificate]
+	seen  []byte // the content of the files; only Run's goroutine has it after OpenPair
 }
 
 // OpenPair reads a certificate with its chain, and its key, both PEM. Errors name
 // the file. A certificate that has ended, or is for none of the domains, is served
 // all the same, and the log says so.
 func OpenPair(certFile, keyFile string, domains []string, now func() time.Time, log *slog.Logger) (*Pair, error) {
-	p := &Pair{certFile: certFile, keyFile: keyFile, domains: domains, now: now, log: log}
+	p := &Pair{certFile: certFile, keyFile: keyFile, domains: domains, now: now, log: log, again: make(chan struct{}, 1)}
 	cert, seen, err := p.read()
 	if err != nil {
 		return nil, fmt.Errorf("tls: %w", err)
@@ -85,9 +86,19 @@ func (p *Pair) Run(ctx context.Context) {
 		select {
 		case <-tick.C:
 			p.look()
+		case <-p.again:
+			p.look()
 		case <-ctx.Done():
 			return
 		}
+	}
+}
+
+// Reload has Run look at the files at once.
+func (p *Pair) Reload() {
+	select {
+	case p.again <- struct{}{}:
+	default: // it is about to look
 	}
 }
 

@@ -1,6 +1,7 @@
 package tls
 
 import (
+	"context"
 	stdtls "crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
@@ -12,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -148,6 +150,29 @@ func servePair(t *testing.T, p *Pair) (port string) {
 		}
 	}
 	return port
+}
+
+// Reload looks at once, and not with the next tick.
+func TestReloadOfAPair(t *testing.T) {
+	dir, c, book := t.TempDir(), newClock(), newLogbook()
+	certFile, keyFile, _ := pairFiles(t, dir, c, "one.example")
+	p, err := OpenPair(certFile, keyFile, nil, c.Now, slog.New(slog.NewTextHandler(book, nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, _, second := pairFiles(t, dir, c, "two.example")
+	synctest.Test(t, func(t *testing.T) {
+		p.again = make(chan struct{}, 1) // of the bubble
+		ctx, cancel := context.WithCancel(t.Context())
+		go p.Run(ctx)
+		p.Reload()
+		p.Reload()
+		synctest.Wait()
+		if !p.leaf().Equal(second) {
+			t.Error("the new pair is not served")
+		}
+		cancel()
+	})
 }
 
 func TestBadPairAtStart(t *testing.T) {
