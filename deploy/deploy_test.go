@@ -326,6 +326,9 @@ func (c *complaints) unit(t *testing.T, d deployment) {
 	}
 	c.kills("the unit", time.Duration(seconds)*time.Second, s)
 	c.want("the unit's signal", values["KillSignal"], "SIGTERM")
+	c.want("the unit restarts", values["Restart"], "always")
+	c.want("the unit gives up after", values["StartLimitIntervalSec"], "0")
+	c.want("the unit reloads by", values["ExecReload"], "/bin/kill -HUP $MAINPID")
 	c.want("the unit's folder", "/var/lib/"+values["StateDirectory"], path.Dir(s.DB))
 	if values["DynamicUser"] != "yes" || values["ProtectSystem"] != "strict" || values["NoNewPrivileges"] != "yes" || values["CapabilityBoundingSet"] != "" {
 		c.say("the unit has lost its hardening")
@@ -451,6 +454,9 @@ var deployChanges = [][2]string{
 	{"TimeoutStopSec=60", "TimeoutStopSec=50"},
 	{"TimeoutStopSec=60", "TimeoutStopSec=1min"},
 	{"KillSignal=SIGTERM", "KillSignal=SIGKILL"},
+	{"Restart=always", "Restart=on-failure"},
+	{"StartLimitIntervalSec=0\n", ""},
+	{"kill -HUP", "kill -USR1"},
 	{"StateDirectory=inturn", "StateDirectory=other"},
 	{"inturn serve --db", "inturn serve --file"},
 	{"DynamicUser=yes", "User=root"},

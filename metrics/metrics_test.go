@@ -77,6 +77,7 @@ func TestScrape(t *testing.T) {
 		Storage: storage, Streams: api.NewStreams(0), Now: func() time.Time { return now },
 		Turns:          &fakeTurns{runner.Stats{Accounts: map[runner.State]int{runner.Parked: 2}, Pollers: 2, FreeTurn: 30, BlockedTurn: 101}},
 		CertificateEnd: func() time.Time { return now.Add(time.Hour) },
+		LogLost:        func() (full, failed uint64) { return 3, 4 },
 		EndpointsDown:  func() map[string]bool { return map[string]bool{"order": true, "mail": false} },
 	})
 	m.Committed(3, true, time.Millisecond)
@@ -96,6 +97,7 @@ func TestScrape(t *testing.T) {
 		`inturn_pending_events{account="runnable"} 5`, `inturn_pending_events{account="held"} 7`, `inturn_accounts{state="parked"} 2`,
 		`inturn_oldest_pending_age_seconds 30`, `inturn_oldest_blocked_age_seconds 0`, `inturn_owner_epoch 3`, `inturn_wal_bytes 8`,
 		`inturn_database_free_pages 7`, `inturn_certificate_end_timestamp_seconds 1.8000036e+09`, `inturn_http_connections 1`,
+		`inturn_log_lines_lost_total{reason="full"} 3`, `inturn_log_lines_lost_total{reason="failed"} 4`,
 		`inturn_commit_group_operations_sum 4`, `inturn_commit_seconds_count 2`, `inturn_fsyncs_total 1`, `inturn_events_total{result="new"} 1`,
 		`inturn_refusals_total{reason="overloaded"} 1`, `inturn_dead_events_total{type="message"} 1`, `inturn_lag_seconds_bucket{le="2.5"} 1`,
 		`inturn_function_outcomes_total{outcome="done",type="message"} 1`, `inturn_function_seconds_sum{type="message"} 1`,

@@ -43,7 +43,10 @@ type Sources struct {
 	// EndpointsDown says of each type that has a webhook endpoint whether that is down;
 	// nil where there are none.
 	EndpointsDown func() map[string]bool
-	Now           func() time.Time // nil: time.Now
+	// LogLost says how many lines of the log were lost because nothing read them in time,
+	// and how many because they could not be written; nil where nothing is logged.
+	LogLost func() (full, failed uint64)
+	Now     func() time.Time // nil: time.Now
 }
 
 // Watch adds gauges that ask the sources at each scrape. It is called once.
@@ -80,6 +83,7 @@ func (m *Metrics) Watch(s Sources) {
 		{&w.held, "streams_held_bytes", "Bytes that streams have read and not yet answered.", nil},
 		{&w.conns, "http_connections", "Open connections that HTTP is spoken on.", nil},
 		{&w.down, "endpoint_down", "1 while the webhook endpoint of a type is down: its accounts wait and are tried one by one.", []string{"type"}},
+		{&w.logLost, "log_lines_lost_total", "Lines of the log that were lost, by reason: nothing read them in time (full), or they could not be written (failed).", []string{"reason"}},
 		{&w.certificate, "certificate_end_timestamp_seconds", "When the certificate ends that clients are shown.", nil},
 	} {
 		*d.to = prometheus.NewDesc(prometheus.BuildFQName(namespace, "", d.name), d.help, d.by, nil)
@@ -96,7 +100,7 @@ type watch struct {
 
 	pending, accounts, inFlight, pollers, busy, hot, freeAge, blockedAge *prometheus.Desc
 	queued, epoch, unclean, ready, full, file, wal, free, disk, diskSize *prometheus.Desc
-	streams, held, conns, down, certificate                              *prometheus.Desc
+	streams, held, conns, down, logLost, certificate                     *prometheus.Desc
 }
 
 func (w *watch) Describe(ch chan<- *prometheus.Desc) {
@@ -154,6 +158,12 @@ func (w *watch) Collect(ch chan<- prometheus.Metric) {
 	if w.EndpointsDown != nil {
 		for typ, down := range w.EndpointsDown() {
 			gauge(w.down, truth(down), typ)
+		}
+	}
+	if w.LogLost != nil {
+		full, failed := w.LogLost()
+		for reason, n := range map[string]uint64{"full": full, "failed": failed} {
+			ch <- prometheus.MustNewConstMetric(w.logLost, prometheus.CounterValue, float64(n), reason)
 		}
 	}
 	if w.CertificateEnd != nil {

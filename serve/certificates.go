@@ -21,6 +21,7 @@ type certificates struct {
 	notAfter   func() time.Time // when the first of them ends; 1970: one is not there yet. nil: no TLS
 	warning    func() string    // what a person should look at; "" for nothing
 	run        func(ctx context.Context)
+	reload     func() // has run read the files again; nil: there are none to be read
 	challenges func(http.Handler) http.Handler
 	close      func()
 }
@@ -61,7 +62,7 @@ func (c *Config) openCertificates(l *listeners, log *slog.Logger) (*certificates
 		if err != nil {
 			return nil, &cli.Hint{Err: err, Hint: "--cert must be the server's certificate followed by its chain, --key its key, both PEM, of at most 64 KiB, and readable for this user"}
 		}
-		made.config, made.notAfter, made.warning, made.run = pair.Config(), pair.NotAfter, pair.Warning, pair.Run
+		made.config, made.notAfter, made.warning, made.run, made.reload = pair.Config(), pair.NotAfter, pair.Warning, pair.Run, pair.Reload
 	}
 	return made, nil
 }

@@ -3,8 +3,6 @@ package serve
 import (
 	"context"
 	"errors"
-	"os/signal"
-	"syscall"
 
 	"inturn/cli"
 	"inturn/functions"
@@ -13,13 +11,12 @@ import (
 // serveCommand is `inturn serve`.
 type serveCommand struct{ Config }
 
-// Run serves until SIGINT or SIGTERM comes or a part of the server fails. The signals
-// count from before the database is opened, where a server may wait for its owner. While
-// the server stops, the next one ends the process at once.
+// Run serves until a signal ends it or a part of the server fails. While the server stops,
+// the next SIGINT or SIGTERM ends the process at once.
 func (c *serveCommand) Run(ctx context.Context, set *functions.Set, out cli.IO) error {
-	ctx, release := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
-	defer release()
-	return serve(ctx, c.Config, set, out, func(s *Server) { s.OnStop(release) })
+	signals := notifySignals(ctx)
+	defer signals.stop()
+	return serve(signals.ctx, c.Config, set, out, signals.serve)
 }
 
 // serve makes a server, hands it to opened, and runs it until ctx ends. It is no error if

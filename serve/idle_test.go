@@ -22,6 +22,7 @@ import (
 	"inturn/db/sqlite/file"
 	"inturn/functions"
 	"inturn/internal/program"
+	"inturn/logs"
 )
 
 // While the listener looks whether the port may be shut, no connection comes in: one that
@@ -275,17 +276,24 @@ func stateInFile(t *testing.T, path, clientID string) db.State {
 	return db.State(state)
 }
 
-// An end that takes too long is cut short: in a process of its own, because it ends it.
+// An end that takes too long is cut short, also where nothing reads the log: in a process
+// of its own, because it ends it.
 func TestWatchdog(t *testing.T) {
 	if os.Getenv("WATCHDOG_OF_A_TEST") != "" {
-		newWatchdog(slog.New(slog.NewJSONHandler(os.Stderr, nil))).Reset(time.Millisecond)
+		newWatchdog(logs.New(os.Stderr, slog.LevelInfo, false)).Reset(time.Millisecond)
 		select {}
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), program.Patience)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, os.Args[0], "-test.run=^TestWatchdog$")
+	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestWatchdog$")
 	cmd.Env = program.Env("WATCHDOG_OF_A_TEST=1")
 	if r := program.RunCommand(t, cmd); r.Status != 70 || !strings.Contains(r.ErrOut, "ending at once") {
 		t.Errorf("%+v", r)
+	}
+	unread := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestWatchdog$")
+	unread.Env, unread.Stderr = cmd.Env, fullPipe(t)
+	if err := unread.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if err := waitFor(t, unread); unread.ProcessState.ExitCode() != 70 {
+		t.Errorf("where nothing reads the log: %v", err)
 	}
 }

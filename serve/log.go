@@ -4,23 +4,31 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"strings"
 
 	"golang.org/x/term"
 
 	"inturn/logs"
 )
 
-// logger writes to w. Its level can be changed while the process runs; flush writes
-// how much of a flood was left out.
-func (c *Config) logger(w io.Writer) (log *slog.Logger, level *slog.LevelVar, flush func()) {
-	level = &slog.LevelVar{}
-	_ = level.UnmarshalText([]byte(c.LogLevel)) // kong has checked it
-	h := logs.JSON(w, level)
-	if isTerminal(w) {
-		h = slog.NewTextHandler(w, &slog.HandlerOptions{Level: level}) // it quotes what can't be seen
+// openLog opens the log of the server, whose level can be changed while the process runs.
+func (s *Server) openLog(w io.Writer) {
+	s.level = &slog.LevelVar{}
+	_ = s.level.UnmarshalText([]byte(s.config.LogLevel)) // kong has checked it
+	s.lines = logs.New(w, s.level, isTerminal(w))
+	s.log = s.lines.Logger
+	s.onClose(s.lines.Close)
+}
+
+// warning says for people what is wrong while events are taken; "" for nothing.
+func (s *Server) warning() string {
+	var all []string
+	for _, w := range []string{s.certs.warning(), s.lines.Warning()} {
+		if w != "" {
+			all = append(all, w)
+		}
 	}
-	h, flush = logs.Flood(h)
-	return slog.New(h), level, flush
+	return strings.Join(all, "; ")
 }
 
 func isTerminal(w io.Writer) bool {

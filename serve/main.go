@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/alecthomas/kong"
 
@@ -15,7 +16,11 @@ import (
 	"inturn/db/sqlite"
 	"inturn/functions"
 	"inturn/functions/api"
+	"inturn/logs"
 )
+
+// printTime bounds how long a last message may take where nothing reads it.
+const printTime = time.Second
 
 // commands are those of the program. Package cli has the bodies of all but serve.
 type commands struct {
@@ -92,13 +97,17 @@ func execute(list []functions.Function, args []string, out, errOut io.Writer) in
 	ctx := context.Background()
 	if command.Selected().Name != "serve" { // serve drains on the first signal
 		var stop context.CancelFunc
-		ctx, stop = signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
+		ends := []os.Signal{syscall.SIGINT, syscall.SIGTERM}
+		if !signal.Ignored(syscall.SIGHUP) { // as nohup has it
+			ends = append(ends, syscall.SIGHUP)
+		}
+		ctx, stop = signal.NotifyContext(ctx, ends...)
 		defer stop()
 	}
 	command.BindTo(ctx, (*context.Context)(nil))
 	command.Bind(parser, cli.IO{Out: out, Err: errOut}, set, set.Invariants(),
 		cli.Start(startDemo(set)), tokenEditor, cli.Build{Version: programVersion(), SQLite: sqlite.SQLiteVersion})
-	return cli.Fail(errOut, command.Run())
+	return cli.Fail(logs.Within(errOut, printTime), command.Run())
 }
 
 func newParser(c *commands, out, errOut io.Writer, exit func(int)) (*kong.Kong, error) {

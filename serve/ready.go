@@ -1,6 +1,7 @@
 package serve
 
 import (
+	"inturn/logs"
 	localtls "inturn/tls"
 
 	"fmt"
@@ -23,7 +24,7 @@ func (s *Server) sayReady() {
 	if s.tokens != nil {
 		line += ` -H "Authorization: Bearer $INTURN_TOKEN"`
 	}
-	fmt.Fprintf(s.out, "\n  %s %s/v1/events -d '{\"client_id\":\"a\",\"message_id\":\"1\",\"payload\":{\"phone\":\"+70000000001\",\"text\":\"hello\"}}'\n\n",
+	fmt.Fprintf(logs.Within(s.out, printTime), "\n  %s %s/v1/events -d '{\"client_id\":\"a\",\"message_id\":\"1\",\"payload\":{\"phone\":\"+70000000001\",\"text\":\"hello\"}}'\n\n",
 		line, url)
 }
 

@@ -4,10 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"os/signal"
 	"sync"
-	"syscall"
 
 	"github.com/oklog/run"
 
@@ -17,7 +14,7 @@ import (
 // Run serves until ctx ends or a part of the server fails, and closes it. What was taken
 // by then is committed and answered. It is called once.
 func (s *Server) Run(ctx context.Context) error {
-	watchdog := newWatchdog(s.log)
+	watchdog := newWatchdog(s.lines)
 	defer watchdog.Stop()
 	s.stop = sync.OnceFunc(func() {
 		for _, f := range s.onStop {
@@ -30,12 +27,7 @@ func (s *Server) Run(ctx context.Context) error {
 	// Two groups, one in the other: while functions drain in the inner one, the servers of
 	// the outer one answer what they can, and say 503 to new events and on /readyz.
 	var work, servers run.Group
-	hangup := make(chan os.Signal, 1)
-	if s.config.TokenFile != "" { // else it ends the process, as it does for a closed terminal
-		signal.Notify(hangup, syscall.SIGHUP)
-		defer signal.Stop(hangup)
-	}
-	s.addWork(ctx, &work, hangup)
+	s.addWork(ctx, &work)
 	servers.Add(work.Run, func(error) { s.stop() })
 	s.addServers(&servers)
 
@@ -58,7 +50,7 @@ func (s *Server) Run(ctx context.Context) error {
 
 // addWork adds the actors of the inner group. The first to end ends them all; each is
 // then interrupted in the order in which it was added.
-func (s *Server) addWork(ctx context.Context, g *run.Group, hangup <-chan os.Signal) {
+func (s *Server) addWork(ctx context.Context, g *run.Group) {
 	g.Add(run.ContextHandler(ctx))
 	g.Add(s.watchStore, func(error) {
 		if s.store.Err() != nil {
@@ -73,7 +65,7 @@ func (s *Server) addWork(ctx context.Context, g *run.Group, hangup <-chan os.Sig
 	if s.config.Retention > 0 {
 		addUntil(g, func(ctx context.Context) { s.store.Retain(ctx, s.config.Retention) })
 	}
-	addUntil(g, func(ctx context.Context) { s.tokens.Watch(ctx, hangup, s.log) })
+	addUntil(g, func(ctx context.Context) { s.tokens.Watch(ctx, s.reload, s.log) })
 	addUntil(g, s.certs.run)
 	s.runner.AddTo(g, s.config.Drain)
 }

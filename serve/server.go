@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"os"
 	"slices"
+	"syscall"
 
 	"inturn/cli"
 	"inturn/db/sqlite"
@@ -20,6 +21,7 @@ import (
 	"inturn/functions/api"
 	"inturn/functions/hook"
 	"inturn/functions/webhook"
+	"inturn/logs"
 	"inturn/metrics"
 	"inturn/runner"
 )
@@ -29,7 +31,8 @@ import (
 type Server struct {
 	config Config
 	out    io.Writer
-	log    *slog.Logger
+	lines  *logs.Log
+	log    *slog.Logger // of lines
 	level  *slog.LevelVar
 	closes []func() error // what is open, in the order of opening
 
@@ -48,8 +51,9 @@ type Server struct {
 	api     api.Options
 	handler http.Handler // of the public address
 
-	stopping chan struct{} // closed by stop
-	stop     func()        // new events are refused from now on
+	reload   chan os.Signal // makes the token file be read again
+	stopping chan struct{}  // closed by stop
+	stop     func()         // new events are refused from now on
 	onStop   []func()
 }
 
@@ -63,7 +67,7 @@ type Addresses struct {
 // New opens the database, waiting for a server that owns it, and the addresses. ctx bounds
 // that wait alone. Run must be called on what New returns: it closes it.
 func New(ctx context.Context, config Config, set *functions.Set, out cli.IO) (*Server, error) {
-	s := &Server{config: config, out: out.Out, stopping: make(chan struct{})}
+	s := &Server{config: config, out: out.Out, reload: make(chan os.Signal, 1), stopping: make(chan struct{})}
 	if err := s.open(ctx, set, out.Err); err != nil {
 		_ = s.close() // what is wrong is err
 		return nil, fmt.Errorf("serve: %w", err)
@@ -80,11 +84,22 @@ func (s *Server) Addr() Addresses {
 // before Run.
 func (s *Server) OnStop(f func()) { s.onStop = append(s.onStop, f) }
 
+// Reload has the files read again that a running server follows: the token file, and the
+// certificate of --tls files. One that is not good changes nothing, and the log says so.
+func (s *Server) Reload() {
+	s.log.Info("reloading", "token_file", s.config.TokenFile, "cert", s.config.Cert)
+	select {
+	case s.reload <- syscall.SIGHUP:
+	default: // it is about to be read
+	}
+	if s.certs.reload != nil {
+		s.certs.reload()
+	}
+}
+
 // open opens all parts in turn, each with what the ones before it have made.
 func (s *Server) open(ctx context.Context, set *functions.Set, errOut io.Writer) error {
-	var flush func()
-	s.log, s.level, flush = s.config.logger(errOut)
-	s.onClose(flush)
+	s.openLog(errOut)
 	for _, open := range []func() error{
 		s.openTokens,
 		func() error { return s.openFunctions(set) },
@@ -187,7 +202,7 @@ func (s *Server) openAPI() (err error) {
 		Store: s.store, Functions: s.functions, Log: s.log, MaxEvent: int64(c.MaxEvent), MaxBody: int64(c.MaxBody), MaxBatch: c.MaxBatch,
 		Tokens: s.tokens, Profiles: s.tokens != nil || isLoopback(c.Admin), LogLevel: s.level, Observer: s.numbers,
 		Stopping: s.stopping, Streams: s.streams, ClientRate: c.ClientRate, ClientBurst: c.ClientBurst, Hosts: c.hosts(s.tokens != nil), AdminHosts: c.AdminHost,
-		Proxies: s.clients.proxies, Warning: s.certs.warning,
+		Proxies: s.clients.proxies, Warning: s.warning,
 		AccountState: func(clientID string) string { return string(s.runner.State(clientID)) },
 	}
 	if s.tokens != nil || c.InsecureNoAuth || isLoopback(c.Admin) {
@@ -196,7 +211,7 @@ func (s *Server) openAPI() (err error) {
 	if s.handler, err = api.New(s.api); err != nil {
 		return err
 	}
-	s.numbers.Watch(metrics.Sources{Storage: s.store, Turns: s.runner, Streams: s.streams, CertificateEnd: s.certs.notAfter, EndpointsDown: s.webhooks.Down})
+	s.numbers.Watch(metrics.Sources{Storage: s.store, Turns: s.runner, Streams: s.streams, CertificateEnd: s.certs.notAfter, EndpointsDown: s.webhooks.Down, LogLost: s.lines.Lost})
 	if c.ExitWhenIdle > 0 {
 		s.idle = newIdleListener(s.clients.public)
 		s.clients.public, s.handler = s.idle, s.idle.requests(s.handler)

@@ -2,11 +2,12 @@ package serve
 
 import (
 	"context"
-	"log/slog"
 	"net"
 	"net/http"
 	"os"
 	"time"
+
+	"inturn/logs"
 
 	"github.com/oklog/run"
 )
@@ -17,6 +18,8 @@ import (
 const WatchdogAfter = 20 * time.Second
 
 const (
+	// lastLine is for the watchdog's own line: it waits for no reader of the log.
+	lastLine     = 100 * time.Millisecond
 	defaultDrain = 30 * time.Second
 	streamsEnd   = 5 * time.Second // at least, for the answers to what streams have sent
 	serverEnd    = 5 * time.Second // for the answers that are still owed once the functions have ended
@@ -50,9 +53,10 @@ func addServer(g *run.Group, srv *http.Server, ln net.Listener, stopping <-chan 
 
 // newWatchdog ends the process where an orderly end takes too long after Reset.
 // Whatever it cuts short is as after a crash: nothing that was answered is lost.
-func newWatchdog(log *slog.Logger) *time.Timer {
+func newWatchdog(log *logs.Log) *time.Timer {
 	t := time.AfterFunc(time.Hour, func() {
 		log.Error("the orderly end takes too long; ending at once")
+		log.Flush(lastLine)
 		os.Exit(70)
 	})
 	t.Stop()

@@ -37,7 +37,7 @@ type Options struct {
 	// Proxies are those whose X-Forwarded-For and X-Forwarded-Proto go into the log.
 	Proxies Proxies
 
-	// Warning says what is wrong with the certificates, for people; "" for nothing.
+	// Warning says for people what is wrong while events are taken; "" for nothing.
 	// /readyz passes it on and stays ready. May be nil.
 	Warning func() string
 
