@@ -63,6 +63,7 @@ func TestAClosedTerminal(t *testing.T) {
 			cmd.Stdin = slave
 			cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true, Ctty: 0}
 			s := program.Launch(t, cmd)
+			t.Cleanup(func() { syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }) // what a shell has left
 			slave.Close()
 			master.Close() // hangs up
 			if !c.ends {
