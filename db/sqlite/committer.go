@@ -173,7 +173,7 @@ func (c *committer) take() (ops []operation, wait time.Duration, more bool) {
 	return ops, 0, len(ops) > 0 || !c.closing
 }
 
-// isAlone reports whether op wants a transaction of its own, without foreign keys.
+// isExclusive reports whether op wants a transaction of its own, without foreign keys.
 func isExclusive(op operation) bool {
 	a, ok := op.(interface{ exclusive() bool })
 	return ok && a.exclusive()

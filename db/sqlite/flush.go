@@ -254,7 +254,7 @@ func (f *flusher) flushedTo(seq int64) {
 	f.flushed, f.unflushed = seq, slices.Clone(f.unflushed[n:]) // a clone, to let go of the names
 }
 
-// fileOp writes a part of a batch. A batch that is broken off is begun again: rows
+// flushOp writes a part of a batch. A batch that is broken off is begun again: rows
 // that are there already stay as they are.
 type flushOp struct {
 	caller

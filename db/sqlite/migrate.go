@@ -150,7 +150,7 @@ ALTER TABLE owner ADD COLUMN pending INTEGER NOT NULL DEFAULT 0;
 UPDATE owner SET pending = (SELECT count(*) FROM pending);`,
 }
 
-// migrate brings an older file to schemaVersion in one transaction, after a copy
+// migrate brings an older file to file.SchemaVersion in one transaction, after a copy
 // of the file has been put beside it.
 func (w *writer) migrate(path string, version int, steps []string) error {
 	latest := len(steps) + 1

@@ -10,7 +10,7 @@ import (
 	"inturn/db/sqlite/internal/q"
 )
 
-// unrollEvents is how many events of an account one ExpandReplay looks at. Each costs about
+// expandEvents is how many events of an account one ExpandReplay looks at. Each costs about
 // four statements of the transaction that everyone waits for.
 const expandEvents = 256
 

@@ -20,7 +20,7 @@ const readTime = 10 * time.Second
 // longReadTime is readTime for an operator's act on an account with a long history.
 const longReadTime = time.Minute
 
-// laneQuery is one range of lanes' key, and unfiledQuery merges in those of the events
+// laneQuery is one range of lanes' key, and unflushedQuery merges in those of the events
 // ?5 that are pending and in no lane. Payloads are read row by row, so that reading can
 // end where enough bytes are there.
 const (

@@ -2,7 +2,7 @@ package sqlite
 
 import _ "embed"
 
-// schema is what a new file is made of: a file of version schemaVersion.
+// schema makes the tables of a new file, of version file.SchemaVersion.
 //
 //go:embed schema.sql
 var schema string

@@ -139,6 +139,7 @@ var (
 	dotted   = regexp.MustCompile(`\b([A-Za-z]\w*)\.([A-Za-z]\w*)(?:\.([A-Za-z]\w*))?`)
 	camel    = regexp.MustCompile(`\b[A-Za-z]+[a-z0-9][A-Z]\w*`)
 	testWord = regexp.MustCompile(`\b(Test|Fuzz|Benchmark)[A-Z]\w+`)
+	address  = regexp.MustCompile(`https?://\S+`)
 	fileWord = regexp.MustCompile(`(?:[\w.-]+/)*\w[\w-]*\.(?:go|md|sql)\b`)
 	notGo    = regexp.MustCompile(`^(json|svg|txt|ya?ml|lua|pem|db|com)$`) // what stands behind a dot in a file's or a host's name
 	docLink  = regexp.MustCompile(`\[\*?([A-Z]\w*[a-z]\w*)(?:\.([A-Z]\w*))?\]`)
@@ -183,6 +184,7 @@ var proper = map[string]bool{
 
 // missing returns the tests, files and identifiers that a text names and that are not there.
 func (s *symbols) missing(text string) (names []string) {
+	text = address.ReplaceAllString(text, "")
 	for _, name := range testWord.FindAllString(text, -1) {
 		if !s.tests[name] {
 			names = append(names, name)

@@ -9,7 +9,7 @@ import (
 	"syscall"
 )
 
-// makeDirs makes dir and what is missing above it, readable by this user only, and
+// MakeDirs makes dir and what is missing above it, readable by this user only, and
 // syncs the folders above: without that a power cut can take the folder, and every
 // acknowledged event with it. Those that are there are synced too, because whoever
 // made them may have been killed before that.
@@ -35,7 +35,7 @@ func MakeDirs(dir string) error {
 	return SyncDir(parent)
 }
 
-// createFile makes an empty file that only this user can read, if it is not there,
+// Create makes an empty file that only this user can read, if it is not there,
 // and syncs its entry in any case.
 // It must not be called for a file that SQLite has open: closing it would drop
 // SQLite's locks (https://www.sqlite.org/howtocorrupt.html, section 2.2).
@@ -63,7 +63,7 @@ func syncFound(dir string) error {
 	return err
 }
 
-// resolve follows links, as SQLite does, so that everyone who opens the file by
+// Resolve follows links, as SQLite does, so that everyone who opens the file by
 // any of its names takes the same lock.
 func Resolve(path string) (string, error) {
 	real, err := filepath.EvalSymlinks(path)
@@ -74,7 +74,7 @@ func Resolve(path string) (string, error) {
 	return real, err
 }
 
-// place remembers which file stands at a path. A database that was removed or
+// Place remembers which file stands at a path. A database that was removed or
 // replaced while it is open goes on to take writes that nobody will find again.
 type Place struct {
 	Path string // "" in memory
@@ -109,7 +109,7 @@ func SyncDir(dir string) error {
 	return d.Sync()
 }
 
-// fileSize returns the length of the file at path in bytes, 0 if it is not there.
+// Size returns the length of the file at path in bytes, 0 if it is not there.
 func Size(path string) int64 {
 	info, err := os.Stat(path)
 	if err != nil {

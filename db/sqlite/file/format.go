@@ -8,14 +8,14 @@ import (
 	"os"
 )
 
-// schemaVersion is PRAGMA user_version of schema.sql.
+// SchemaVersion is PRAGMA user_version of schema.sql.
 const SchemaVersion = 5
 
-// applicationID marks the file as inturn's ("intu"), so that no other program's
+// ApplicationID marks the file as inturn's ("intu"), so that no other program's
 // database is taken for ours. https://www.sqlite.org/pragma.html#pragma_application_id
 const ApplicationID = 0x696e7475
 
-// ownerName tells people who holds the file.
+// OwnerName tells people who holds the file.
 func OwnerName() string {
 	host, err := os.Hostname()
 	if err != nil {

@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// lock is the right to try to own a database: a flock on a file beside it, which
+// Lock is the right to try to own a database: a flock on a file beside it, which
 // the system frees when its holder dies. The holder also writes a beat into the
 // file; where the beat stands still although the lock is held (a stopped process,
 // a hung machine), a waiter puts a new lock file in its place. That alone gives no
@@ -31,7 +31,7 @@ const (
 	lockSay   = 10 * time.Second
 )
 
-// acquire waits for the lock of the database at path until ctx ends. name is what
+// Acquire waits for the lock of the database at path until ctx ends. name is what
 // others are told about its holder; lost is called once if another process has
 // taken the lock's place.
 func Acquire(ctx context.Context, path, name string, log *slog.Logger, lost func()) (*Lock, error) {
@@ -141,7 +141,7 @@ func readBeat(path string) (holder, beat string) {
 	return holder, beat
 }
 
-// release frees the lock. The file stays: removing it would race with a waiter
+// Release frees the lock. The file stays: removing it would race with a waiter
 // that has opened it.
 func (l *Lock) Release() {
 	close(l.quit)

@@ -144,7 +144,7 @@ func (p *part) replace(path string) (kept string, err error) {
 	return kept, nil
 }
 
-// checkNoRestore returns ErrRestoring if a restore of path was cut short.
+// CheckNoRestore returns ErrRestoring if a restore of path was cut short.
 func CheckNoRestore(path string) error {
 	if err := mustNotExist(path + restoring); err != nil {
 		return fmt.Errorf("%w: %w", ErrRestoring, err)

@@ -8,7 +8,7 @@ import (
 	"os"
 )
 
-// rewriteWAL writes what stands in the WAL over itself, so that the next sync
+// RewriteWAL writes what stands in the WAL over itself, so that the next sync
 // covers it whatever happened before: after a sync that failed, the kernel goes on
 // showing bytes that it will never write, and no later sync tells of them (fsync(2)).
 // The last owner ended because of such an error; what it left must not be answered

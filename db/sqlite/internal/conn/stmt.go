@@ -197,7 +197,7 @@ func (c *Conn) failure(rc int32) error {
 	}
 	e, err := driverError(int(rc), text)
 	if err != nil {
-		return err // newHandle has tried it
+		return err // New has tried it
 	}
 	return e
 }
