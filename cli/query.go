@@ -31,9 +31,6 @@ func (q Query) Validate() error {
 
 // Run prints the rows while they are read.
 func (q Query) Run(ctx context.Context, out IO) error {
-	if err := checkStatement(q.SQL); err != nil {
-		return err
-	}
 	if err := existingFile(q.DB); err != nil {
 		return fmt.Errorf("query: %w", err)
 	}
@@ -53,6 +50,9 @@ func (q Query) Run(ctx context.Context, out IO) error {
 		return &Hint{Err: fmt.Errorf("query: %w", err), Hint: "name inturn's own file with --db or INTURN_DB; it and its folder must be readable for this user"}
 	}
 	defer handle.Close()
+	if err := file.CheckRead(ctx, handle, q.SQL); err != nil {
+		return queryError(ctx, err)
+	}
 
 	buffered := bufio.NewWriterSize(out.Out, 64<<10)
 	var to rowWriter
@@ -109,11 +109,9 @@ func copyRows(ctx context.Context, handle *sql.DB, query string, to rowWriter) e
 	return to.end()
 }
 
-// Result codes (https://sqlite.org/rescode.html).
-const (
-	sqliteError    = 1 // what is wrong with the statement itself
-	sqliteReadOnly = 8
-)
+// sqliteError is the result code for what is wrong with the statement itself
+// (https://sqlite.org/rescode.html).
+const sqliteError = 1
 
 func queryError(ctx context.Context, err error) error {
 	if err == nil {
@@ -127,8 +125,15 @@ func queryError(ctx context.Context, err error) error {
 		Code() int
 	}](err)
 	switch {
-	case ok && coded.Code()&0xff == sqliteReadOnly:
-		return errReadOnly
+	case errors.Is(err, file.ErrNotReading):
+		return &Hint{
+			Err:  errors.New("query: only reading is allowed"),
+			Hint: "one SELECT, WITH … SELECT, VALUES or EXPLAIN; tables are listed by SELECT * FROM sqlite_schema",
+		}
+	case errors.Is(err, file.ErrNoStatement):
+		return &Hint{Err: fmt.Errorf("query: %w", err), Hint: "try: inturn query 'SELECT * FROM events LIMIT 10'"}
+	case errors.Is(err, file.ErrManyStatements):
+		return &Hint{Err: fmt.Errorf("query: %w", err), Hint: "run one statement at a time"}
 	case ok && coded.Code() == sqliteError:
 		text := strings.TrimSuffix(strings.TrimPrefix(coded.Error(), "SQL logic error: "), " (1)")
 		return &Hint{Err: errors.New("query: " + text), Hint: "tables and their columns are listed by SELECT name, sql FROM sqlite_schema"}

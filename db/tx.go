@@ -31,9 +31,12 @@ const (
 // their text. Contexts given to its methods are not used: nothing cancels a
 // statement but MaxEffect.
 //
-// A statement may read and write rows and nothing else; BEGIN, COMMIT, SAVEPOINT,
-// PRAGMA, ATTACH and lists of statements are refused. After an error that ended
-// the transaction or that is the disk's, every further statement is refused with it.
+// A statement may read every table, and write the rows of functions' own tables and
+// nothing else: not of a table or view of the engine, also not by a trigger or a view; no
+// DDL, PRAGMA, ATTACH, VACUUM, no statement of transactions, no list of statements. It is
+// refused when it is compiled, with an error that names what it would do, and the attempt
+// has failed even if the effect ignores the error. After an error that ended the
+// transaction or that is the disk's, every further statement is refused with it.
 // A Tx and the rows it returned end with the effect.
 type Tx interface {
 	// ExecContext runs a statement and discards the rows it returns.

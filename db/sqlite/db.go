@@ -224,6 +224,11 @@ func (d *DB) connect(dsn string, o Options) (*writer, error) {
 	if w.conn, err = conn.New(one, o.Observer.Checkpointed); err != nil {
 		return nil, err
 	}
+	mayWrite, err := effectsMayWrite()
+	if err != nil {
+		return nil, errors.Join(err, w.conn.Close())
+	}
+	w.conn.Authorize(mayWrite)
 	w.executor = newExecutor(w)
 	if d.path != "" { // in memory readers are on the same connection
 		if err := w.conn.DisableMutex(); err != nil {

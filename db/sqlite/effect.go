@@ -43,6 +43,9 @@ func (w *writer) runEffect(ev db.Event, effect db.Effect) (sql.NullString, error
 	case !w.conn.InTransaction():
 		return sql.NullString{}, &groupError{classTxAborted, errors.Join(errors.New("the effect ended the transaction"), res.err)}
 	}
+	if res.err == nil && tx.refused != nil { // also where the effect has swallowed it
+		return sql.NullString{}, tx.refused
+	}
 	return res.out, res.err
 }
 

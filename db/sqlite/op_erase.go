@@ -11,7 +11,6 @@ import (
 	"sync/atomic"
 
 	"inturn/db"
-	"inturn/db/sqlite/internal/conn"
 	"inturn/db/sqlite/internal/q"
 )
 
@@ -254,11 +253,8 @@ func erasureDelete(r db.Erasure) string {
 // prepareErasures finds out at the start what can't work.
 func (w *writer) prepareErasures(erasures []db.Erasure) error {
 	for _, r := range erasures {
-		if err := conn.CheckStatement(r.Rows); err != nil {
-			return fmt.Errorf("erasure of %s: %w", r.Table, err)
-		}
 		for _, text := range []string{erasurePage(r), erasureDelete(r)} {
-			stmt, err := w.conn.SQL.PrepareContext(background, text)
+			stmt, err := w.conn.PrepareRows(text)
 			if err != nil {
 				return fmt.Errorf("erasure of %s: %w", r.Table, err)
 			}

@@ -5,6 +5,8 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"strconv"
+	"strings"
 	"sync"
 
 	"inturn/db"
@@ -18,6 +20,7 @@ type effectTx struct {
 	event db.Event // the one that is settled
 
 	mu      sync.Mutex
+	refused error   // the first statement that an effect may not run: the attempt has failed
 	broken  error   // why nothing runs any more
 	fatal   bool    // broken is the group's trouble, not only the effect's
 	rows    []given // to be closed at the end
@@ -213,10 +216,14 @@ func (tx *effectTx) prepare(query string) (*conn.Stmt, error) {
 	if ok && !kept.Open {
 		return kept, nil
 	}
-	if err := conn.CheckStatement(query); err != nil {
+	s, err := tx.w.conn.PrepareRows(query)
+	if conn.IsRefusal(err) {
+		err = fmt.Errorf("an effect's statement: %w: %s", err, bounded(query))
+		if tx.refused == nil {
+			tx.refused = err
+		}
 		return nil, err
 	}
-	s, err := tx.w.conn.PrepareNamed(query)
 	if err != nil {
 		return nil, tx.judge(err)
 	}
@@ -237,6 +244,15 @@ func (tx *effectTx) prepare(query string) (*conn.Stmt, error) {
 }
 
 const maxEffectStmts = 512
+
+// bounded cuts a statement's text for an error.
+func bounded(text string) string {
+	const most = 120
+	if len(text) > most {
+		text = strings.ToValidUTF8(text[:most], "") + "…"
+	}
+	return strconv.Quote(text)
+}
 
 // judge looks at an error before the effect may swallow it: one that ended the
 // transaction, or that is the disk's, ends the Tx. tx.mu is held.

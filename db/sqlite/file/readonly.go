@@ -5,9 +5,10 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"inturn/db/sqlite/internal/conn"
 	"io/fs"
 	"os"
+
+	"inturn/db/sqlite/internal/conn"
 )
 
 // OpenReadOnly opens the file at path for reading, also while a server has it. No
@@ -29,4 +30,28 @@ func OpenReadOnly(ctx context.Context, path string) (*sql.DB, error) {
 		return nil, errors.Join(fmt.Errorf("open %s: %w", path, conn.HintCorrupt(err)), pool.Close())
 	}
 	return pool, nil
+}
+
+// Errors of CheckRead, beside SQLite's own for a text that it can't compile.
+var (
+	ErrNotReading     = errors.New("only reading is allowed")
+	ErrNoStatement    = conn.ErrNoStatement
+	ErrManyStatements = conn.ErrManyStatements
+	ErrNUL            = conn.ErrNUL
+)
+
+// CheckRead reports why a text is not one statement that only reads rows: writes, also
+// those of a VACUUM INTO or a PRAGMA, are refused by what SQLite compiles of it. Nothing
+// runs. handle is one of OpenReadOnly.
+func CheckRead(ctx context.Context, handle *sql.DB, text string) error {
+	reader, err := handle.Conn(ctx)
+	if err != nil {
+		return err
+	}
+	defer reader.Close()
+	err = conn.CheckRead(ctx, reader, text)
+	if _, forbidden := errors.AsType[*conn.ForbiddenError](err); forbidden {
+		return fmt.Errorf("%w: %w", ErrNotReading, err)
+	}
+	return err
 }

@@ -49,7 +49,8 @@ func damaged(err error) bool { return err != nil && errors.Is(conn.HintCorrupt(e
 
 // verifier collects what is found, a report a kind in order of appearance.
 type verifier struct {
-	tx        *sql.Tx
+	reader    *sql.Conn
+	tx        *sql.Tx // on reader
 	reports   []*report
 	soundOnly bool
 }
@@ -109,7 +110,11 @@ func (v *verifier) run(ctx context.Context, path string, invariants []db.Invaria
 	if _, err := pool.ExecContext(ctx, fmt.Sprintf("PRAGMA cache_size = -%d", verifyCache)); err != nil {
 		return err
 	}
-	if v.tx, err = pool.BeginTx(ctx, nil); err != nil {
+	if v.reader, err = pool.Conn(ctx); err != nil {
+		return err
+	}
+	defer v.reader.Close()
+	if v.tx, err = v.reader.BeginTx(ctx, nil); err != nil {
 		return err
 	}
 	defer v.tx.Rollback()
@@ -153,7 +158,7 @@ func (v *verifier) sound(ctx context.Context) error {
 // check reports each row of c.query under c.kind. A query that can't run is itself
 // reported, under broken.
 func (v *verifier) check(ctx context.Context, c check, broken string) error {
-	if err := conn.CheckStatement(c.query); err != nil {
+	if err := conn.CheckRead(ctx, v.reader, c.query); err != nil {
 		v.report(broken).add(fmt.Sprintf("%s: %v", c.kind, err))
 		return nil
 	}

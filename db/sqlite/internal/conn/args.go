@@ -76,13 +76,10 @@ func valueOf(arg any) (Value, bool) {
 	return Value{}, false
 }
 
-// PrepareNamed compiles a statement and learns its parameters.
+// learnParameters finds out how many arguments s takes, and which it takes by name.
 // https://www.sqlite.org/lang_expr.html#parameters
-func (c *Conn) PrepareNamed(query string) (*Stmt, error) {
-	s, err := c.Prepare(query)
-	if err != nil {
-		return nil, err
-	}
+func (s *Stmt) learnParameters() {
+	c := s.h
 	s.params = int(sqlite3.Xsqlite3_bind_parameter_count(c.tls, s.p))
 	names, named := make([]string, s.params), false
 	for i := range names {
@@ -92,7 +89,6 @@ func (c *Conn) PrepareNamed(query string) (*Stmt, error) {
 	if named {
 		s.names = names
 	}
-	return s, nil
 }
 
 // Arrange puts values in the order of s's parameters, and says whether each has one.

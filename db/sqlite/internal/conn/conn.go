@@ -37,10 +37,11 @@ type Conn struct {
 	texts   []byte  // C's memory, at textsAt: the texts of the statement that runs
 	textsAt uintptr
 
-	guard     *guard
-	rows      *rowsAdapter
-	wal       *walHook
-	coalescer *coalescer // nil until CoalesceWAL was called
+	guard      *guard
+	rows       *rowsAdapter
+	wal        *walHook
+	coalescer  *coalescer  // nil until CoalesceWAL was called
+	authorizer *authorizer // nil until Authorize was called
 }
 
 // New takes over a connection of the pinned driver; New fails if the driver has changed
@@ -88,6 +89,7 @@ func (c *Conn) Close() error {
 	if c.coalescer != nil {
 		c.coalescer.close(c)
 	}
+	c.closeAuthorizer()
 	if c.tls != nil {
 		c.restoreMutex() // so that it is freed with the connection
 		c.forgetTexts()

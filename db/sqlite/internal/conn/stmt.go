@@ -49,19 +49,31 @@ func Nullable(s sql.NullString) Value {
 	return Text(s.String)
 }
 
-// Prepare compiles text. https://www.sqlite.org/c3ref/prepare.html
+// Prepare compiles the first statement of a text. https://www.sqlite.org/c3ref/prepare.html
 func (c *Conn) Prepare(text string) (*Stmt, error) {
 	t, err := libc.CString(text)
 	if err != nil {
 		return nil, err
 	}
 	defer libc.Xfree(c.tls, t)
-	at := c.tls.Alloc(int(unsafe.Sizeof(uintptr(0))))
-	defer c.tls.Free(int(unsafe.Sizeof(uintptr(0))))
-	if rc := sqlite3.Xsqlite3_prepare_v3(c.tls, c.db, t, -1, sqlite3.SQLITE_PREPARE_PERSISTENT, at, 0); rc != sqlite3.SQLITE_OK {
-		return nil, c.failure(rc)
+	p, _, err := c.compile(t)
+	if err != nil {
+		return nil, err
 	}
-	return &Stmt{h: c, p: *(*uintptr)(pointer(at))}, nil
+	return &Stmt{h: c, p: p}, nil
+}
+
+// compile compiles the first statement of a C string and returns where the text goes on
+// behind it. Of blanks and comments alone the statement is 0.
+func (c *Conn) compile(text uintptr) (stmt, tail uintptr, err error) {
+	const size = int(unsafe.Sizeof(uintptr(0)))
+	at := c.tls.Alloc(2 * size)
+	defer c.tls.Free(2 * size)
+	tailAt := at + uintptr(size)
+	if rc := sqlite3.Xsqlite3_prepare_v3(c.tls, c.db, text, -1, sqlite3.SQLITE_PREPARE_PERSISTENT, at, tailAt); rc != sqlite3.SQLITE_OK {
+		return 0, 0, c.failure(rc)
+	}
+	return *(*uintptr)(pointer(at)), *(*uintptr)(pointer(tailAt)), nil
 }
 
 // Exec runs s, lets go of the rows it returns, and returns how many it changed. values
