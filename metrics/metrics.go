@@ -47,7 +47,10 @@ type Metrics struct {
 	events, refusals     *prometheus.CounterVec
 	slow, dead, outcomes *prometheus.CounterVec
 	work                 *prometheus.HistogramVec
-	typed                map[string]*typed // by the type of an event
+	typed                atomic.Pointer[map[string]*typed] // by the type of an event; never changed, but replaced
+	ticks                *prometheus.CounterVec
+	configReloads        *prometheus.CounterVec
+	configGood           prometheus.Gauge
 	results              map[string]prometheus.Counter
 }
 
@@ -68,7 +71,7 @@ var reasons = []string{"account-full", "backlog-full", "id-reused", "invalid-eve
 
 // New makes the counters. types are those that have a function, version is the binary's.
 func New(types []string, version string) *Metrics {
-	m := &Metrics{registry: prometheus.NewRegistry(), typed: map[string]*typed{}, results: map[string]prometheus.Counter{}}
+	m := &Metrics{registry: prometheus.NewRegistry(), results: map[string]prometheus.Counter{}}
 	m.groups = m.histogram("commit_group_operations", "Operations (appends, settles and others) that were committed together.",
 		prometheus.ExponentialBuckets(1, 4, 6), false)
 	m.commits = m.histogram("commit_seconds", "Time from the begin of a group's transaction to the end of its fsync.",
@@ -96,9 +99,17 @@ func New(types []string, version string) *Metrics {
 	for _, reason := range reasons {
 		m.refusals.WithLabelValues(reason)
 	}
-	for _, typ := range append([]string{other}, types...) {
-		m.typed[typ] = m.of(typ)
+	m.ticks = m.counters("schedule_ticks_total", "Ticks of schedules: made, duplicate (another process was first), failed (tried again) or missed (not made up for).", "result")
+	for _, result := range []string{"made", "duplicate", "failed", "missed"} {
+		m.ticks.WithLabelValues(result)
 	}
+	m.configReloads = m.counters("config_reloads_total", "Reloads of the configuration file; one that failed has changed nothing.", "result")
+	for _, result := range []string{"ok", "failed"} {
+		m.configReloads.WithLabelValues(result)
+	}
+	m.configGood = m.gauge("config_good", "1 if the configuration file as it is now is in force, 0 if it is wrong and an earlier one is.", nil)
+	m.configGood.Set(1)
+	m.SetTypes(types)
 	m.gauge("build_info", "1; the binary's version is its label.", prometheus.Labels{"version": version}).Set(1)
 	m.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
@@ -142,6 +153,28 @@ func (m *Metrics) gauge(name, help string, labels prometheus.Labels) prometheus.
 	return g
 }
 
+// SetTypes replaces the types that have a function. Counters of types that are gone stay.
+func (m *Metrics) SetTypes(types []string) {
+	all := map[string]*typed{}
+	for _, typ := range append([]string{other}, types...) {
+		all[typ] = m.of(typ)
+	}
+	m.typed.Store(&all)
+}
+
+// Ticks counts ticks of schedules: see schedules.Observer.
+func (m *Metrics) Ticks(result string, n int) { m.ticks.WithLabelValues(result).Add(float64(n)) }
+
+// ConfigReloaded counts a reload of the configuration file.
+func (m *Metrics) ConfigReloaded(good bool) {
+	result, value := "failed", 0.0
+	if good {
+		result, value = "ok", 1
+	}
+	m.configReloads.WithLabelValues(result).Inc()
+	m.configGood.Set(value)
+}
+
 // of makes the counters of a type, so that they are there, with 0, before its first event.
 func (m *Metrics) of(typ string) *typed {
 	t := &typed{
@@ -155,10 +188,11 @@ func (m *Metrics) of(typ string) *typed {
 }
 
 func (m *Metrics) typ(name string) *typed {
-	if t, ok := m.typed[name]; ok {
+	typed := *m.typed.Load()
+	if t, ok := typed[name]; ok {
 		return t
 	}
-	return m.typed[other]
+	return typed[other]
 }
 
 // Committed and the following ones implement db.Observer.

@@ -92,6 +92,12 @@ func TestScrape(t *testing.T) {
 	m.Connection(nil, http.StateActive)
 	m.Connection(nil, http.StateNew)
 	m.Connection(nil, http.StateHijacked)
+	m.SetTypes([]string{"message", "added"})
+	m.Ended("added", runner.OutcomeDone)
+	m.Ended("message", runner.OutcomeDone)
+	m.Ticks("missed", 3)
+	m.ConfigReloaded(true)
+	m.ConfigReloaded(false)
 	got := strings.Join(scrape(t, m), "\n") + "\n"
 	for _, want := range []string{
 		`inturn_pending_events{account="runnable"} 5`, `inturn_pending_events{account="held"} 7`, `inturn_accounts{state="parked"} 2`,
@@ -100,7 +106,9 @@ func TestScrape(t *testing.T) {
 		`inturn_log_lines_lost_total{reason="full"} 3`, `inturn_log_lines_lost_total{reason="failed"} 4`,
 		`inturn_commit_group_operations_sum 4`, `inturn_commit_seconds_count 2`, `inturn_fsyncs_total 1`, `inturn_events_total{result="new"} 1`,
 		`inturn_refusals_total{reason="overloaded"} 1`, `inturn_dead_events_total{type="message"} 1`, `inturn_lag_seconds_bucket{le="2.5"} 1`,
-		`inturn_function_outcomes_total{outcome="done",type="message"} 1`, `inturn_function_seconds_sum{type="message"} 1`,
+		`inturn_function_outcomes_total{outcome="done",type="message"} 2`, `inturn_function_outcomes_total{outcome="done",type="added"} 1`,
+		`inturn_schedule_ticks_total{result="missed"} 3`, `inturn_schedule_ticks_total{result="made"} 0`, `inturn_config_good 0`,
+		`inturn_config_reloads_total{result="ok"} 1`, `inturn_config_reloads_total{result="failed"} 1`, `inturn_function_seconds_sum{type="message"} 1`,
 		`inturn_endpoint_down{type="order"} 1`, `inturn_endpoint_down{type="mail"} 0`, `inturn_build_info{version="v1"} 1`, `inturn_ready 1`,
 	} {
 		if !strings.Contains(got, want+"\n") {

@@ -220,13 +220,20 @@ func newAPI(t testing.TB, o Options) http.Handler {
 	return h
 }
 
+// live returns functions that nobody replaces.
+func live(set *functions.Set) *liveSet {
+	l := &liveSet{}
+	l.set.Store(set)
+	return l
+}
+
 // newIngestAPI returns a handler of POST /v1/events, and the front that counts its bodies.
 func newIngestAPI(o Options) (*front, http.Handler) {
 	o = o.complete()
 	f := newFront(o)
 	r := &router{mux: http.NewServeMux(), front: f}
-	newIngestion(o, f).register(r)
-	return f, f.handler(r.mux)
+	newIngestion(o, f, live(o.Functions)).register(r)
+	return f, f.handler(r.routes)
 }
 
 // request asks h. headers are pairs of a name and a value.

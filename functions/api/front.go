@@ -56,8 +56,8 @@ func newFront(o Options) *front {
 	return f
 }
 
-// handler serves routes behind the front.
-func (f *front) handler(routes *http.ServeMux) http.Handler {
+// handler serves the routes of the moment behind the front.
+func (f *front) handler(routes func() *http.ServeMux) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		start := f.now()
 		x := &exchange{ResponseWriter: w, requestID: requestID(r.Header)}
@@ -76,7 +76,7 @@ func (f *front) handler(routes *http.ServeMux) http.Handler {
 			}
 		}()
 		r = hideSlashes(r)
-		routes.ServeHTTP(x, r)
+		routes().ServeHTTP(x, r)
 		if !x.routed {
 			f.unrouted(x, r)
 		}

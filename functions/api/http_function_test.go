@@ -1,9 +1,11 @@
 package api
 
 import (
+	"context"
 	"errors"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 
@@ -130,6 +132,53 @@ func TestAPanicInTheMiddleOfAnAnswerCutsIt(t *testing.T) {
 			t.Errorf("recovered %v", v)
 		}
 	}()
-	request(f.handler(routes), "GET", "/x", "")
+	request(f.handler(func() *http.ServeMux { return routes }), "GET", "/x", "")
 	t.Error("the answer looks whole")
+}
+
+// Functions, and the paths of those that are HTTP functions, are replaced while requests
+// come in; what can't be mounted changes nothing.
+func TestSetFunctions(t *testing.T) {
+	h, err := New(Options{Store: &fakeStore{}, Functions: testSet(t, hook)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	post := func(path, typ string) int {
+		return request(h, "POST", path, `{"client_id":"a","message_id":"1","type":"`+typ+`","payload":1}`).Code
+	}
+	if got := []int{post("/v1/events", "any"), post("/hooks/a/2", ""), post("/other/a/3", "")}; !slices.Equal(got, []int{202, 202, 404}) {
+		t.Errorf("before: %v", got)
+	}
+	receive := func(r *http.Request) (functions.Event, error) {
+		return functions.Event{ClientID: r.PathValue("client"), MessageID: r.PathValue("id"), Type: "added", Payload: []byte("1")}, nil
+	}
+	other := functions.HTTP("POST /other/{client}/{id}", receive)
+	added := functions.New("added", func(context.Context, functions.Event, any) (functions.Effect, error) { return nil, nil })
+	set, err := functions.NewSet(other, added)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := h.SetFunctions(set); err != nil {
+		t.Fatal(err)
+	}
+	if got := []int{post("/v1/events", "any"), post("/v1/events", "gone"), post("/hooks/a/2", ""), post("/other/a/4", "")}; !slices.Equal(got, []int{400, 400, 404, 202}) {
+		t.Errorf("after: %v", got)
+	}
+	clash, err := functions.NewSet(other, functions.HTTP("POST /other/{x}/{y}", receive))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if h.SetFunctions(clash) == nil || CheckFunctions(clash) == nil || CheckFunctions(set) != nil {
+		t.Error("a clash is taken, or what is good refused")
+	}
+	if got := post("/other/a/5", ""); got != 202 {
+		t.Errorf("after the clash: %d", got)
+	}
+}
+
+func TestConfigSchema(t *testing.T) {
+	h := newAPI(t, Options{ConfigSchema: []byte(`{"a":1}`), Tokens: &Tokens{}})
+	if w := request(h, "GET", "/v1/config.schema.json", ""); w.Code != 200 || w.Body.String() != `{"a":1}` || w.Header().Get("Content-Type") != "application/schema+json" {
+		t.Errorf("%d %s %v", w.Code, w.Body, w.Header())
+	}
 }

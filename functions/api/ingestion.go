@@ -3,8 +3,6 @@ package api
 import (
 	"log/slog"
 	"time"
-
-	"inturn/functions"
 )
 
 // ingestion takes events, in every form that they come in: single ones, batches, lines,
@@ -12,7 +10,7 @@ import (
 type ingestion struct {
 	auth
 	store     appender
-	functions *functions.Set
+	functions *liveSet
 	front     *front
 	log       *slog.Logger
 	observer  Observer
@@ -26,9 +24,9 @@ type ingestion struct {
 	maxBatch  int    // events of a batch
 }
 
-func newIngestion(o Options, f *front) *ingestion {
+func newIngestion(o Options, f *front, set *liveSet) *ingestion {
 	return &ingestion{
-		auth: auth{o.Tokens}, store: o.Store, functions: o.Functions, front: f, log: o.Log, observer: o.Observer, now: o.Now,
+		auth: auth{o.Tokens}, store: o.Store, functions: set, front: f, log: o.Log, observer: o.Observer, now: o.Now,
 		stopping: o.Stopping, streams: o.Streams, spools: &spools{stall: spoolStall}, rates: newRates(o.ClientRate, o.ClientBurst),
 		maxEvent: o.MaxEvent, maxBody: o.MaxBody, maxBatch: o.MaxBatch,
 	}

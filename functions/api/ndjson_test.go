@@ -356,11 +356,11 @@ func TestLinesOfASenderThatReadsLast(t *testing.T) {
 func TestLinesThatAreNotReadAndHaveNoRoom(t *testing.T) {
 	o := Options{Store: &fakeStore{}, Functions: testSet(t)}.complete()
 	f := newFront(o)
-	g := newIngestion(o, f)
+	g := newIngestion(o, f, live(o.Functions))
 	g.spools = &spools{folder: filepath.Join(t.TempDir(), "none"), stall: 100 * time.Millisecond}
 	r := &router{mux: http.NewServeMux(), front: f}
 	g.register(r)
-	entries := sendAll(t, serve(t, Server(f.handler(r.mux), nil, nil), 0), "/v1/events", strings.Repeat(longLine, manyLines), false, false)
+	entries := sendAll(t, serve(t, Server(f.handler(r.routes), nil, nil), 0), "/v1/events", strings.Repeat(longLine, manyLines), false, false)
 	last := entries[len(entries)-1]
 	if len(entries) >= manyLines || last.said() != "503 overloaded" || last.N != len(entries) || last.RetryAfter == 0 || !strings.Contains(last.Detail, "answers=refused") {
 		t.Errorf("%d answers, the last one: %d %s %s", len(entries), last.N, last.said(), last.Detail)
@@ -456,7 +456,7 @@ func TestASenderOfLinesThatLeaves(t *testing.T) {
 
 func TestASenderOfLinesThatIsSilent(t *testing.T) {
 	body := &linesBody{Reader: brokenReader{os.ErrDeadlineExceeded}, rc: http.NewResponseController(&discardAnswer{})}
-	g := newIngestion(Options{}.complete(), nil)
+	g := newIngestion(Options{}.complete(), nil, live(nil))
 	in := newFrameQueue(g.streams)
 	g.readLines(t.Context(), body, in)
 	in.end()

@@ -5,7 +5,6 @@ import (
 	"log/slog"
 
 	"inturn/db"
-	"inturn/functions"
 )
 
 // operations executes what operators ask for: the verbs on accounts, types and dead
@@ -16,13 +15,13 @@ type operations struct {
 		operator
 		Account(ctx context.Context, clientID string) (db.Account, error)
 	}
-	functions *functions.Set
+	functions *liveSet
 	accounts  accountView
 	log       *slog.Logger
 }
 
-func newOperations(o Options) *operations {
-	return &operations{auth: auth{o.Tokens}, store: o.Store, functions: o.Functions, accounts: newAccountView(o), log: o.Log}
+func newOperations(o Options, set *liveSet) *operations {
+	return &operations{auth: auth{o.Tokens}, store: o.Store, functions: set, accounts: newAccountView(o), log: o.Log}
 }
 
 func (o *operations) register(r *router) {

@@ -70,6 +70,10 @@ type Options struct {
 	// asks for no token, where Tokens has any it is one of scope read else.
 	Metrics     http.Handler
 	OpenMetrics bool
+
+	// ConfigSchema is the JSON Schema of the configuration file, which GET
+	// /v1/config.schema.json answers with; nil: one that takes anything.
+	ConfigSchema []byte
 }
 
 func (o Options) complete() Options {
@@ -85,6 +89,9 @@ func (o Options) complete() Options {
 	o.MaxBody = max(o.MaxBody, o.MaxEvent)
 	if o.MaxBatch <= 0 {
 		o.MaxBatch = DefaultMaxBatch
+	}
+	if o.ConfigSchema == nil {
+		o.ConfigSchema = []byte("{}")
 	}
 	if o.Streams == nil {
 		o.Streams = NewStreams(0)

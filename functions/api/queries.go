@@ -4,7 +4,6 @@ import (
 	"time"
 
 	"inturn/db"
-	"inturn/functions"
 )
 
 // queries answers what is asked of events, accounts and the audit. It changes nothing.
@@ -14,12 +13,13 @@ type queries struct {
 		eventReader
 		accountReader
 	}
-	functions *functions.Set
+	functions *liveSet
 	accounts  accountView
+	schema    []byte // of the configuration file
 }
 
-func newQueries(o Options) *queries {
-	return &queries{auth: auth{o.Tokens}, store: o.Store, functions: o.Functions, accounts: newAccountView(o)}
+func newQueries(o Options, set *liveSet) *queries {
+	return &queries{auth: auth{o.Tokens}, store: o.Store, functions: set, accounts: newAccountView(o), schema: o.ConfigSchema}
 }
 
 func (q *queries) register(r *router) {
@@ -32,6 +32,7 @@ func (q *queries) register(r *router) {
 	r.handle("GET /v1/types", q.listTypes)
 	r.handle("GET /v1/audit", q.listAudit, "client_id", "verb", "before", "limit")
 	r.handle("GET /v1/openapi.yaml", openAPI)
+	r.handle("GET /v1/config.schema.json", q.configSchema)
 }
 
 // accountView joins what the file says of an account with what the process does with it.

@@ -36,5 +36,5 @@ func Redirect(o Options, port int) http.Handler {
 		x.answer(http.StatusPermanentRedirect, jsonType, nil)
 		return nil
 	})
-	return f.handler(r.mux)
+	return f.handler(r.routes)
 }

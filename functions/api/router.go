@@ -17,6 +17,8 @@ type router struct {
 	front *front
 }
 
+func (t *router) routes() *http.ServeMux { return t.mux }
+
 // handle serves pattern by e. A request may have the query parameters that are named,
 // each once; any other is answered 400.
 func (t *router) handle(pattern string, e endpoint, parameters ...string) {
