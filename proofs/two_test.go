@@ -18,7 +18,7 @@ import (
 )
 
 const (
-	waitsForFile = "another process has the database; waiting for it to end"
+	waitsForFile = "another process has the database; standing by until it ends"
 	takesPlace   = "the holder's beat stands still; taking its place"
 	waitsForLock = "another connection holds the database's write lock; waiting for it"
 )

@@ -90,6 +90,9 @@ func Open(ctx context.Context, o Options) (*DB, error) {
 	}
 	d := &DB{log: o.Log, guard: noLock{}}
 	if err := d.open(ctx, o); err != nil {
+		if d.lock != nil {
+			d.lock.Withdraw()
+		}
 		d.abandon()
 		return nil, fmt.Errorf("open %s: %w", o.Path, err)
 	}

@@ -73,6 +73,8 @@ func TestOpenRefuses(t *testing.T) {
 			t.Parallel()
 			path := test.make(t)
 			test.spoil(t, path)
+			_, err := os.Lstat(path + ".lock")
+			locked := err == nil // it has been inturn's
 			before, err := os.ReadFile(path)
 			if err != nil {
 				t.Fatal(err)
@@ -91,6 +93,9 @@ func TestOpenRefuses(t *testing.T) {
 			}
 			if !bytes.Equal(before, after) {
 				t.Error("the refused file was changed")
+			}
+			if _, err := os.Lstat(path + ".lock"); err == nil && !locked {
+				t.Error("a lock is left beside the refused file")
 			}
 		})
 	}

@@ -44,6 +44,11 @@ func compact(ctx context.Context, path string, o CopyOptions) (before, after int
 		return 0, 0, err
 	}
 	defer l.Release()
+	defer func() {
+		if err != nil {
+			l.Withdraw()
+		}
+	}()
 
 	pool, err := sql.Open("sqlite", conn.FileDSN(path, map[string][]string{"_pragma": {"trusted_schema(OFF)", "locking_mode(EXCLUSIVE)"}}))
 	if err != nil {

@@ -1,12 +1,15 @@
 package file
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
 	"os"
+	"regexp"
 	"strings"
 	"syscall"
 	"time"
@@ -18,10 +21,11 @@ import (
 // a hung machine), a waiter puts a new lock file in its place. That alone gives no
 // right to write: ownership is the epoch in the database.
 type Lock struct {
-	path string
-	file *os.File
-	quit chan struct{}
-	done chan struct{}
+	path    string
+	file    *os.File
+	created bool // there was no file before
+	quit    chan struct{}
+	done    chan struct{}
 }
 
 const (
@@ -60,7 +64,7 @@ func Acquire(ctx context.Context, path, name string, log *slog.Logger, lost func
 		}
 		if said.IsZero() || now.Sub(said) >= lockSay {
 			said = now
-			log.Warn("another process has the database; waiting for it to end", "holder", holder,
+			log.Warn("another process has the database; standing by until it ends", "holder", holder,
 				"beat", now.Sub(moved).Round(time.Second))
 		}
 		select {
@@ -77,23 +81,77 @@ func Acquire(ctx context.Context, path, name string, log *slog.Logger, lost func
 	return l, nil
 }
 
-// try takes the lock if it is free.
+// tryLock takes the lock if it is free.
 func (l *Lock) tryLock() error {
-	f, err := os.OpenFile(l.path, os.O_RDWR|os.O_CREATE, 0o600)
-	if err != nil {
+	if err := l.openFile(); err != nil {
 		return err
 	}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		f.Close()
+	if err := syscall.Flock(int(l.file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		l.file.Close()
 		return err
 	}
-	l.file = f
 	if !l.inPlace() { // replaced between opening and locking
-		f.Close()
+		l.file.Close()
 		return syscall.EWOULDBLOCK
 	}
 	return nil
 }
+
+// openFile opens the lock's file, or makes it. The holder writes to it, so it must be a
+// file that has never been anything else: no link to another one, and empty or a beat.
+func (l *Lock) openFile() (err error) {
+	const how = syscall.O_NOFOLLOW | syscall.O_NONBLOCK
+	l.file, err = os.OpenFile(l.path, os.O_RDWR|os.O_CREATE|os.O_EXCL|how, 0o600)
+	if l.created = err == nil; l.created {
+		return nil
+	}
+	if errors.Is(err, fs.ErrExist) {
+		l.file, err = os.OpenFile(l.path, os.O_RDWR|how, 0)
+	}
+	switch {
+	case errors.Is(err, fs.ErrNotExist): // removed in between, or a link that leads nowhere
+		if _, lerr := os.Lstat(l.path); lerr != nil {
+			return syscall.EWOULDBLOCK
+		}
+		return errNoLock("a symbolic link")
+	case errors.Is(err, syscall.ELOOP):
+		return errNoLock("a symbolic link")
+	case errors.Is(err, syscall.EISDIR):
+		return errNoLock("a folder")
+	case err != nil:
+		return err
+	}
+	if err := checkBeat(l.file); err != nil {
+		l.file.Close()
+		return err
+	}
+	return nil
+}
+
+func errNoLock(what string) error {
+	return fmt.Errorf("it is %s and no lock of inturn's: move it away, or give the database another name", what)
+}
+
+// checkBeat returns an error if f is not a lock's file, to which the beat can be written.
+func checkBeat(f *os.File) error {
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	if st, ok := info.Sys().(*syscall.Stat_t); !info.Mode().IsRegular() || ok && st.Nlink > 1 {
+		return errNoLock("a file of another kind, or has a second name")
+	}
+	text := make([]byte, 512)
+	n, _ := f.ReadAt(text, 0)                // a shorter one is looked at as far as it goes
+	text = bytes.TrimRight(text[:n], "\x00") // of a beat that was not synced a power cut leaves zeros
+	if len(text) > 0 && !beatText.Match(text) {
+		return errNoLock("another program's file")
+	}
+	return nil
+}
+
+// beatText is how beat writes.
+var beatText = regexp.MustCompile(`^[^\n]*\n\d{20}\n`)
 
 // inPlace reports whether the file we hold is still the one at the path.
 func (l *Lock) inPlace() bool {
@@ -101,7 +159,7 @@ func (l *Lock) inPlace() bool {
 	if err != nil {
 		return false
 	}
-	there, err := os.Stat(l.path)
+	there, err := os.Lstat(l.path)
 	return err == nil && os.SameFile(ours, there)
 }
 
@@ -129,8 +187,14 @@ func (l *Lock) beat(name string, n int) error {
 	return err
 }
 
+// readBeat returns what the holder of the lock at path has written.
 func readBeat(path string) (holder, beat string) {
-	b, err := os.ReadFile(path)
+	var b []byte
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
+	if err == nil {
+		b, err = io.ReadAll(io.LimitReader(f, 4<<10))
+		f.Close()
+	}
 	if err != nil {
 		return "an unknown process", ""
 	}
@@ -141,8 +205,16 @@ func readBeat(path string) (holder, beat string) {
 	return holder, beat
 }
 
-// Release frees the lock. The file stays: removing it would race with a waiter
-// that has opened it.
+// Withdraw removes the lock's file if there was none before Acquire: a database that is
+// refused is left as it was. The lock must still be released. A waiter that has opened
+// the file finds that it is not in its place any more, and makes another.
+func (l *Lock) Withdraw() {
+	if l.created && l.inPlace() {
+		os.Remove(l.path) // what is left is a lock that is free
+	}
+}
+
+// Release frees the lock. The file stays for the next holder.
 func (l *Lock) Release() {
 	close(l.quit)
 	<-l.done

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -73,4 +74,76 @@ func TestLockTakeover(t *testing.T) {
 			<-lost
 		})
 	})
+}
+
+// TestLockRefuses: what has the lock's name and is something else is not written to.
+func TestLockRefuses(t *testing.T) {
+	const text = "of another program\n"
+	acquire := func(path string) error {
+		l, err := Acquire(t.Context(), path, "a process", slog.New(slog.DiscardHandler), func() {})
+		if err == nil {
+			l.Release()
+		}
+		return err
+	}
+	for name, make := range map[string]func(lock, other string) error{
+		"a symbolic link":              func(lock, other string) error { return os.Symlink(other, lock) },
+		"a symbolic link to nowhere":   func(lock, other string) error { return os.Symlink(other+"-none", lock) },
+		"a hard link":                  func(lock, other string) error { return os.Link(other, lock) },
+		"a folder":                     func(lock, other string) error { return os.Mkdir(lock, 0o700) },
+		"a pipe":                       func(lock, other string) error { return syscall.Mkfifo(lock, 0o600) },
+		"another program's file":       func(lock, other string) error { return os.WriteFile(lock, []byte(text), 0o600) },
+		"a file without a line's end":  func(lock, other string) error { return os.WriteFile(lock, []byte("text"), 0o600) },
+		"a file of two lines and more": func(lock, other string) error { return os.WriteFile(lock, []byte("a\n1\nb\n"), 0o600) },
+	} {
+		dir := t.TempDir()
+		path, other := filepath.Join(dir, "a.db"), filepath.Join(dir, "other")
+		if err := errors.Join(os.WriteFile(other, []byte(text), 0o600), make(path+".lock", other)); err != nil {
+			t.Fatal(err)
+		}
+		before, _ := os.Lstat(path + ".lock")
+		if err := acquire(path); err == nil || !strings.Contains(err.Error(), "move it away") {
+			t.Errorf("%s: %v", name, err)
+		}
+		after, err := os.Lstat(path + ".lock")
+		if err != nil || !os.SameFile(before, after) || before.Size() != after.Size() {
+			t.Errorf("%s: it has changed: %v", name, err)
+		}
+		if got, err := os.ReadFile(other); err != nil || string(got) != text {
+			t.Errorf("%s: the other file is %q, %v", name, got, err)
+		}
+		if _, err := os.Lstat(other + "-none"); err == nil {
+			t.Errorf("%s: its target is made", name)
+		}
+	}
+	for name, text := range map[string]string{"empty": "", "a power cut": strings.Repeat("\x00", 40), "a longer holder's": "process 7 on h\n00000000000000000001\n0001\n"} {
+		path := filepath.Join(t.TempDir(), "a.db")
+		if err := os.WriteFile(path+".lock", []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := acquire(path); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// TestWithdraw removes the file that Acquire has made, and no other.
+func TestWithdraw(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a.db")
+	for _, was := range []bool{false, true} {
+		if was {
+			if err := os.WriteFile(path+".lock", nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		l, err := Acquire(t.Context(), path, "a process", slog.New(slog.DiscardHandler), func() {})
+		if err != nil {
+			t.Fatal(err)
+		}
+		l.Withdraw()
+		l.Release()
+		if _, err := os.Lstat(path + ".lock"); (err == nil) != was {
+			t.Errorf("there before: %v; after it: %v", was, err)
+		}
+	}
 }

@@ -76,6 +76,11 @@ func restore(ctx context.Context, backup, path string, o CopyOptions) (kept stri
 		return "", err
 	}
 	defer l.Release()
+	defer func() {
+		if err != nil && !errors.Is(err, ErrRestoring) {
+			l.Withdraw()
+		}
+	}()
 
 	p, err := newPart(path)
 	if err != nil {
