@@ -13,6 +13,10 @@
 //	            -> Postpone(after, e) again, not before after; it was no attempt
 //	            -> any other error    again with backoff; the account waits
 //
+// A function must not open the database's file, not even to copy it: when a process
+// closes a file, POSIX drops all locks that the process has on it, SQLite's among them,
+// and another program may then remove the write-ahead log while the server writes to it.
+//
 // One folder each: see functions/message for one with tables and functions/work
 // for one without. A function's folder imports this package only.
 package functions
@@ -39,8 +43,11 @@ type (
 	Tx = db.Tx
 )
 
-// MaxResult bounds the result of an event, in bytes of JSON.
-const MaxResult = db.MaxOutput
+// Bounds of an effect.
+const (
+	MaxResult = db.MaxOutput // bytes of an event's result, as JSON
+	MaxEmit   = db.MaxEmit   // events that it emits
+)
 
 // Function is what New and HTTP make and what serve.Main is given.
 type Function struct {

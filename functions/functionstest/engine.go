@@ -8,9 +8,7 @@
 package functionstest
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -142,11 +140,11 @@ func (e *Engine) Close() {
 // and of sqlite.DB.Append.
 func (e *Engine) Append(ctx context.Context, ev functions.Event) (db.Receipt, error) {
 	if len(ev.Payload) > 0 {
-		var compact bytes.Buffer
-		if err := json.Compact(&compact, ev.Payload); err != nil {
+		payload, err := functions.CompactJSON(ev.Payload)
+		if err != nil {
 			return db.Receipt{}, &functions.FieldError{Pointer: "/payload", Detail: err.Error()}
 		}
-		ev.Payload = compact.Bytes()
+		ev.Payload = payload
 	}
 	ev, err := e.set.Check(ev)
 	if err != nil {

@@ -13,25 +13,19 @@ import (
 
 // answer is what came of a call.
 type answer struct {
-	result json.RawMessage // where err is nil; nil for none
-	odd    error           // why JSON that came is a string in result; nil if it isn't
-	err    error           // what the function returns
+	events []functions.Event // to emit; their receipts are the result
+	emits  bool              // the answer is events, which may be none
+	result json.RawMessage   // where err is nil; nil for none
+	odd    error             // why JSON that came is a string in result; nil if it isn't
+	err    error             // what the function returns
 	health health
 }
 
-// read judges a response. An error means that its body could not be read.
-func read(resp *http.Response, attempt int) (answer, error) {
+// read judges the response to ev. An error means that its body could not be read.
+func read(resp *http.Response, ev functions.Event) (answer, error) {
 	status := resp.StatusCode
 	if status/100 == 2 {
-		body, err := io.ReadAll(io.LimitReader(resp.Body, functions.MaxResult+1))
-		if err != nil {
-			return answer{}, err
-		}
-		result, odd, err := decodeResult(body)
-		if err != nil {
-			err = fmt.Errorf("the endpoint answered %d, but %w", status, err)
-		}
-		return answer{result: result, odd: odd, err: err}, nil
+		return readSuccess(resp, ev)
 	}
 	failure := fmt.Errorf("the endpoint answered %d%s", status, reason(resp))
 	a := answer{err: failure}
@@ -50,12 +44,33 @@ func read(resp *http.Response, attempt int) (answer, error) {
 		if after, ok := retryAfter(resp.Header.Values("Retry-After"), time.Now()); ok {
 			// Not before what the policy would have waited at least: an endpoint that
 			// says "1" for a minute must not use up the attempts.
-			a.err = functions.Retry(max(after, leastWait(attempt)), failure)
+			a.err = functions.Retry(max(after, leastWait(ev.Attempt)), failure)
 		}
 	case http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
 		a.err = fmt.Errorf("%w: it redirects to another host, or too often", failure)
 	case http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther:
 		a.err = fmt.Errorf("%w: only 307 and 308 are followed, on the same host", failure)
+	}
+	return a, nil
+}
+
+// readSuccess makes a result, or events, of an answer of 2xx.
+func readSuccess(resp *http.Response, ev functions.Event) (a answer, err error) {
+	mode, limit := modeOf(resp.Header), maxEmitted
+	if mode == asResult {
+		limit = functions.MaxResult
+	}
+	body, err := io.ReadAll(io.LimitReader(resp.Body, int64(limit)+1))
+	if err != nil {
+		return a, err
+	}
+	if a.emits = mode != asResult; a.emits {
+		a.events, a.err = decodeEmitted(mode, resp.Header, body, ev)
+	} else {
+		a.result, a.odd, a.err = decodeResult(body)
+	}
+	if a.err != nil {
+		a.err = fmt.Errorf("the endpoint answered %d, but %w", resp.StatusCode, a.err)
 	}
 	return a, nil
 }

@@ -73,7 +73,7 @@ func (w *Webhooks) request(e *endpoint, ev functions.Event, body []byte, t trace
 	}
 	h := r.Header
 	h.Set("Content-Type", "application/cloudevents+json; charset=utf-8")
-	h.Set("Accept", "application/json, text/plain;q=0.9, */*;q=0.1")
+	h.Set("Accept", "application/json, application/cloudevents+json, application/cloudevents-batch+json, text/plain;q=0.9, */*;q=0.1")
 	h.Set("User-Agent", "inturn/"+w.o.Version)
 	h.Set("Inturn-Attempt", strconv.Itoa(ev.Attempt))
 	h.Set("Inturn-Fence", w.fence())
@@ -95,8 +95,8 @@ func (w *Webhooks) request(e *endpoint, ev functions.Event, body []byte, t trace
 
 var errTimeout = errors.New("no whole answer in time")
 
-// post sends r and reads the answer.
-func (e *endpoint) post(ctx context.Context, r *http.Request, attempt int) answer {
+// post sends r, which is ev's, and reads the answer.
+func (e *endpoint) post(ctx context.Context, r *http.Request, ev functions.Event) answer {
 	ctx, cancel := context.WithTimeoutCause(ctx, e.timeout, errTimeout)
 	defer cancel()
 	var connected atomic.Bool
@@ -110,7 +110,7 @@ func (e *endpoint) post(ctx context.Context, r *http.Request, attempt int) answe
 		return a
 	}
 	defer resp.Body.Close()
-	a, err := read(resp, attempt)
+	a, err := read(resp, ev)
 	if err != nil {
 		return answer{health: struggles, err: fmt.Errorf("the answer %d broke off: %w", resp.StatusCode, e.readable(ctx, err))}
 	}

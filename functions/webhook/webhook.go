@@ -3,7 +3,8 @@
 //
 //	event --> circuit --> POST, signed --> endpoint
 //	             |                            |
-//	             | it is down                 +-- 2xx                  done; the answer is the result
+//	             | it is down                 +-- 2xx                  done; the answer is the result,
+//	             |                            |                        or CloudEvents, which are emitted
 //	             v                            +-- 400, 413, 415, 422   dead
 //	         Postpone: waits,                 +-- 410                  the account is parked
 //	         no attempt is counted            +-- 429, 503 + Retry-After   again, then
@@ -25,6 +26,10 @@
 // account and does nothing for a smaller one is never overtaken. It is the owner's epoch
 // and a counter: the epoch grows by a commit, so no clock is in it. Turn and attempt would
 // not do, as attempts begin anew after a crash.
+//
+// An answer that is one CloudEvent or a batch of them is appended in the transaction that
+// settles the event, as by Tx.Emit: so the events are there once, if and only if the
+// event is done. Its result is their receipts.
 //
 // The package enters through the door that is open to every function: work is one POST,
 // the effect is its answer. Of the engine it needs Park and Postpone; the latter is kept
@@ -143,7 +148,7 @@ func (w *Webhooks) work(ctx context.Context, ev functions.Event, e *endpoint, si
 	if err := sign.sign(r.Header, deliveryID(ev), time.Now(), body); err != nil {
 		return nil, err
 	}
-	a := e.post(ctx, r, ev.Attempt)
+	a := e.post(ctx, r, ev)
 	if ctx.Err() != nil && a.err != nil {
 		return nil, a.err // told to stop: it says nothing about the endpoint
 	}
@@ -152,8 +157,13 @@ func (w *Webhooks) work(ctx context.Context, ev functions.Event, e *endpoint, si
 		w.o.Log.Warn("an endpoint's answer is not JSON that all readers take: it is kept as a string", "why", a.odd.Error(),
 			"type", ev.Type, "client_id", ev.ClientID, "message_id", ev.MessageID, "seq", ev.Seq)
 	}
-	if a.err != nil || a.result == nil {
+	switch {
+	case a.err != nil:
 		return nil, a.err
+	case a.emits:
+		return emit(a.events), nil
+	case a.result == nil:
+		return nil, nil
 	}
 	return func(functions.Tx) (any, error) { return a.result, nil }, nil
 }
