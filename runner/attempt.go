@@ -26,20 +26,20 @@ var (
 // work attempts the lane's head, and of a Pure function also events behind it, and
 // settles them as one operation, in order. The first failure ends that, and what was
 // worked behind it is thrown away. It reports whether the lease goes on.
-func (le *lease) work(step schedule.Step) bool {
+func (w *worker) work(step schedule.Step) bool {
 	head := step.Events[0]
-	f, _ := le.functions.Get(head.Type)
+	f, _ := w.functions.Get(head.Type)
 	p := f.Policy()
 	head.Attempt = step.Attempts + 1
 	switch {
 	case step.Attempts >= p.Attempts: // each has ended the process
 		head.Attempt = step.Attempts
-		return le.exhausted(p, head, le.began, errEnded)
+		return w.exhausted(p, head, w.began, errEnded)
 	case step.Exited:
-		return le.failed(f, head, le.began, errGoexit)
+		return w.failed(f, head, w.began, errGoexit)
 	case step.Record:
-		if err := le.record(head, p); err != nil {
-			return le.storeFailed(head, err)
+		if err := w.record(head, p); err != nil {
+			return w.storeFailed(head, err)
 		}
 		step.Stored = true
 	}
@@ -50,15 +50,15 @@ func (le *lease) work(step schedule.Step) bool {
 	var items []db.Settlement
 	var failed db.Event
 	var failure error
-	started := le.began
+	started := w.began
 	for i, ev := range events {
 		ev.Attempt = 1
 		if i == 0 {
 			ev.Attempt = head.Attempt
-		} else if started = time.Now(); ev.Type != f.Name() || started.Sub(le.began) > aheadTime || le.r.pauses.Load() != le.pauses {
+		} else if started = time.Now(); ev.Type != f.Name() || started.Sub(w.began) > aheadTime || w.r.pauses.Load() != w.pauses {
 			break
 		}
-		effect, err := le.call(f, ev)
+		effect, err := w.call(f, ev)
 		if err != nil {
 			failed, failure = ev, err
 			break
@@ -69,62 +69,62 @@ func (le *lease) work(step schedule.Step) bool {
 		items = append(items, db.Settlement{Event: ev, Status: db.Done, Effect: effect, StartedAt: started, Held: step.Stored && i == 0})
 	}
 	if len(items) > 0 {
-		n, err := le.r.store.Settle(items)
+		n, err := w.r.store.Settle(items)
 		if n > 0 {
-			le.r.observe(items[:n])
-			le.advance(n, items[n-1].Event.Position)
+			w.r.observe(items[:n])
+			w.advance(n, items[n-1].Event.Position)
 		}
 		if n < len(items) {
-			return le.notSettled(f, items[n].Event, items[n].StartedAt, err)
+			return w.notSettled(f, items[n].Event, items[n].StartedAt, err)
 		}
 	}
 	if failure != nil {
-		return le.failed(f, failed, started, failure)
+		return w.failed(f, failed, started, failure)
 	}
 	return true
 }
 
 // record writes the attempt into the file before it begins, with the time of the next
 // one: should the process end in it, the account waits as after a failure.
-func (le *lease) record(ev db.Event, p functions.Policy) error {
+func (w *worker) record(ev db.Event, p functions.Policy) error {
 	next := time.Now().Add(backoff(p, ev.Attempt))
-	err := le.r.store.Hold(db.Hold{Event: ev, Attempts: ev.Attempt, NextAt: next, Error: errEnded.Error()})
+	err := w.r.store.Hold(db.Hold{Event: ev, Attempts: ev.Attempt, NextAt: next, Error: errEnded.Error()})
 	if err != nil {
 		return err
 	}
-	le.r.mu.Lock()
-	defer le.r.unlock()
-	le.r.schedule.Recorded(le.lane)
+	w.r.mu.Lock()
+	defer w.r.unlock()
+	w.lease.Recorded()
 	return nil
 }
 
 // call runs f's first phase.
-func (le *lease) call(f functions.Function, ev db.Event) (db.Effect, error) {
-	le.calling = ev.Position
+func (w *worker) call(f functions.Function, ev db.Event) (db.Effect, error) {
+	w.calling = ev.Position
 	began := time.Now()
-	defer func() { le.r.observer.Worked(f.Name(), time.Since(began)) }()
+	defer func() { w.r.observer.Worked(f.Name(), time.Since(began)) }()
 	if f.Pure() { // there is nothing to cancel
-		return protect(le.r.work, f, ev)
+		return protect(w.r.work, f, ev)
 	}
-	return le.r.timed(le.lane, f, ev)
+	return w.r.timed(w.lease, f, ev)
 }
 
 // timed calls f within its time limit. A call that ignores its cancelled context keeps
 // the account: it never goes on beside it.
-func (r *Runner) timed(lane *schedule.Lane, f functions.Function, ev db.Event) (db.Effect, error) {
+func (r *Runner) timed(lease schedule.Lease, f functions.Function, ev db.Event) (db.Effect, error) {
 	ctx, cancel := context.WithTimeoutCause(r.work, f.Policy().Timeout, errTimeout)
 	defer cancel()
 	said := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
 		defer close(said)
 		if context.Cause(ctx) == errTimeout {
-			r.overdue(lane, ev)
+			r.overdue(lease, ev)
 		}
 	})
 	defer func() {
 		if !stop() {
 			<-said // it must not touch the lane later
-			r.returned(lane)
+			r.returned(lease)
 		}
 	}()
 	effect, err := protect(ctx, f, ev)
@@ -135,17 +135,17 @@ func (r *Runner) timed(lane *schedule.Lane, f functions.Function, ev db.Event) (
 }
 
 // overdue notes a call that should have returned.
-func (r *Runner) overdue(lane *schedule.Lane, ev db.Event) {
+func (r *Runner) overdue(lease schedule.Lease, ev db.Event) {
 	r.say(slog.LevelWarn, "a function is over its time limit and was cancelled", ev, errTimeout)
 	r.mu.Lock()
 	defer r.unlock()
-	r.schedule.Overdue(lane)
+	lease.Overdue()
 }
 
-func (r *Runner) returned(lane *schedule.Lane) {
+func (r *Runner) returned(lease schedule.Lease) {
 	r.mu.Lock()
 	defer r.unlock()
-	r.schedule.Returned(lane)
+	lease.Returned()
 }
 
 // protect calls f and turns a panic into the attempt's error.

@@ -14,11 +14,11 @@ import (
 )
 
 // notSettled handles what Settle said of ev.
-func (le *lease) notSettled(f functions.Function, ev db.Event, started time.Time, err error) bool {
+func (w *worker) notSettled(f functions.Function, ev db.Event, started time.Time, err error) bool {
 	if errors.Is(err, db.ErrSuperseded) || isEnding(err) {
-		return le.storeFailed(ev, err)
+		return w.storeFailed(ev, err)
 	}
-	return le.failed(f, ev, started, readable(err))
+	return w.failed(f, ev, started, readable(err))
 }
 
 // isEnding reports whether err is the storage's last word: the process is ending,
@@ -34,126 +34,126 @@ func isEnding(err error) bool {
 
 // storeFailed handles an error of the storage. It reports whether the lease goes on,
 // which it does where somebody else ended the run: the lane is read again.
-func (le *lease) storeFailed(ev db.Event, err error) bool {
+func (w *worker) storeFailed(ev db.Event, err error) bool {
 	if !errors.Is(err, db.ErrSuperseded) {
-		return le.again(ev, err)
+		return w.again(ev, err)
 	}
-	le.r.say(slog.LevelInfo, "an event was ended by somebody else", ev, err)
-	le.r.mu.Lock()
-	defer le.r.unlock()
-	le.r.schedule.Superseded(le.lane)
+	w.r.say(slog.LevelInfo, "an event was ended by somebody else", ev, err)
+	w.r.mu.Lock()
+	defer w.r.unlock()
+	w.lease.Superseded()
 	return true
 }
 
 // failed handles an attempt that did not settle ev. It reports whether the lease goes
 // on, which it does only if ev was set aside.
-func (le *lease) failed(f functions.Function, ev db.Event, started time.Time, err error) bool {
-	r := le.r
+func (w *worker) failed(f functions.Function, ev db.Event, started time.Time, err error) bool {
+	r := w.r
 	if reject, ok := errors.AsType[*functions.RejectError](err); ok {
 		r.say(slog.LevelWarn, "an event was rejected and set aside", ev, err)
-		return le.dead(ev, started, reject)
+		return w.dead(ev, started, reject)
 	}
 	if r.work.Err() != nil {
-		return le.cutShort(ev, err)
+		return w.cutShort(ev, err)
 	}
 	if later, ok := errors.AsType[*functions.PostponeError](err); ok {
-		return le.postpone(ev, later)
+		return w.postpone(ev, later)
 	}
 	p := f.Policy()
-	ev.Attempt = le.attempts().N + 1
+	ev.Attempt = w.attempts().N + 1
 	if park, ok := errors.AsType[*functions.ParkError](err); ok {
-		return le.park(ev, park)
+		return w.park(ev, park)
 	}
 	if ev.Attempt >= p.Attempts {
-		return le.exhausted(p, ev, started, err)
+		return w.exhausted(p, ev, started, err)
 	}
 	wait := backoff(p, ev.Attempt)
 	if again, ok := errors.AsType[*functions.RetryError](err); ok {
 		wait = max(again.After, 0)
 	}
 	r.say(slog.LevelWarn, "an attempt failed; the account waits", ev, err, slog.Duration("next_in", wait))
-	return le.hold(db.Hold{Event: ev, Attempts: ev.Attempt, NextAt: time.Now().Add(wait), Error: err.Error()}, OutcomeFailed)
+	return w.hold(db.Hold{Event: ev, Attempts: ev.Attempt, NextAt: time.Now().Add(wait), Error: err.Error()}, OutcomeFailed)
 }
 
 // exhausted handles an event that has used up its attempts, of which ev.Attempt is the
 // last.
-func (le *lease) exhausted(p functions.Policy, ev db.Event, started time.Time, err error) bool {
+func (w *worker) exhausted(p functions.Policy, ev db.Event, started time.Time, err error) bool {
 	if p.Exhausted != functions.ThenDead {
-		return le.park(ev, err)
+		return w.park(ev, err)
 	}
-	le.r.say(slog.LevelError, "an event has used up its attempts and is set aside", ev, err)
-	return le.dead(ev, started, err)
+	w.r.say(slog.LevelError, "an event has used up its attempts and is set aside", ev, err)
+	return w.dead(ev, started, err)
 }
 
 // park leaves the account to a person.
-func (le *lease) park(ev db.Event, err error) bool {
-	le.r.say(slog.LevelError, "an event can't go on; its account is parked", ev, err, slog.Int("attempts", ev.Attempt))
-	return le.hold(db.Hold{Event: ev, Attempts: ev.Attempt, Park: true, Error: err.Error()}, OutcomeParked)
+func (w *worker) park(ev db.Event, err error) bool {
+	w.r.say(slog.LevelError, "an event can't go on; its account is parked", ev, err, slog.Int("attempts", ev.Attempt))
+	return w.hold(db.Hold{Event: ev, Attempts: ev.Attempt, Park: true, Error: err.Error()}, OutcomeParked)
 }
 
 // dead sets ev aside; the account goes on.
-func (le *lease) dead(ev db.Event, started time.Time, err error) bool {
-	n, serr := le.r.store.Settle([]db.Settlement{{Event: ev, Status: db.Dead, Error: err.Error(), StartedAt: started, Held: le.attempts().Stored}})
+func (w *worker) dead(ev db.Event, started time.Time, err error) bool {
+	n, serr := w.r.store.Settle([]db.Settlement{{Event: ev, Status: db.Dead, Error: err.Error(), StartedAt: started, Held: w.attempts().Stored}})
 	if n == 1 {
-		le.r.observer.Ended(ev.Type, OutcomeDead)
-		le.advance(1, ev.Position)
+		w.r.observer.Ended(ev.Type, OutcomeDead)
+		w.advance(1, ev.Position)
 		return true
 	}
-	return le.storeFailed(ev, serr)
+	return w.storeFailed(ev, serr)
 }
 
 // hold writes down that the head was attempted, and ends the lease.
-func (le *lease) hold(h db.Hold, as Outcome) bool {
-	r := le.r
+func (w *worker) hold(h db.Hold, as Outcome) bool {
+	r := w.r
 	if err := r.store.Hold(h); err != nil {
-		return le.storeFailed(h.Event, err)
+		return w.storeFailed(h.Event, err)
 	}
 	r.observer.Ended(h.Event.Type, as)
 	r.mu.Lock()
 	defer r.unlock()
-	r.schedule.Park(le.lane, time.Now())
+	w.lease.Park(time.Now())
 	return false
 }
 
 // cutShort ends the lease after an attempt that the end of the drain has cut short: it
 // doesn't count.
-func (le *lease) cutShort(ev db.Event, err error) bool {
-	r := le.r
+func (w *worker) cutShort(ev db.Event, err error) bool {
+	r := w.r
 	r.say(slog.LevelInfo, "an attempt was cut short by the shutdown", ev, err)
-	if a := le.attempts(); a.Recorded {
+	if a := w.attempts(); a.Recorded {
 		err := r.store.Hold(db.Hold{Event: ev, Attempts: a.N, NextAt: time.Now(), Error: ErrStopping.Error()})
 		if err != nil {
-			return le.storeFailed(ev, err)
+			return w.storeFailed(ev, err)
 		}
 	}
 	r.mu.Lock()
 	defer r.unlock()
-	r.schedule.Done(le.lane)
+	w.lease.Done()
 	return false
 }
 
 // postpone lets the account wait where the function has tried nothing. It is no
 // attempt, and the file is left as it is: all accounts of a function may come here,
 // again and again.
-func (le *lease) postpone(ev db.Event, later *functions.PostponeError) bool {
-	r := le.r
+func (w *worker) postpone(ev db.Event, later *functions.PostponeError) bool {
+	r := w.r
 	wait := max(later.After, 0)
 	r.say(slog.LevelDebug, "an event was postponed; the account waits", ev, later, slog.Duration("next_in", wait))
 	next := time.Now().Add(wait)
-	a := le.attempts()
+	a := w.attempts()
 	if a.Recorded { // it was taken for an attempt
 		err := r.store.Hold(db.Hold{Event: ev, Attempts: a.N, NextAt: next, Error: later.Error()})
 		if err != nil {
-			return le.storeFailed(ev, err)
+			return w.storeFailed(ev, err)
 		}
 	}
 	r.observer.Ended(ev.Type, OutcomeLater)
 	r.mu.Lock()
 	defer r.unlock()
 	if a.Recorded {
-		r.schedule.Unrecorded(le.lane)
+		w.lease.Unrecorded()
 	}
-	r.schedule.Delay(le.lane, next)
+	w.lease.Delay(next)
 	return false
 }
 

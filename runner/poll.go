@@ -22,31 +22,31 @@ func (r *Runner) AddTo(g *run.Group, drain time.Duration) {
 	}, func(error) { r.Stop() })
 }
 
-// poll leases lanes and starts their goroutines, until Stop.
+// poll takes leases and starts their goroutines, until Stop.
 func (r *Runner) poll() error {
 	for {
-		l := r.lease()
-		if l == nil {
+		lease, ok := r.lease()
+		if !ok {
 			return nil
 		}
-		go r.take(l)
+		go r.take(lease)
 	}
 }
 
-// lease waits for a lane whose turn it is; nil after Stop.
-func (r *Runner) lease() *schedule.Lane {
+// lease waits for a lane whose turn it is; ok is false after Stop.
+func (r *Runner) lease() (lease schedule.Lease, ok bool) {
 	r.mu.Lock()
 	defer r.unlock()
 	for !r.stopping {
-		if l := r.schedule.Next(time.Now()); l != nil {
-			return l
+		if lease, ok = r.schedule.Next(time.Now()); ok {
+			return lease, true
 		}
 		r.setTimer()
 		r.waiting++
 		r.next.Wait()
 		r.waiting--
 	}
-	return nil
+	return schedule.Lease{}, false
 }
 
 // Stop stops the taking of leases. It does not wait.

@@ -1,7 +1,6 @@
 package schedule
 
 import (
-	"container/heap"
 	"time"
 
 	"inturn/db"
@@ -23,7 +22,7 @@ func (s *Schedule) Changed(changes []db.Change, now time.Time) {
 		case c.ClientID == "" && c.Type == "":
 			s.halted = c.Paused
 		case c.ClientID == "":
-			s.pauseType(c.Type, c.Paused)
+			s.types.pause(c.Type, c.Paused)
 		default:
 			s.accountChanged(c, now)
 		}
@@ -58,7 +57,7 @@ func (s *Schedule) accountChanged(c *db.Change, now time.Time) {
 }
 
 // adopt lets a lane that isn't leased follow the newest change.
-func (s *Schedule) adopt(l *Lane, reread bool, now time.Time) {
+func (s *Schedule) adopt(l *lane, reread bool, now time.Time) {
 	s.adoptAttempts(l)
 	switch l.state {
 	case Parked:
@@ -66,7 +65,7 @@ func (s *Schedule) adopt(l *Lane, reread bool, now time.Time) {
 			return
 		}
 	case Delayed:
-		heap.Remove(&s.delayed, l.at)
+		s.delays.remove(l)
 	case Paused, Missing:
 		switch {
 		case l.waitsFor == nil && l.paused:
@@ -74,7 +73,7 @@ func (s *Schedule) adopt(l *Lane, reread bool, now time.Time) {
 		case l.waitsFor != nil && !reread: // for its type still
 			return
 		case l.waitsFor != nil:
-			s.leaveType(l)
+			s.types.leave(l)
 		}
 	default: // it comes by itself
 		return
@@ -82,20 +81,20 @@ func (s *Schedule) adopt(l *Lane, reread bool, now time.Time) {
 	s.place(l, l.lastChange, now)
 }
 
-func (s *Schedule) adoptAttempts(l *Lane) {
+// adoptAttempts takes those that the newest change says.
+func (s *Schedule) adoptAttempts(l *lane) {
 	c := &l.lastChange
-	l.attempts, l.stored = c.attempts, c.attempts > 0 || c.parked
-	s.reclassify(l)
+	s.census.setAttempts(l, c.attempts, c.attempts > 0 || c.parked)
 }
 
 // place puts a lane that isn't leased where the store says that it belongs.
-func (s *Schedule) place(l *Lane, r retry, now time.Time) {
+func (s *Schedule) place(l *lane, r retry, now time.Time) {
 	switch {
 	case r.parked:
-		s.setState(l, Parked)
+		s.census.setState(l, Parked)
 	case r.nextAt.After(now):
-		s.delay(l, r.nextAt)
+		s.delays.add(l, r.nextAt)
 	default:
-		s.enqueue(l)
+		s.ready.push(l)
 	}
 }

@@ -9,7 +9,7 @@ import (
 // State is what a lane does or waits for.
 type State uint8
 
-// The states of a lane. Idle is an account that has none.
+// The states of a lane.
 const (
 	Ready    State = iota // to be leased
 	Running               // leased
@@ -19,13 +19,15 @@ const (
 	Parked                // for a person
 	Paused                // by a person: the account, or the type of its head
 	Missing               // for a function: its head's type has none
-	Left                  // until a restart, or nothing is pending any more
+	Left                  // until a restart
 	states                // how many there are
-	Idle     State = states
 )
 
-// Lane is one account that has pending events. Its fields belong to the Schedule.
-type Lane struct {
+// Idle is the state of an account that has no lane.
+const Idle = states
+
+// lane is one account that has pending events.
+type lane struct {
 	clientID string
 
 	queue  []db.Event // its first pending events, by position
@@ -65,31 +67,6 @@ type Lane struct {
 	outdated  bool // what is in memory must be loaded again
 }
 
-// ClientID returns the account's id.
-func (l *Lane) ClientID() string { return l.clientID }
-
 // waitsInMemory reports whether l may keep what it has in memory though it can't run
 // now.
-func (l *Lane) waitsInMemory() bool { return l.state == Waiting || l.state == Delayed }
-
-// setState is the only way in which a lane's state changes.
-func (s *Schedule) setState(l *Lane, to State) {
-	s.states[l.state]--
-	s.states[to]++
-	l.state = to
-	s.reclassify(l)
-}
-
-// resetAttempts notes that no attempt of l's head counts, in memory or in the store.
-func (s *Schedule) resetAttempts(l *Lane) {
-	l.attempts, l.stored, l.recorded, l.forgotten = 0, false, false, false
-	s.reclassify(l)
-}
-
-// refresh resets the attempts if a person did while the head ran.
-func (s *Schedule) refresh(l *Lane) {
-	if l.forgotten {
-		l.forgotten, l.attempts, l.stored = false, 0, false
-		s.reclassify(l)
-	}
-}
+func (l *lane) waitsInMemory() bool { return l.state == Waiting || l.state == Delayed }

@@ -7,12 +7,22 @@ import (
 	"inturn/db"
 )
 
-// Do is what the leaseholder of a lane does next.
+// Lease is the right to run one lane, of the one that got it from Next. Its verbs are
+// calls of the Schedule.
+type Lease struct {
+	s *Schedule
+	l *lane
+}
+
+// ClientID returns the id of the lane's account.
+func (le Lease) ClientID() string { return le.l.clientID }
+
+// Do is what the holder of a lease does next.
 type Do uint8
 
 // What Peek may ask for.
 const (
-	Ended  Do = iota // nothing: the lease has ended, and the lane is not the caller's any more
+	Ended  Do = iota // nothing: the lease has ended, and is not to be used any more
 	Run              // run Step.Events
 	Load             // read the lane's events from the store: Load, then Loaded
 	Expand           // let the store go on with the lane's replay, then Expanded
@@ -43,10 +53,11 @@ type Request struct {
 	Bytes  int
 }
 
-// Peek says what a leased lane does next. Events that it gives out have begun: a pause
-// that comes later lets them end.
-func (s *Schedule) Peek(l *Lane, now time.Time) Step {
-	s.refresh(l)
+// Peek says what to do next. Events that it gives out have begun: a pause that comes
+// later lets them end.
+func (le Lease) Peek(now time.Time) Step {
+	s, l := le.s, le.l
+	s.census.refresh(l)
 	if l.outdated {
 		l.outdated = false
 		s.memory.evict(l)
@@ -54,39 +65,41 @@ func (s *Schedule) Peek(l *Lane, now time.Time) Step {
 	}
 	switch {
 	case len(l.queue) == 0 && l.hot && !l.replaying: // whatever is paused
-		s.endLease(l)
-		s.remove(l)
+		le.end()
+		delete(s.lanes, l.clientID)
+		s.census.remove(l)
 	case l.paused:
-		s.endLease(l)
+		le.end()
 		s.pause(l)
-	case s.halted || s.sliceOver(l, now):
-		s.endLease(l)
-		s.enqueue(l)
+	case s.halted || le.sliceOver(now):
+		le.end()
+		s.ready.push(l)
 	case len(l.queue) == 0 && !l.hot:
 		return Step{Do: Load}
 	case l.replaying && (len(l.queue) == 0 || l.queue[0].Position > 0):
 		return Step{Do: Expand}
 	default:
-		return s.begin(l, s.typeOf(l.queue[0].Type))
+		return le.begin(s.types.of(l.queue[0].Type))
 	}
 	return Step{}
 }
 
-// begin gives out l's head, which is of type t, if the type lets it.
-func (s *Schedule) begin(l *Lane, t *eventType) Step {
+// begin gives out the lane's head, which is of type t, if the type lets it.
+func (le Lease) begin(t *eventType) Step {
+	s, l := le.s, le.l
 	switch {
 	case t.blocked():
 		s.memory.evict(l)
-		s.waitForType(l, t)
-		s.endLease(l)
+		s.types.wait(l, t)
+		le.end()
 		if l.state == Missing && len(t.lanes) == 1 {
 			return Step{Missing: t.name}
 		}
 		return Step{}
-	case !s.acquire(l, t):
+	case !s.types.acquire(l, t):
 		s.memory.evictIfScarce(l)
-		s.endLease(l)
-		s.setState(l, Waiting)
+		le.end()
+		s.census.setState(l, Waiting)
 		t.waiting.push(l)
 		return Step{}
 	}
@@ -101,12 +114,38 @@ func (s *Schedule) begin(l *Lane, t *eventType) Step {
 	return step
 }
 
+// sliceOver reports whether the lane should make room for others that are ready.
+func (le Lease) sliceOver(now time.Time) bool {
+	s, l := le.s, le.l
+	return l.ran > 0 && (l.ran >= s.limits.Slice || now.Sub(l.since) >= sliceTime) && s.ready.len() > 0
+}
+
+// end ends the lease. The caller puts the lane where it belongs.
+func (le Lease) end() {
+	s, l := le.s, le.l
+	s.census.refresh(l)
+	s.memory.endLoad(l)
+	s.types.release(l)
+	s.running--
+	le.recovered()
+	s.feed()
+}
+
+// recovered takes the lane out of the leased ones whose head failed before.
+func (le Lease) recovered() {
+	if le.l.retries {
+		le.l.retries = false
+		le.s.retrying--
+	}
+}
+
 // Load sets memory aside for events of a cold lane and says what to read. If there is
 // none it ends the lease and reports false.
-func (s *Schedule) Load(l *Lane) (Request, bool) {
+func (le Lease) Load() (Request, bool) {
+	s, l := le.s, le.l
 	if !s.memory.mayLoad() {
-		s.endLease(l)
-		s.setState(l, Starving)
+		le.end()
+		s.census.setState(l, Starving)
 		s.memory.starving.push(l)
 		return Request{}, false
 	}
@@ -115,36 +154,42 @@ func (s *Schedule) Load(l *Lane) (Request, bool) {
 
 // Loaded takes the events that the store had for a Request; more says that it has
 // others behind them. After a read that failed, Evict and Delay come in its place.
-func (s *Schedule) Loaded(l *Lane, events []db.Event, more bool) {
+func (le Lease) Loaded(events []db.Event, more bool) {
+	s, l := le.s, le.l
 	s.memory.loaded(l, events, more)
 	if len(l.queue) > 0 {
-		s.headIs(l, l.queue[0].Position)
+		s.census.headIs(l, l.queue[0].Position)
 	}
 	s.feed()
 }
 
 // Expanded says that the store has made the next events of the lane's replay pending,
 // and whether there are more.
-func (s *Schedule) Expanded(l *Lane, more bool) {
-	l.replaying, l.outdated = more, true
-	s.resetAttempts(l)
-	s.recovered(l)
+func (le Lease) Expanded(more bool) {
+	le.l.replaying, le.l.outdated = more, true
+	le.resetAttempts()
 }
 
 // Advance removes n events that were settled; position is the last one's.
-func (s *Schedule) Advance(l *Lane, n int, position int64) {
-	s.release(l)
+func (le Lease) Advance(n int, position int64) {
+	s, l := le.s, le.l
+	s.types.release(l)
 	s.memory.popSettled(l, position)
-	s.resetAttempts(l)
+	le.resetAttempts()
 	if len(l.queue) > 0 {
-		s.headIs(l, l.queue[0].Position)
-	} else {
-		s.headIs(l, position+1)
+		position = l.queue[0].Position - 1
 	}
+	s.census.headIs(l, position+1)
 	l.ran += n
 	l.singly = max(l.singly-n, 0)
-	s.recovered(l)
 	s.feed()
+}
+
+// resetAttempts notes that the lane has another head, which was not attempted.
+func (le Lease) resetAttempts() {
+	le.l.recorded = false
+	le.s.census.setAttempts(le.l, 0, false)
+	le.recovered()
 }
 
 // Attempts is how often a lane's head was begun.
@@ -154,78 +199,69 @@ type Attempts struct {
 	Recorded bool // the store counts the attempt that runs, too
 }
 
-// Attempts returns those of a leased lane's head: a person may have reset them since
-// Peek.
-func (s *Schedule) Attempts(l *Lane) Attempts {
-	s.refresh(l)
-	return Attempts{N: l.attempts, Stored: l.stored, Recorded: l.recorded}
+// Attempts returns those of the lane's head: a person may have reset them since Peek.
+func (le Lease) Attempts() Attempts {
+	le.s.census.refresh(le.l)
+	return Attempts{N: le.l.attempts, Stored: le.l.stored, Recorded: le.l.recorded}
 }
 
 // Recorded says that the attempt that Peek asked to record is in the store.
-func (s *Schedule) Recorded(l *Lane) { l.record, l.recorded, l.stored = false, true, true }
+func (le Lease) Recorded() { le.l.record, le.l.recorded, le.l.stored = false, true, true }
 
 // Unrecorded says that the store does not count the attempt that runs any more: it
 // turned out to be none. The next one is to be recorded.
-func (s *Schedule) Unrecorded(l *Lane) { l.record, l.recorded, l.stored = true, false, l.attempts > 0 }
+func (le Lease) Unrecorded() {
+	le.l.record, le.l.recorded, le.l.stored = true, false, le.l.attempts > 0
+}
 
 // Exited says that the call for the event at this position ended its goroutine. What
 // Peek gave out is given out again, one by one, and that event with Step.Exited.
-func (s *Schedule) Exited(l *Lane, position int64) {
-	l.suspect = position
-}
+func (le Lease) Exited(position int64) { le.l.suspect = position }
 
 // Superseded says that the run of the lane's head was ended by somebody else. The lease
 // goes on.
-func (s *Schedule) Superseded(l *Lane) {
-	s.release(l)
-	s.resetAttempts(l)
-	s.recovered(l)
-	s.memory.evict(l)
-	s.feed()
+func (le Lease) Superseded() {
+	le.s.types.release(le.l)
+	le.resetAttempts()
+	le.s.memory.evict(le.l)
+	le.s.feed()
 }
 
 // Overdue says that the call for the lane's head is over its time limit. It may never
 // return, and what the account holds in memory is then better used by others.
-func (s *Schedule) Overdue(l *Lane) {
-	l.stuck = true
-	s.stuck++
-	s.reclassify(l)
-	s.memory.evict(l)
-	s.feed()
+func (le Lease) Overdue() {
+	le.s.census.setStuck(le.l, true)
+	le.s.memory.evict(le.l)
+	le.s.feed()
 }
 
-// Returned says that a call that Overdue named has returned after all.
-func (s *Schedule) Returned(l *Lane) {
-	if l.stuck {
-		l.stuck = false
-		s.stuck--
-		s.reclassify(l)
-	}
-}
+// Returned says that a call that may have been Overdue has returned after all.
+func (le Lease) Returned() { le.s.census.setStuck(le.l, false) }
 
-// Evict drops what memory holds of a leased lane: it is loaded again.
-func (s *Schedule) Evict(l *Lane) { s.memory.evict(l) }
+// Evict drops what memory holds of the lane: it is loaded again.
+func (le Lease) Evict() { le.s.memory.evict(le.l) }
 
 // Delay ends the lease: the lane waits until a time.
-func (s *Schedule) Delay(l *Lane, until time.Time) {
-	s.memory.evictIfScarce(l)
-	s.endLease(l)
-	s.delay(l, until)
+func (le Lease) Delay(until time.Time) {
+	le.s.memory.evictIfScarce(le.l)
+	le.end()
+	le.s.delays.add(le.l, until)
 }
 
 // Park ends the lease after the store has written what holds the lane's head: it waits
 // for what the newest Change says, a time or a person.
-func (s *Schedule) Park(l *Lane, now time.Time) {
+func (le Lease) Park(now time.Time) {
+	s, l := le.s, le.l
 	s.adoptAttempts(l)
-	l.forgotten, l.recorded = false, false
+	l.recorded = false
 	s.memory.evict(l)
-	s.endLease(l)
+	le.end()
 	s.place(l, l.lastChange, now)
 }
 
 // Done ends the lease for good: the lane stays where it is until a restart.
-func (s *Schedule) Done(l *Lane) {
-	s.memory.evict(l)
-	s.endLease(l)
-	s.setState(l, Left)
+func (le Lease) Done() {
+	le.s.memory.evict(le.l)
+	le.end()
+	le.s.census.setState(le.l, Left)
 }

@@ -30,13 +30,13 @@ type memory struct {
 // load is a read of the store that is in progress.
 type load struct {
 	bytes  int    // set aside for it, so that loads at the same time don't take the same room
-	missed uint64 // Lane.missed when it began
+	missed uint64 // lane.missed when it began
 }
 
 // room is how many more bytes l may hold. Half of the memory goes to the lanes that come
 // first. The other half is for lanes that run or will run, in equal shares: neither deep
 // lanes nor those that wait for something take it from the others.
-func (m *memory) room(l *Lane) int {
+func (m *memory) room(l *lane) int {
 	half := m.limit / 2
 	room := min(maxLaneBytes-l.bytes, half-m.bytes)
 	if !l.waitsInMemory() {
@@ -46,7 +46,7 @@ func (m *memory) room(l *Lane) int {
 }
 
 // fits reports whether a hot lane may hold one more event of so many bytes.
-func (m *memory) fits(l *Lane, bytes int) bool {
+func (m *memory) fits(l *lane, bytes int) bool {
 	if len(l.queue) == 0 && !l.waitsInMemory() { // what runs next is worth more than a fair share
 		return m.bytes+bytes <= m.limit
 	}
@@ -54,7 +54,7 @@ func (m *memory) fits(l *Lane, bytes int) bool {
 }
 
 // append puts ev at the end of l's queue.
-func (m *memory) append(l *Lane, ev *db.Event) {
+func (m *memory) append(l *lane, ev *db.Event) {
 	n := size(ev)
 	l.queue = append(l.queue, *ev)
 	l.tail = ev.Position
@@ -63,7 +63,7 @@ func (m *memory) append(l *Lane, ev *db.Event) {
 }
 
 // pop removes the first n events of l's queue.
-func (m *memory) pop(l *Lane, n int) {
+func (m *memory) pop(l *lane, n int) {
 	for i := range l.queue[:n] {
 		b := size(&l.queue[i])
 		l.bytes -= b
@@ -78,7 +78,7 @@ func (m *memory) pop(l *Lane, n int) {
 
 // popSettled removes the events up to a position, which are settled. They may have been
 // evicted meanwhile.
-func (m *memory) popSettled(l *Lane, position int64) {
+func (m *memory) popSettled(l *lane, position int64) {
 	n := 0
 	for n < len(l.queue) && l.queue[n].Position <= position {
 		n++
@@ -89,7 +89,7 @@ func (m *memory) popSettled(l *Lane, position int64) {
 
 // evict makes l cold: what it has in memory is loaded again when it is needed, so that
 // an account that waits long costs no memory.
-func (m *memory) evict(l *Lane) {
+func (m *memory) evict(l *lane) {
 	m.endLoad(l)
 	if len(l.queue) > 0 {
 		l.tail = l.queue[0].Position - 1
@@ -100,7 +100,7 @@ func (m *memory) evict(l *Lane) {
 }
 
 // evictIfScarce evicts a lane that will wait, if others can run with this memory.
-func (m *memory) evictIfScarce(l *Lane) {
+func (m *memory) evictIfScarce(l *lane) {
 	if m.bytes > m.limit/2 {
 		m.evict(l)
 	}
@@ -110,7 +110,7 @@ func (m *memory) evictIfScarce(l *Lane) {
 func (m *memory) mayLoad() bool { return m.bytes < m.limit || m.overcommitted < MaxOvercommitted }
 
 // beginLoad sets room aside for a load, and says what to ask the store for.
-func (m *memory) beginLoad(l *Lane) Request {
+func (m *memory) beginLoad(l *lane) Request {
 	bytes := min(m.room(l), maxLoadBytes)
 	if m.bytes >= m.limit {
 		l.overcommitted = true
@@ -122,14 +122,14 @@ func (m *memory) beginLoad(l *Lane) Request {
 }
 
 // endLoad gives back what was set aside, if a load is in progress.
-func (m *memory) endLoad(l *Lane) {
+func (m *memory) endLoad(l *lane) {
 	m.bytes -= l.load.bytes
 	l.load = load{}
 }
 
 // loaded takes what the store returned, as far as there is room; the first event always.
 // The lane becomes hot if that is all, and nothing was published since the load began.
-func (m *memory) loaded(l *Lane, events []db.Event, more bool) {
+func (m *memory) loaded(l *lane, events []db.Event, more bool) {
 	room, missed := l.load.bytes, l.load.missed
 	m.endLoad(l)
 	for i := range events {
@@ -145,7 +145,7 @@ func (m *memory) loaded(l *Lane, events []db.Event, more bool) {
 	l.hot = !more && l.missed == missed
 }
 
-func (m *memory) endOvercommit(l *Lane) {
+func (m *memory) endOvercommit(l *lane) {
 	if l.overcommitted {
 		l.overcommitted = false
 		m.overcommitted--

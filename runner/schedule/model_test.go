@@ -71,7 +71,7 @@ const (
 
 // holder is one leaseholder.
 type holder struct {
-	lane    *Lane
+	lease   Lease
 	phase   phase
 	retries bool // its head failed before
 	granted bool // it had waited for a slot, which then is used also by one that retries
@@ -189,19 +189,19 @@ func (m *model) append(t *rapid.T) {
 }
 
 func (m *model) next(t *rapid.T) {
-	l := m.s.Next(m.now)
-	if l == nil {
+	lease, ok := m.s.Next(m.now)
+	if !ok {
 		m.nothingIsLeftBehind(t)
 		return
 	}
-	a := m.accounts[l.ClientID()]
+	a := m.accounts[lease.ClientID()]
 	switch {
 	case m.leased[a.id] != nil:
 		t.Fatalf("%s is leased twice", a.id)
 	case m.halted || a.paused || a.parked || a.nextAt.After(m.now) || a.delayed.After(m.now):
 		t.Fatalf("%s is leased; everything is paused %t, it is %v", a.id, m.halted, a)
 	}
-	m.leased[a.id] = &holder{lane: l, retries: a.attempts > 0, granted: l.slot != nil}
+	m.leased[a.id] = &holder{lease: lease, retries: a.attempts > 0, granted: lease.l.slot != nil}
 	retries := 0
 	for _, h := range m.leased {
 		if h.retries && !h.granted {
@@ -256,12 +256,12 @@ func (m *model) nothingIsLeftBehind(t *rapid.T) {
 
 func (m *model) peek(t *rapid.T) {
 	h, a := m.holder(t, peeks)
-	step := m.s.Peek(h.lane, m.now)
+	step := h.lease.Peek(m.now)
 	switch step.Do {
 	case Ended:
 		m.end(a)
 	case Load:
-		request, ok := m.s.Load(h.lane)
+		request, ok := h.lease.Load()
 		if !ok {
 			m.end(a)
 			return
@@ -292,7 +292,7 @@ func (m *model) expand(t *rapid.T, h *holder, a *account) {
 	if at == 0 {
 		a.clear()
 	}
-	m.s.Expanded(h.lane, a.replays > 0)
+	h.lease.Expanded(a.replays > 0)
 	h.retries = h.retries && at > 0
 }
 
@@ -331,7 +331,7 @@ func (m *model) begin(t *rapid.T, h *holder, a *account, step Step) {
 	if step.Record {
 		a.stored, a.nextAt = step.Attempts+1, m.now
 		m.change(a, false)
-		m.s.Recorded(h.lane)
+		h.lease.Recorded()
 	}
 	h.phase, h.events = works, slices.Clone(step.Events)
 }
@@ -359,15 +359,15 @@ func (m *model) loaded(t *rapid.T) {
 		m.again(h, a)
 		return
 	}
-	m.s.Loaded(h.lane, h.events, h.more)
+	h.lease.Loaded(h.events, h.more)
 	h.phase = peeks
 }
 
 // again is what a leaseholder does after an error of the store.
 func (m *model) again(h *holder, a *account) {
 	a.delayed = m.now.Add(time.Second)
-	m.s.Evict(h.lane)
-	m.s.Delay(h.lane, a.delayed)
+	h.lease.Evict()
+	h.lease.Delay(a.delayed)
 	m.end(a)
 }
 
@@ -378,7 +378,7 @@ func (m *model) settle(t *rapid.T) {
 	want := rapid.IntRange(1, len(h.events)).Draw(t, "settled")
 	n := 0
 	for n < want && len(a.pending) > 0 && a.pending[0].Position == h.events[n].Position {
-		if n == 0 && m.s.Attempts(h.lane).Stored != (a.stored > 0) {
+		if n == 0 && h.lease.Attempts().Stored != (a.stored > 0) {
 			t.Fatalf("%s: attempts are stored %t, want %d", a.id, !(a.stored > 0), a.stored)
 		}
 		a.pending = a.pending[1:]
@@ -386,11 +386,11 @@ func (m *model) settle(t *rapid.T) {
 		n++
 	}
 	if n > 0 {
-		m.s.Advance(h.lane, n, h.events[n-1].Position)
+		h.lease.Advance(n, h.events[n-1].Position)
 	}
 	if n < want {
 		a.attempts = 0
-		m.s.Superseded(h.lane)
+		h.lease.Superseded()
 	}
 	h.phase, h.retries = peeks, false
 }
@@ -401,11 +401,11 @@ func (m *model) fail(t *rapid.T) {
 	m.returned(h)
 	if len(a.pending) == 0 || a.pending[0].Position != h.events[0].Position {
 		a.attempts = 0
-		m.s.Superseded(h.lane)
+		h.lease.Superseded()
 		h.phase, h.retries = peeks, false
 		return
 	}
-	a.stored = m.s.Attempts(h.lane).N + 1
+	a.stored = h.lease.Attempts().N + 1
 	a.attempts = a.stored
 	a.parked = rapid.IntRange(0, 3).Draw(t, "parks") == 0
 	a.nextAt = time.Time{}
@@ -413,23 +413,23 @@ func (m *model) fail(t *rapid.T) {
 		a.nextAt = m.now.Add(time.Duration(rapid.IntRange(0, 3).Draw(t, "wait")) * time.Second)
 	}
 	m.change(a, false)
-	m.s.Park(h.lane, m.now)
+	h.lease.Park(m.now)
 	m.end(a)
 }
 
 func (m *model) postpone(t *rapid.T) {
 	h, a := m.holder(t, works)
 	m.returned(h)
-	if attempts := m.s.Attempts(h.lane); attempts.Recorded {
+	if attempts := h.lease.Attempts(); attempts.Recorded {
 		if len(a.pending) == 0 || a.pending[0].Position != h.events[0].Position {
 			t.SkipNow()
 		}
 		a.stored, a.nextAt = attempts.N, time.Time{}
 		m.change(a, false)
-		m.s.Unrecorded(h.lane)
+		h.lease.Unrecorded()
 	}
 	a.delayed = m.now.Add(time.Second)
-	m.s.Delay(h.lane, a.delayed)
+	h.lease.Delay(a.delayed)
 	m.end(a)
 }
 
@@ -437,7 +437,7 @@ func (m *model) exit(t *rapid.T) {
 	h, a := m.holder(t, works)
 	m.returned(h)
 	a.suspects = h.events[rapid.IntRange(0, len(h.events)-1).Draw(t, "exits")].Position
-	m.s.Exited(h.lane, a.suspects)
+	h.lease.Exited(a.suspects)
 	h.phase = peeks
 }
 
@@ -445,14 +445,14 @@ func (m *model) overdue(t *rapid.T) {
 	h, _ := m.holder(t, works)
 	if !h.overdue {
 		h.overdue = true
-		m.s.Overdue(h.lane)
+		h.lease.Overdue()
 	}
 }
 
 func (m *model) returned(h *holder) {
 	if h.overdue {
 		h.overdue = false
-		m.s.Returned(h.lane)
+		h.lease.Returned()
 	}
 }
 
@@ -561,7 +561,7 @@ func (m *model) run(t *rapid.T, h *holder, a *account) {
 	m.returned(h)
 	if h.phase == works { // as one that postpones does: what it has may be out of date
 		a.delayed = m.now
-		m.s.Delay(h.lane, m.now)
+		h.lease.Delay(m.now)
 		m.end(a)
 		return
 	}
@@ -570,13 +570,13 @@ func (m *model) run(t *rapid.T, h *holder, a *account) {
 		return
 	}
 	for m.leased[a.id] != nil {
-		switch step := m.s.Peek(h.lane, m.now); step.Do {
+		switch step := h.lease.Peek(m.now); step.Do {
 		case Ended:
 			m.end(a)
 		case Expand:
 			m.expand(t, h, a)
 		case Load:
-			request, ok := m.s.Load(h.lane)
+			request, ok := h.lease.Load()
 			if !ok {
 				m.end(a)
 				return
@@ -588,13 +588,13 @@ func (m *model) run(t *rapid.T, h *holder, a *account) {
 				}
 			}
 			n := min(len(events), request.Events)
-			m.s.Loaded(h.lane, events[:n], n < len(events))
+			h.lease.Loaded(events[:n], n < len(events))
 		case Run:
 			m.begin(t, h, a, step)
 			a.pending = a.pending[len(step.Events):]
 			a.clear()
 			h.phase = peeks
-			m.s.Advance(h.lane, len(step.Events), step.Events[len(step.Events)-1].Position)
+			h.lease.Advance(len(step.Events), step.Events[len(step.Events)-1].Position)
 		}
 	}
 }

@@ -2,27 +2,28 @@ package schedule
 
 import "time"
 
-// Next leases the lane whose turn it is. It returns nil if there is none: everything is
+// Next leases the lane whose turn it is. ok is false if there is none: everything is
 // paused, as many lanes are leased as may be, or none is ready.
-func (s *Schedule) Next(now time.Time) *Lane {
-	s.endDelays(now)
+func (s *Schedule) Next(now time.Time) (le Lease, ok bool) {
+	for l := s.delays.pop(now); l != nil; l = s.delays.pop(now) {
+		s.ready.push(l)
+	}
 	if s.halted || s.running >= s.limits.Running {
-		return nil
+		return Lease{}, false
 	}
 	for {
 		l := s.ready.pop(s.mayRetry())
 		if l == nil {
-			return nil
+			return Lease{}, false
 		}
 		s.examined++
 		switch {
 		case l.paused:
 			s.pause(l)
 		case l.attempts > 0 && l.slot == nil && !s.mayRetry(): // a person's act brought its attempts back
-			s.enqueue(l)
+			s.ready.push(l)
 		default:
-			s.lease(l, now)
-			return l
+			return s.lease(l, now), true
 		}
 	}
 }
@@ -37,27 +38,16 @@ func (s *Schedule) HasNext() bool {
 }
 
 // NextDelay returns the time of the earliest delay; ok is false if there is none.
-func (s *Schedule) NextDelay() (at time.Time, ok bool) {
-	if len(s.delayed) == 0 {
-		return time.Time{}, false
-	}
-	return s.delayed[0].retryAt, true
-}
+func (s *Schedule) NextDelay() (at time.Time, ok bool) { return s.delays.first() }
 
 // mayRetry reports whether one more lane whose head failed before may be leased.
 func (s *Schedule) mayRetry() bool { return s.retrying < max(1, s.limits.Running/retryShare) }
 
-// enqueue puts l at the end of the lanes that are ready.
-func (s *Schedule) enqueue(l *Lane) {
-	s.setState(l, Ready)
-	s.ready.push(l)
-}
-
 // pause puts a lane aside whose account is paused, so that a pause costs one look at the
 // lane and no more.
-func (s *Schedule) pause(l *Lane) {
-	s.setState(l, Paused)
-	s.release(l)
+func (s *Schedule) pause(l *lane) {
+	s.census.setState(l, Paused)
+	s.types.release(l)
 	s.memory.evict(l)
 	s.feed()
 }
@@ -66,38 +56,16 @@ func (s *Schedule) pause(l *Lane) {
 // lets the next.
 func (s *Schedule) feed() {
 	if s.memory.starving.len() > 0 && s.memory.mayLoad() {
-		s.enqueue(s.memory.starving.pop())
+		s.ready.push(s.memory.starving.pop())
 	}
 }
 
-func (s *Schedule) lease(l *Lane, now time.Time) {
-	s.setState(l, Running)
+func (s *Schedule) lease(l *lane, now time.Time) Lease {
+	s.census.setState(l, Running)
 	l.since, l.ran = now, 0
 	s.running++
 	if l.retries = l.attempts > 0; l.retries {
 		s.retrying++
 	}
-}
-
-// endLease takes l from its leaseholder. The caller puts it where it belongs.
-func (s *Schedule) endLease(l *Lane) {
-	s.refresh(l)
-	s.memory.endLoad(l)
-	s.release(l)
-	s.running--
-	s.recovered(l)
-	s.feed()
-}
-
-// recovered takes l out of the leased lanes whose head failed before.
-func (s *Schedule) recovered(l *Lane) {
-	if l.retries {
-		l.retries = false
-		s.retrying--
-	}
-}
-
-// sliceOver reports whether l should make room for others that are ready.
-func (s *Schedule) sliceOver(l *Lane, now time.Time) bool {
-	return l.ran > 0 && (l.ran >= s.limits.Slice || now.Sub(l.since) >= sliceTime) && s.ready.len() > 0
+	return Lease{s, l}
 }

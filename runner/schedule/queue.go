@@ -8,6 +8,7 @@ import (
 // readyQueues is the lanes that are ready. They are taken from the three queues by
 // turns, so that none has to wait for the others to be empty.
 type readyQueues struct {
+	census  *census
 	fresh   fifo // none of the two below
 	granted fifo // have a slot, which would hold up others while it is idle
 	retries fifo // their head failed before
@@ -16,7 +17,9 @@ type readyQueues struct {
 
 func (q *readyQueues) len() int { return q.fresh.len() + q.granted.len() + q.retries.len() }
 
-func (q *readyQueues) push(l *Lane) {
+// push makes l ready.
+func (q *readyQueues) push(l *lane) {
+	q.census.setState(l, Ready)
 	switch {
 	case l.slot != nil: // also where its head failed before
 		q.granted.push(l)
@@ -29,10 +32,10 @@ func (q *readyQueues) push(l *Lane) {
 
 // pop returns nil if there is none. It leaves out those whose head failed before, unless
 // retriesMay.
-func (q *readyQueues) pop(retriesMay bool) *Lane {
+func (q *readyQueues) pop(retriesMay bool) *lane {
 	for range 3 {
 		q.last = (q.last + 1) % 3
-		var l *Lane
+		var l *lane
 		switch q.last {
 		case 0:
 			l = q.fresh.pop()
@@ -52,13 +55,13 @@ func (q *readyQueues) pop(retriesMay bool) *Lane {
 
 // fifo is a queue of lanes.
 type fifo struct {
-	lanes []*Lane
+	lanes []*lane
 	head  int
 }
 
 func (q *fifo) len() int { return len(q.lanes) - q.head }
 
-func (q *fifo) push(l *Lane) {
+func (q *fifo) push(l *lane) {
 	if q.head > 64 && q.head > len(q.lanes)/2 { // move up instead of growing for ever
 		n := copy(q.lanes, q.lanes[q.head:])
 		clear(q.lanes[n:])
@@ -68,7 +71,7 @@ func (q *fifo) push(l *Lane) {
 }
 
 // pop returns nil if there is none.
-func (q *fifo) pop() *Lane {
+func (q *fifo) pop() *lane {
 	if q.len() == 0 {
 		return nil
 	}
@@ -80,22 +83,38 @@ func (q *fifo) pop() *Lane {
 	return l
 }
 
-// delay lets l wait until a time.
-func (s *Schedule) delay(l *Lane, until time.Time) {
+// delays is the lanes that wait until a time.
+type delays struct {
+	census *census
+	heap   delayHeap
+}
+
+func (d *delays) add(l *lane, until time.Time) {
 	l.retryAt = until
-	s.setState(l, Delayed)
-	heap.Push(&s.delayed, l)
+	d.census.setState(l, Delayed)
+	heap.Push(&d.heap, l)
 }
 
-// endDelays makes the lanes ready whose time has come.
-func (s *Schedule) endDelays(now time.Time) {
-	for len(s.delayed) > 0 && !s.delayed[0].retryAt.After(now) {
-		s.enqueue(heap.Pop(&s.delayed).(*Lane))
+func (d *delays) remove(l *lane) { heap.Remove(&d.heap, l.at) }
+
+// first returns the time of the earliest delay; ok is false if there is none.
+func (d *delays) first() (at time.Time, ok bool) {
+	if len(d.heap) == 0 {
+		return time.Time{}, false
 	}
+	return d.heap[0].retryAt, true
 }
 
-// delayHeap is the lanes that wait until a time, the earliest first.
-type delayHeap []*Lane
+// pop returns a lane whose time has come, or nil.
+func (d *delays) pop(now time.Time) *lane {
+	if at, ok := d.first(); !ok || at.After(now) {
+		return nil
+	}
+	return heap.Pop(&d.heap).(*lane)
+}
+
+// delayHeap has the earliest first.
+type delayHeap []*lane
 
 func (h delayHeap) Len() int           { return len(h) }
 func (h delayHeap) Less(i, j int) bool { return h[i].retryAt.Before(h[j].retryAt) }
@@ -105,7 +124,7 @@ func (h delayHeap) Swap(i, j int) {
 }
 
 func (h *delayHeap) Push(x any) {
-	l := x.(*Lane)
+	l := x.(*lane)
 	l.at = len(*h)
 	*h = append(*h, l)
 }

@@ -26,9 +26,8 @@
 //	       +------------------------------------ +-- Peek ----------> Missing   for a function
 //	                                             +-- Done ----------> Left      until a restart
 //
-// The verbs that take a lane, from Peek to Done, are for its leaseholder: whoever got
-// the lane from Next, until one of them ends the lease. Peek ends it when it returns
-// Ended, Load when it reports false; Delay, Park and Done always do.
+// Next returns a Lease, whose verbs are for the one that got it, until one of them ends
+// it: Peek when it returns Ended, Load when it reports false; Delay, Park and Done always.
 //
 // Order. An account's events are given out by position, one at a time, or several that
 // may be worked ahead; the next ones only after Advance.
@@ -67,22 +66,19 @@ const (
 // Schedule is the lanes and what each of them waits for. It is not safe for concurrent
 // use.
 type Schedule struct {
-	limits  Limits
-	lanes   map[string]*Lane // of the accounts that have pending events
-	ready   readyQueues
-	delayed delayHeap
-	memory  memory
-	types   map[string]*eventType
-	paused  map[string]struct{} // accounts that a person paused
-	halted  bool                // everything is paused
+	limits Limits
+	lanes  map[string]*lane // of the accounts that have pending events
+	census census
+	ready  readyQueues
+	delays delays
+	memory memory
+	types  types
+	paused map[string]struct{} // accounts that a person paused
+	halted bool                // everything is paused
 
-	running  int
+	running  int // leased lanes
 	retrying int // of running, those whose head failed before
-	stuck    int // of running, those that Overdue named
-	states   [states]int
-	examined int  // lanes that Next took from a queue
-	free     ages // lanes that wait for nothing but their turn
-	blocked  ages // the others
+	examined int // lanes that Next took from a queue
 }
 
 // New returns a schedule without lanes. types are the event types that have a function,
@@ -90,14 +86,20 @@ type Schedule struct {
 func New(limits Limits, types map[string]int) *Schedule {
 	s := &Schedule{
 		limits: limits,
-		lanes:  map[string]*Lane{},
+		lanes:  map[string]*lane{},
 		memory: memory{limit: limits.Memory, running: limits.Running},
-		types:  map[string]*eventType{},
 		paused: map[string]struct{}{},
 	}
+	s.ready.census, s.delays.census = &s.census, &s.census
+	s.types.byName, s.types.census, s.types.ready = map[string]*eventType{}, &s.census, &s.ready
 	s.SetTypes(types)
 	return s
 }
+
+// SetTypes says which event types have a function, and how many calls of it may run at
+// once; 0 is any number. Lanes that waited for a function, or for a slot that there now
+// is, become ready. A call that runs goes on, and counts, whatever becomes of its type.
+func (s *Schedule) SetTypes(bounds map[string]int) { s.types.setAll(bounds) }
 
 // Restore adds a lane as the store has it at a start; b.NextAt is compared with now. If
 // careful, the lane's first attempt is to be recorded before it begins (Step.Record),
@@ -111,7 +113,7 @@ func (s *Schedule) Restore(b db.Backlog, careful bool, now time.Time) {
 			return
 		}
 	}
-	l := &Lane{clientID: b.ClientID, attempts: b.Attempts, stored: b.Attempts > 0, paused: b.Paused, replaying: b.Replaying}
+	l := &lane{clientID: b.ClientID, attempts: b.Attempts, stored: b.Attempts > 0, paused: b.Paused, replaying: b.Replaying}
 	l.tail = math.MinInt64 // a replay may be pending
 	if careful {
 		l.record, l.singly = true, s.limits.Slice
@@ -144,29 +146,19 @@ func (s *Schedule) Appended(events []db.Event) {
 }
 
 // newLane adds a lane that is ready, unless its account is paused.
-func (s *Schedule) newLane(clientID string, head int64) *Lane {
-	l := &Lane{clientID: clientID}
+func (s *Schedule) newLane(clientID string, head int64) *lane {
+	l := &lane{clientID: clientID}
 	s.add(l, head)
 	if _, l.paused = s.paused[clientID]; l.paused {
-		s.setState(l, Paused)
+		s.census.setState(l, Paused)
 	} else {
-		s.enqueue(l)
+		s.ready.push(l)
 	}
 	return l
 }
 
 // add makes l the lane of its account.
-func (s *Schedule) add(l *Lane, head int64) {
+func (s *Schedule) add(l *lane, head int64) {
 	s.lanes[l.clientID] = l
-	s.states[l.state]++
-	l.head = age(head)
-	s.free.add(l)
-	s.reclassify(l)
-}
-
-// remove forgets a lane whose account has nothing pending any more.
-func (s *Schedule) remove(l *Lane) {
-	s.states[l.state]--
-	delete(s.lanes, l.clientID)
-	s.agesOf(l).remove(l)
+	s.census.add(l, head)
 }

@@ -74,7 +74,7 @@ type mark struct {
 
 // call is events that a function works on.
 type call struct {
-	lane  *Lane
+	lease Lease
 	n     int
 	typ   uint8
 	fails bool
@@ -105,7 +105,7 @@ func newWorld(t *testing.T, lanes, events int, limits Limits) *world {
 }
 
 // maxCalls is how many calls of the bounded type may run at once.
-func (w *world) maxCalls() int { return w.s.types["bounded"].bound }
+func (w *world) maxCalls() int { return w.s.types.byName["bounded"].bound }
 
 func (w *world) time() time.Time { return epoch.Add(time.Duration(w.now) * tick) }
 
@@ -120,8 +120,8 @@ func (w *world) tick() {
 	for range 64 {
 		w.append(256)
 		for range 80 {
-			l := w.s.Next(w.time())
-			if l == nil {
+			l, ok := w.s.Next(w.time())
+			if !ok {
 				break
 			}
 			w.lease(l)
@@ -131,7 +131,7 @@ func (w *world) tick() {
 }
 
 // account returns the one that has a lane.
-func (w *world) account(l *Lane) int {
+func (w *world) account(l Lease) int {
 	a, err := strconv.Atoi(l.ClientID())
 	if err != nil {
 		w.t.Fatal(err)
@@ -174,7 +174,7 @@ func (w *world) event(a int, position int32) db.Event {
 }
 
 // lease checks that a lane did not wait too long, and follows the schedule.
-func (w *world) lease(l *Lane) {
+func (w *world) lease(l Lease) {
 	w.leases++
 	a := w.account(l)
 	if m := w.ready[a]; m.leases > 0 {
@@ -189,9 +189,9 @@ func (w *world) lease(l *Lane) {
 }
 
 // follow asks a leased lane what is next until a call has begun or the lease has ended.
-func (w *world) follow(l *Lane, a int) {
+func (w *world) follow(l Lease, a int) {
 	for {
-		step := w.s.Peek(l, w.time())
+		step := l.Peek(w.time())
 		switch step.Do {
 		case Ended:
 			w.over(l, a)
@@ -211,28 +211,28 @@ func (w *world) follow(l *Lane, a int) {
 }
 
 // over checks why a lease has ended.
-func (w *world) over(l *Lane, a int) {
-	switch gone := l.agesAt == 0; {
+func (w *world) over(l Lease, a int) {
+	switch gone := l.l.agesAt == 0; {
 	case gone && w.first[a] != 0:
 		w.t.Fatalf("%s has gone with position %d pending", w.ids[a], w.first[a])
 	case gone:
 		w.live[a] = false
-	case l.state == Ready:
+	case l.l.state == Ready:
 		w.sliced++
 		w.ready[a] = mark{w.leases + 1, w.s.ready.len() - 1}
-	case l.state == Waiting:
+	case l.l.state == Waiting:
 		w.waited++
 		if n := w.s.Stats().Slots - w.running[pure] - w.running[plain]; n != w.maxCalls() {
 			w.t.Fatalf("%s waits for one of %d slots, %d are taken", w.ids[a], w.maxCalls(), n)
 		}
 	default:
-		w.t.Fatalf("%s is in state %d", w.ids[a], l.state)
+		w.t.Fatalf("%s is in state %d", w.ids[a], l.l.state)
 	}
 }
 
 // load reads from the store, while others are appended.
-func (w *world) load(l *Lane, a int) bool {
-	request, ok := w.s.Load(l)
+func (w *world) load(l Lease, a int) bool {
+	request, ok := l.Load()
 	if !ok {
 		return false
 	}
@@ -254,12 +254,12 @@ func (w *world) load(l *Lane, a int) bool {
 		w.append(8)
 	}
 	w.loaded = events
-	w.s.Loaded(l, events, more)
+	l.Loaded(events, more)
 	return true
 }
 
 // begin checks that what is given out is what comes next, and starts a call.
-func (w *world) begin(l *Lane, a int, step Step) {
+func (w *world) begin(l Lease, a int, step Step) {
 	n, typ := 1, w.typ[w.first[a]]
 	if typ == pure {
 		for n < len(step.Events) && step.Events[n].Type == "pure" {
@@ -290,13 +290,13 @@ func (w *world) begin(l *Lane, a int, step Step) {
 
 // end settles a call's events, or has the store hold the first.
 func (w *world) end(c call) {
-	a := w.account(c.lane)
+	a := w.account(c.lease)
 	w.running[c.typ]--
 	if c.fails {
 		w.failures++
-		attempts, next := c.lane.attempts+1, w.time().Add(time.Duration(w.rnd.IntN(100))*tick)
+		attempts, next := c.lease.l.attempts+1, w.time().Add(time.Duration(w.rnd.IntN(100))*tick)
 		w.s.Changed([]db.Change{{ClientID: w.ids[a], Attempts: attempts, NextAt: next}}, w.time())
-		w.s.Park(c.lane, w.time())
+		c.lease.Park(w.time())
 		return
 	}
 	var p int32
@@ -305,8 +305,8 @@ func (w *world) end(c call) {
 		w.first[a] = w.chain[p]
 		w.settled++
 	}
-	w.s.Advance(c.lane, c.n, int64(p))
-	w.follow(c.lane, a)
+	c.lease.Advance(c.n, int64(p))
+	w.follow(c.lease, a)
 }
 
 // check compares the schedule with its bounds.

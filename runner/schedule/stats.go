@@ -22,13 +22,13 @@ type Stats struct {
 // types.
 func (s *Schedule) Stats() Stats {
 	slots := 0
-	for _, t := range s.types {
+	for _, t := range s.types.byName {
 		slots += t.calls
 	}
 	return Stats{
-		States: s.states, Running: s.running, Retrying: s.retrying, Stuck: s.stuck, Slots: slots,
+		States: s.census.states, Running: s.running, Retrying: s.retrying, Stuck: s.census.stuck, Slots: slots,
 		Bytes: s.memory.bytes, Overcommitted: s.memory.overcommitted, Examined: s.examined,
-		Free: s.free.oldest(), Blocked: s.blocked.oldest(),
+		Free: s.census.free.oldest(), Blocked: s.census.blocked.oldest(),
 	}
 }
 
@@ -47,15 +47,7 @@ func (s *Schedule) State(clientID string) (state State, stuck bool) {
 
 // MissingTypes returns the types that lanes wait for because they have no function, with
 // how many lanes do.
-func (s *Schedule) MissingTypes() map[string]int {
-	missing := map[string]int{}
-	for name, t := range s.types {
-		if !t.known && len(t.lanes) > 0 {
-			missing[name] = len(t.lanes)
-		}
-	}
-	return missing
-}
+func (s *Schedule) MissingTypes() map[string]int { return s.types.missing() }
 
 // Busy reports whether a lane is leased, could be, or will be without a person's doing.
 // Lanes that are parked or paused, or lack a function, don't count.
@@ -63,5 +55,6 @@ func (s *Schedule) Busy() bool {
 	if s.halted {
 		return s.running > 0
 	}
-	return len(s.lanes) > s.states[Parked]+s.states[Paused]+s.states[Missing]
+	states := &s.census.states
+	return len(s.lanes) > states[Parked]+states[Paused]+states[Missing]
 }

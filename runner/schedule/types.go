@@ -1,7 +1,18 @@
 package schedule
 
-// eventType is what is known of one type of events. Schedule.types has those that have a
-// function, are paused, or are waited for.
+import (
+	"maps"
+	"slices"
+)
+
+// types is the event types that have a function, are paused, or are waited for.
+type types struct {
+	byName map[string]*eventType
+	census *census
+	ready  *readyQueues
+}
+
+// eventType is what is known of one type of events.
 type eventType struct {
 	name    string
 	known   bool // has a function
@@ -9,46 +20,42 @@ type eventType struct {
 	bound   int     // of calls at once; 0: none
 	calls   int     // slots that lanes have
 	waiting fifo    // lanes that wait for a slot
-	lanes   []*Lane // that are paused or missing because their head is of this type
+	lanes   []*lane // that are paused or missing because their head is of this type
 }
 
-// SetTypes says which event types have a function, and how many calls of it may run at
-// once; 0 is any number. Lanes that waited for a function, or for a slot that there now
-// is, become ready. A call that runs goes on, and counts, whatever becomes of its type.
-func (s *Schedule) SetTypes(bounds map[string]int) {
-	for _, t := range s.types {
-		bound, known := bounds[t.name]
-		s.setType(t, known, bound)
-	}
-	for name, bound := range bounds {
-		if _, is := s.types[name]; !is {
-			s.setType(s.typeOf(name), true, bound)
-		}
+// setAll is Schedule.SetTypes.
+func (ts *types) setAll(bounds map[string]int) {
+	names := slices.Collect(maps.Keys(bounds))
+	names = slices.AppendSeq(names, maps.Keys(ts.byName))
+	slices.Sort(names)
+	for _, name := range slices.Compact(names) {
+		bound, known := bounds[name]
+		ts.set(ts.of(name), known, bound)
 	}
 }
 
-func (s *Schedule) setType(t *eventType, known bool, bound int) {
+func (ts *types) set(t *eventType, known bool, bound int) {
 	t.known, t.bound = known, bound
 	for t.waiting.len() > 0 && t.hasSlot() {
-		s.grant(t)
+		ts.grant(t)
 	}
-	s.recheck(t)
+	ts.recheck(t)
 }
 
-// typeOf returns what is known of a type, and makes it if need be.
-func (s *Schedule) typeOf(name string) *eventType {
-	t := s.types[name]
+// of returns what is known of a type, and makes it if need be.
+func (ts *types) of(name string) *eventType {
+	t := ts.byName[name]
 	if t == nil {
 		t = &eventType{name: name}
-		s.types[name] = t
+		ts.byName[name] = t
 	}
 	return t
 }
 
 // tidy forgets a type about which there is nothing to know.
-func (s *Schedule) tidy(t *eventType) {
+func (ts *types) tidy(t *eventType) {
 	if !t.known && !t.paused && t.calls == 0 && t.waiting.len() == 0 && len(t.lanes) == 0 {
-		delete(s.types, t.name)
+		delete(ts.byName, t.name)
 	}
 }
 
@@ -63,58 +70,58 @@ func (t *eventType) reason() State {
 	return Missing
 }
 
-// pauseType pauses a type, or ends that. The lanes whose head is of it are found when
+// pause pauses a type, or ends that. The lanes whose head is of it are found when
 // their turn comes.
-func (s *Schedule) pauseType(name string, on bool) {
-	t := s.typeOf(name)
+func (ts *types) pause(name string, on bool) {
+	t := ts.of(name)
 	t.paused = on
-	s.recheck(t)
+	ts.recheck(t)
 }
 
 // recheck makes the lanes ready that waited for a type which isn't blocked any more, or
 // notes why they wait now.
-func (s *Schedule) recheck(t *eventType) {
+func (ts *types) recheck(t *eventType) {
 	if t.blocked() {
 		for _, l := range t.lanes {
-			s.setState(l, t.reason())
+			ts.census.setState(l, t.reason())
 		}
-		s.tidy(t)
+		ts.tidy(t)
 		return
 	}
 	lanes := t.lanes
 	t.lanes = nil
 	for _, l := range lanes {
 		l.waitsFor = nil
-		s.enqueue(l)
+		ts.ready.push(l)
 	}
 }
 
-// waitForType puts a lane whose head is of a blocked type aside.
-func (s *Schedule) waitForType(l *Lane, t *eventType) {
+// wait puts a lane whose head is of a blocked type aside.
+func (ts *types) wait(l *lane, t *eventType) {
 	l.waitsFor, l.at = t, len(t.lanes)
 	t.lanes = append(t.lanes, l)
-	s.setState(l, t.reason())
+	ts.census.setState(l, t.reason())
 }
 
-// leaveType takes a lane out of those that wait for its head's type.
-func (s *Schedule) leaveType(l *Lane) {
+// leave takes a lane out of those that wait for its head's type.
+func (ts *types) leave(l *lane) {
 	t, last := l.waitsFor, len(l.waitsFor.lanes)-1
 	t.lanes[l.at] = t.lanes[last]
 	t.lanes[l.at].at = l.at
 	t.lanes[last] = nil
 	t.lanes = t.lanes[:last]
 	l.waitsFor = nil
-	s.tidy(t)
+	ts.tidy(t)
 }
 
 func (t *eventType) hasSlot() bool { return t.bound == 0 || t.calls < t.bound }
 
 // acquire gives l a slot of its head's type, or reports false if none is free.
-func (s *Schedule) acquire(l *Lane, t *eventType) bool {
+func (ts *types) acquire(l *lane, t *eventType) bool {
 	if l.slot == t { // granted while it waited, or its call ended its goroutine
 		return true
 	}
-	s.release(l) // its head has changed while it waited
+	ts.release(l) // its head has changed while it waited
 	if !t.hasSlot() {
 		return false
 	}
@@ -124,15 +131,26 @@ func (s *Schedule) acquire(l *Lane, t *eventType) bool {
 }
 
 // grant gives a free slot to the first lane that waits for one.
-func (s *Schedule) grant(t *eventType) {
+func (ts *types) grant(t *eventType) {
 	l := t.waiting.pop()
 	t.calls++
 	l.slot = t
-	s.enqueue(l)
+	ts.ready.push(l)
+}
+
+// missing returns how many lanes wait for each type that has no function.
+func (ts *types) missing() map[string]int {
+	missing := map[string]int{}
+	for name, t := range ts.byName {
+		if !t.known && len(t.lanes) > 0 {
+			missing[name] = len(t.lanes)
+		}
+	}
+	return missing
 }
 
 // release gives l's slot back, if it has one, and thereby to the first lane that waits.
-func (s *Schedule) release(l *Lane) {
+func (ts *types) release(l *lane) {
 	t := l.slot
 	if t == nil {
 		return
@@ -140,7 +158,7 @@ func (s *Schedule) release(l *Lane) {
 	l.slot = nil
 	t.calls--
 	if t.waiting.len() > 0 && t.hasSlot() {
-		s.grant(t)
+		ts.grant(t)
 	}
-	s.tidy(t)
+	ts.tidy(t)
 }

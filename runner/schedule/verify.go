@@ -32,10 +32,10 @@ func (s *Schedule) Verify() error {
 	if got := s.Stats(); got != want {
 		return fmt.Errorf("counted as %+v, it is %+v", got, want)
 	}
-	if n := len(s.free.lanes) + len(s.blocked.lanes); n != len(s.lanes) {
+	if n := len(s.census.free.lanes) + len(s.census.blocked.lanes); n != len(s.lanes) {
 		return fmt.Errorf("%d lanes stand by age, there are %d", n, len(s.lanes))
 	}
-	for name, t := range s.types {
+	for name, t := range s.types.byName {
 		if t.calls != calls[t] || t.bound > 0 && t.waiting.len() > 0 && t.calls < t.bound {
 			return fmt.Errorf("type %q counts %d calls of at most %d, it has %d, and %d lanes wait", name, t.calls, t.bound, calls[t], t.waiting.len())
 		}
@@ -44,7 +44,7 @@ func (s *Schedule) Verify() error {
 }
 
 // verifyLane checks one lane, which stands in so many queues.
-func (s *Schedule) verifyLane(id string, l *Lane, queues int) error {
+func (s *Schedule) verifyLane(id string, l *lane, queues int) error {
 	bytes := 0
 	for i := range l.queue {
 		bytes += size(&l.queue[i])
@@ -71,9 +71,9 @@ func (s *Schedule) verifyLane(id string, l *Lane, queues int) error {
 }
 
 // queued returns in how many queues each lane stands.
-func (s *Schedule) queued() map[*Lane]int {
-	n := map[*Lane]int{}
-	add := func(lanes []*Lane) {
+func (s *Schedule) queued() map[*lane]int {
+	n := map[*lane]int{}
+	add := func(lanes []*lane) {
 		for _, l := range lanes {
 			n[l]++
 		}
@@ -81,17 +81,10 @@ func (s *Schedule) queued() map[*Lane]int {
 	for _, q := range []*fifo{&s.ready.fresh, &s.ready.granted, &s.ready.retries, &s.memory.starving} {
 		add(q.lanes[q.head:])
 	}
-	for _, t := range s.types {
+	for _, t := range s.types.byName {
 		add(t.waiting.lanes[t.waiting.head:])
 		add(t.lanes)
 	}
-	add(s.delayed)
+	add(s.delays.heap)
 	return n
-}
-
-func one(is bool) int {
-	if is {
-		return 1
-	}
-	return 0
 }
