@@ -28,7 +28,11 @@ func (s *Server) Run(ctx context.Context) error {
 	// the outer one answer what they can, and say 503 to new events and on /readyz.
 	var work, servers run.Group
 	s.addWork(ctx, &work)
-	servers.Add(work.Run, func(error) { s.stop() })
+	servers.Add(func() error {
+		err := work.Run()
+		s.refuseAll()
+		return err
+	}, func(error) { s.stop() })
 	s.addServers(&servers)
 
 	s.sayReady()
@@ -109,13 +113,23 @@ func (s *Server) endWhenIdle() error {
 	return nil
 }
 
+// refuseAll has each new request on the public address refused and waits until those that
+// were begun before are answered, for at most serverEnd. It runs once the functions have
+// ended and before the connections are closed.
+func (s *Server) refuseAll() {
+	close(s.closing)
+	ctx, cancel := context.WithTimeout(context.Background(), serverEnd)
+	defer cancel()
+	s.public.idle(ctx)
+}
+
 // addServers adds the HTTP servers. They end together, after the inner group.
 func (s *Server) addServers(g *run.Group) {
 	drained := make(chan struct{})
 	done := sync.OnceFunc(func() { close(drained) })
 	public := api.Server(s.handler, s.certs.config, s.log)
-	public.ConnState = s.numbers.Connection
-	addServer(g, public, s.clients.public, drained, done)
+	public.ConnState = s.public.connState
+	addServer(g, public, s.public, drained, done)
 	if s.clients.plain != nil {
 		redirect := api.Redirect(s.api, publicPort(s.clients))
 		addServer(g, api.Server(s.certs.challenges(redirect), nil, s.log), s.clients.plain, drained, done)

@@ -47,12 +47,14 @@ type Server struct {
 	clients *listeners
 	admin   net.Listener
 	certs   *certificates
-	idle    *idleListener // nil: the process never sleeps
+	idle    *idleListener  // nil: the process never sleeps
+	public  *drainListener // around what clients has
 	api     api.Options
 	handler http.Handler // of the public address
 
 	reload   chan os.Signal // makes the token file be read again
 	stopping chan struct{}  // closed by stop
+	closing  chan struct{}  // closed when no request is taken any more
 	stop     func()         // new events are refused from now on
 	onStop   []func()
 }
@@ -67,7 +69,7 @@ type Addresses struct {
 // New opens the database, waiting for a server that owns it, and the addresses. ctx bounds
 // that wait alone. Run must be called on what New returns: it closes it.
 func New(ctx context.Context, config Config, set *functions.Set, out cli.IO) (*Server, error) {
-	s := &Server{config: config, out: out.Out, reload: make(chan os.Signal, 1), stopping: make(chan struct{})}
+	s := &Server{config: config, out: out.Out, reload: make(chan os.Signal, 1), stopping: make(chan struct{}), closing: make(chan struct{})}
 	if err := s.open(ctx, set, out.Err); err != nil {
 		_ = s.close() // what is wrong is err
 		return nil, fmt.Errorf("serve: %w", err)
@@ -201,7 +203,7 @@ func (s *Server) openAPI() (err error) {
 	s.api = api.Options{
 		Store: s.store, Functions: s.functions, Log: s.log, MaxEvent: int64(c.MaxEvent), MaxBody: int64(c.MaxBody), MaxBatch: c.MaxBatch,
 		Tokens: s.tokens, Profiles: s.tokens != nil || isLoopback(c.Admin), LogLevel: s.level, Observer: s.numbers,
-		Stopping: s.stopping, Streams: s.streams, ClientRate: c.ClientRate, ClientBurst: c.ClientBurst, Hosts: c.hosts(s.tokens != nil), AdminHosts: c.AdminHost,
+		Stopping: s.stopping, Closing: s.closing, Streams: s.streams, ClientRate: c.ClientRate, ClientBurst: c.ClientBurst, Hosts: c.hosts(s.tokens != nil), AdminHosts: c.AdminHost,
 		Proxies: s.clients.proxies, Warning: s.warning,
 		AccountState: func(clientID string) string { return string(s.runner.State(clientID)) },
 	}
@@ -216,5 +218,7 @@ func (s *Server) openAPI() (err error) {
 		s.idle = newIdleListener(s.clients.public)
 		s.clients.public, s.handler = s.idle, s.idle.requests(s.handler)
 	}
+	s.public = newDrainListener(s.clients.public)
+	s.public.observe = s.numbers.Connection
 	return nil
 }

@@ -22,7 +22,7 @@ const (
 	lastLine     = 100 * time.Millisecond
 	defaultDrain = 30 * time.Second
 	streamsEnd   = 5 * time.Second // at least, for the answers to what streams have sent
-	serverEnd    = 5 * time.Second // for the answers that are still owed once the functions have ended
+	serverEnd    = 5 * time.Second // for the answers that are still owed once the functions have ended, and then for the connections
 )
 
 // addServer adds an HTTP server that, once told to stop, lets its requests end.

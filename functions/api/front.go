@@ -11,6 +11,9 @@ import (
 // serve makes e a handler for routes behind the front, for requests that guard lets pass.
 func (f *front) serve(e endpoint) http.HandlerFunc {
 	return f.serveAll(func(x *exchange, r *http.Request) error {
+		if stopped(f.closing) {
+			return shuttingDown.withDetail("this server is ending: ask the next one")
+		}
 		if err := f.guard(r); err != nil {
 			return err
 		}
@@ -44,12 +47,13 @@ type front struct {
 	hostsHint string   // the flag that adds one
 	origins   http.CrossOriginProtection
 	maxEvent  int64
+	closing   <-chan struct{}                          // closed when requests are refused
 	bodies    atomic.Int64                             // bytes of bodies that are in memory, at most about maxHeld
 	drainRate func() (runnable int, perSecond float64) // for Retry-After where the backlog is full
 }
 
 func newFront(o Options) *front {
-	f := &front{log: o.Log, observer: o.Observer, now: o.Now, proxies: o.Proxies, hosts: publicHosts(o.Hosts), hostsHint: "--domain adds one", maxEvent: o.MaxEvent}
+	f := &front{log: o.Log, observer: o.Observer, now: o.Now, proxies: o.Proxies, hosts: publicHosts(o.Hosts), hostsHint: "--domain adds one", maxEvent: o.MaxEvent, closing: o.Closing}
 	if o.Store != nil {
 		f.drainRate = o.Store.DrainRate
 	}

@@ -49,6 +49,10 @@ type Options struct {
 	// /readyz says no, and what Prefer: wait holds is answered at once. Nil: never.
 	Stopping <-chan struct{}
 
+	// Closing is closed when the last requests are awaited: from then on each new one to
+	// the public address is refused. Nil: never.
+	Closing <-chan struct{}
+
 	// Streams counts the connections and requests that send events for as long as
 	// they like. Nil: New makes one, and nobody can wait for them.
 	Streams *Streams
