@@ -1,21 +1,21 @@
-// Package metrics shows to Prometheus what the other packages count. No other package
-// knows Prometheus.
+// Package metrics exports the counters and gauges of the other packages to Prometheus. It
+// is the only package that uses Prometheus.
 //
 //	committer, runner, API --(observers: atomic adds)--> counters and histograms
 //	scrape --> watch: their Stats, at that moment   --> gauges
 //
-// No label grows with clients or events: types are those that have a function, and
-// everything else is a constant of the program. An event costs atomic adds and no
-// allocation. What stands at a moment (pending events, accounts by state) is counted
-// as it changes, so a scrape takes each lock for a moment and reads at most a few rows
-// by their key, however many are stored: for the age of the oldest event the runner
-// keeps its lanes in heaps by the turn of their head, as an index on turn would
-// cost every append and every settle a page.
+// No label grows with clients or events: types are those that have a function, and all
+// other values are constants of the program. An event costs atomic adds and no allocation.
+// Gauges (pending events, accounts by state) are counted as they change, so a scrape holds
+// each lock for a moment and reads at most a few rows by their key, however many are
+// stored. For the age of the oldest event the schedule keeps its lanes in heaps by the
+// position of their head; an index on that column would cost each append and each settle
+// a page.
 //
-// Lag and function times are native histograms that have classic buckets as well: a
-// Prometheus without the feature takes only those, and the dashboard's queries take
-// either. The tests run a real Prometheus against servers that go wrong, each in its
-// own way, and ask it every query of the dashboard; Grafana itself is not run.
+// Lag and function times are native histograms that have classic buckets as well, for a
+// Prometheus without native ones; the dashboard's queries work with both. The tests run a
+// real Prometheus against servers with faults, and ask it every query of the dashboard.
+// Grafana itself is not run.
 package metrics
 
 import (
@@ -32,10 +32,11 @@ import (
 	"inturn/runner"
 )
 
-// other is the type of events for which there is no function any more.
+// other is the label of events whose type has no function any more.
 const other = "other"
 
-// Metrics counts. It is the observer of the storage, the runner and the API.
+// Metrics counts what happens. It implements the observers of the storage, the runner and
+// the API.
 type Metrics struct {
 	registry    *prometheus.Registry
 	connections atomic.Int64
@@ -69,7 +70,8 @@ var results = []string{"new", "duplicate", "conflict", "invalid", "not-attempted
 var reasons = []string{"account-full", "backlog-full", "id-reused", "invalid-event", "outcome-unknown", "overloaded", "rate-limited",
 	"shutting-down", "storage-full", "unauthorized", "unavailable"}
 
-// New makes the counters. types are those that have a function, version is the binary's.
+// New makes the counters. types are the types that have a function, and version is that
+// of the binary.
 func New(types []string, version string) *Metrics {
 	m := &Metrics{registry: prometheus.NewRegistry(), results: map[string]prometheus.Counter{}}
 	m.groups = m.histogram("commit_group_operations", "Operations (appends, settles and others) that were committed together.",
@@ -162,7 +164,7 @@ func (m *Metrics) SetTypes(types []string) {
 	m.typed.Store(&all)
 }
 
-// Ticks counts ticks of schedules: see schedules.Observer.
+// Ticks implements schedules.Observer.
 func (m *Metrics) Ticks(result string, n int) { m.ticks.WithLabelValues(result).Add(float64(n)) }
 
 // ConfigReloaded counts a reload of the configuration file.
@@ -175,7 +177,7 @@ func (m *Metrics) ConfigReloaded(good bool) {
 	m.configGood.Set(value)
 }
 
-// of makes the counters of a type, so that they are there, with 0, before its first event.
+// of makes the counters of a type, which are exported with 0 before its first event.
 func (m *Metrics) of(typ string) *typed {
 	t := &typed{
 		slow: m.slow.WithLabelValues(typ), dead: m.dead.WithLabelValues(typ), work: m.work.WithLabelValues(typ),
@@ -195,7 +197,7 @@ func (m *Metrics) typ(name string) *typed {
 	return typed[other]
 }
 
-// Committed and the following ones implement db.Observer.
+// Committed implements db.Observer.
 func (m *Metrics) Committed(operations int, synced bool, took time.Duration) {
 	m.groups.Observe(float64(operations))
 	m.commits.Observe(took.Seconds())
@@ -204,39 +206,40 @@ func (m *Metrics) Committed(operations int, synced bool, took time.Duration) {
 	}
 }
 
-// Checkpointed: see db.Observer.
+// Checkpointed implements db.Observer.
 func (m *Metrics) Checkpointed(took time.Duration) { m.checkpoints.Observe(took.Seconds()) }
 
-// SlowEffect: see db.Observer.
+// SlowEffect implements db.Observer.
 func (m *Metrics) SlowEffect(typ string) { m.typ(typ).slow.Inc() }
 
-// Dead: see db.Observer.
+// Dead implements db.Observer.
 func (m *Metrics) Dead(typ string) { m.typ(typ).dead.Inc() }
 
-// Worked and the following ones implement runner.Observer.
+// Worked implements runner.Observer.
 func (m *Metrics) Worked(typ string, took time.Duration) { m.typ(typ).work.Observe(took.Seconds()) }
 
-// Ended: see runner.Observer.
+// Ended implements runner.Observer.
 func (m *Metrics) Ended(typ string, as runner.Outcome) {
 	if c, ok := m.typ(typ).ended[as]; ok {
 		c.Inc()
 	}
 }
 
-// Done: see runner.Observer.
+// Done implements runner.Observer.
 func (m *Metrics) Done(lag time.Duration) { m.lag.Observe(lag.Seconds()) }
 
-// Offered implements api.Observer; so does Problem.
+// Offered implements api.Observer.
 func (m *Metrics) Offered(result string) {
 	if c, ok := m.results[result]; ok {
 		c.Inc()
 	}
 }
 
-// Problem: see api.Observer. The names are constants of the API.
+// Problem implements api.Observer. The names are constants of the API.
 func (m *Metrics) Problem(name string) { m.refusals.WithLabelValues(name).Inc() }
 
-// Connection is for http.Server.ConnState: it counts those that HTTP is spoken on.
+// Connection is a ConnState of http.Server. It counts the open connections, without those
+// that became WebSockets.
 func (m *Metrics) Connection(_ net.Conn, state http.ConnState) {
 	switch state {
 	case http.StateNew:
@@ -246,7 +249,7 @@ func (m *Metrics) Connection(_ net.Conn, state http.ConnState) {
 	}
 }
 
-// Handler answers scrapes. What can't be read is left out and logged.
+// Handler returns the handler of scrapes. Gauges that can't be read are left out and logged.
 func (m *Metrics) Handler(log *slog.Logger) http.Handler {
 	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{
 		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn), ErrorHandling: promhttp.ContinueOnError,

@@ -19,16 +19,17 @@ import (
 	"github.com/caddyserver/certmagic"
 )
 
-// manageEvery is how often whatever is missing is begun anew: a library's own
-// retrying may have ended for good, as it does after a full disk.
+// manageEvery is how often Run starts a new round for certificates that are missing. The
+// library's own retries may have ended for good, as they do after a full disk.
 const manageEvery = time.Hour
 
 const acmeTLS = "acme-tls/1" // RFC 8737, section 6.2
 
-// endedEvery is how often handshakes that meet an ended certificate begin a round, at most.
+// endedEvery is the shortest time between two rounds that handshakes with an expired
+// certificate start.
 const endedEvery = 10 * time.Minute
 
-// ACMEOptions of OpenACME.
+// ACMEOptions are the options of OpenACME.
 type ACMEOptions struct {
 	Domains []string // at least one; host names in ASCII
 	Email   string   // for the authority to write to; may be ""
@@ -45,8 +46,8 @@ type ACMEOptions struct {
 	Log *slog.Logger
 
 	// For tests.
-	renewBefore float64                                   // renewed when so much of its life is left; 0: a third
-	storage     func(certmagic.Storage) certmagic.Storage // between the library and the folder
+	renewBefore float64                                   // the share of a certificate's lifetime that is left when it is renewed; 0: a third
+	storage     func(certmagic.Storage) certmagic.Storage // wraps the folder
 }
 
 // ACME has a certificate for each domain from an authority that speaks ACME
@@ -65,12 +66,13 @@ type ACME struct {
 
 	complained atomic.Int64  // Unix seconds; see certificate
 	began      atomic.Int64  // Unix seconds when the last round began; see overdue
-	early      chan struct{} // begins a round before its time; has room for one
-	window     float64       // renewed when so much of a certificate's life is left
+	early      chan struct{} // of cap 1: starts a round before its time
+	window     float64       // the share of a certificate's lifetime that is left when it is renewed
 }
 
-// OpenACME opens the folder and loads the certificates that are there. It asks
-// nobody; Run does. Errors name the option or file, and what to do. Close it.
+// OpenACME opens the folder and loads the certificates in it. It makes no request to the
+// authority; Run does. Errors name the option or file, and the fix. The caller must call
+// Close.
 func OpenACME(o ACMEOptions) (*ACME, error) {
 	a := &ACME{dir: o.Dir, ca: o.CA, plain: o.Plain != nil, now: o.Now, log: o.Log, early: make(chan struct{}, 1),
 		window: o.renewBefore}
@@ -113,7 +115,8 @@ func OpenACME(o ACMEOptions) (*ACME, error) {
 	return a, nil
 }
 
-// open makes the library's parts. Nothing is left to its package-wide defaults.
+// open makes the library's cache, config and issuer. None of its package-wide defaults is
+// used.
 func (a *ACME) open(o ACMEOptions, roots *x509.CertPool) {
 	logger := bridge(a.log)
 	var storage certmagic.Storage = newStorage(o.Dir)
@@ -144,10 +147,10 @@ func (a *ACME) open(o ACMEOptions, roots *x509.CertPool) {
 	a.config.Issuers = []certmagic.Issuer{newOrders{a.issuer}}
 }
 
-// newOrders is the library's issuer under another type. For its own the library
-// orders a renewal as the replacement of the former certificate (RFC 9773, section
-// 5), which authorities refuse to another account, every time: after --acme-email was
-// changed nothing would ever be renewed.
+// newOrders is the library's issuer under another type. For its own type the library
+// orders a renewal as the replacement of the previous certificate (RFC 9773, section 5).
+// Authorities refuse that if the account is another one, so after a change of
+// --acme-email no certificate could be renewed.
 type newOrders struct{ *certmagic.ACMEIssuer }
 
 const obtained = "cert_obtained" // an event of the library
@@ -159,8 +162,8 @@ func (a *ACME) heard(_ context.Context, event string, data map[string]any) error
 	return nil
 }
 
-// Run obtains what is missing and renews what is about to end, until ctx ends. What
-// fails is in the log and tried again, for ever.
+// Run obtains missing certificates and renews those that are about to expire, until ctx
+// ends. Failures are logged and retried without limit.
 func (a *ACME) Run(ctx context.Context) {
 	tick := time.NewTicker(manageEvery)
 	defer tick.Stop()
@@ -201,7 +204,7 @@ func (a *ACME) challenges() string {
 	return "the authority must reach this server on port 443 of the domain"
 }
 
-// Close ends what OpenACME began.
+// Close stops the goroutines that OpenACME started.
 func (a *ACME) Close() { a.cache.Stop() }
 
 // Config returns the server's configuration.
@@ -213,9 +216,9 @@ func (a *ACME) Config() *stdtls.Config {
 	}
 }
 
-// certificate answers challenges and clients. For a name that is not ours, or has no
-// certificate yet, it returns none, which crypto/tls tells the client as
-// unrecognized_name.
+// certificate is the GetCertificate of Config. It answers TLS-ALPN-01 challenges and
+// clients. For a name that is none of the domains, or has no certificate yet, it returns
+// nil, for which crypto/tls sends the alert unrecognized_name.
 func (a *ACME) certificate(hello *stdtls.ClientHelloInfo) (*stdtls.Certificate, error) {
 	name := hello.ServerName
 	if name == "" {
@@ -240,8 +243,8 @@ func (a *ACME) certificate(hello *stdtls.ClientHelloInfo) (*stdtls.Certificate, 
 	return a.config.GetCertificate(hello)
 }
 
-// overdue reports whether a certificate that is shown should have been renewed by now. Timers
-// stand still while a machine is suspended, the wall clock does not.
+// overdue reports whether a certificate that is served should have been renewed by now.
+// The library's timers stop while the machine is suspended; the wall clock does not.
 func (a *ACME) overdue(leaf *x509.Certificate) bool {
 	now := a.now()
 	left, since := leaf.NotAfter.Sub(now), now.Unix()-a.began.Load()
@@ -251,7 +254,7 @@ func (a *ACME) overdue(leaf *x509.Certificate) bool {
 	return float64(left) < a.window*float64(leaf.NotAfter.Sub(leaf.NotBefore)) && since > int64(manageEvery.Seconds())+60
 }
 
-// complain says that a client was turned away, at most every ten seconds.
+// complain logs that a client was turned away, at most once in ten seconds.
 func (a *ACME) complain(name string) {
 	now, last := a.now().Unix(), a.complained.Load()
 	if now-last >= 10 && a.complained.CompareAndSwap(last, now) {
@@ -263,7 +266,8 @@ func (a *ACME) owns(name string) bool {
 	return slices.ContainsFunc(a.domains, func(d string) bool { return strings.EqualFold(d, strings.TrimSuffix(name, ".")) })
 }
 
-// Challenges answers the authority's requests for HTTP-01 and hands all others to next.
+// Challenges returns a handler that answers the authority's HTTP-01 requests and passes all
+// other requests to next.
 func (a *ACME) Challenges(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		name := r.Host
@@ -277,7 +281,7 @@ func (a *ACME) Challenges(next http.Handler) http.Handler {
 	})
 }
 
-// leaf returns the certificate that is served for one of the domains, nil for none yet.
+// leaf returns the certificate that is served for a domain, nil if there is none yet.
 func (a *ACME) leaf(domain string) *x509.Certificate {
 	var last *x509.Certificate
 	for _, c := range a.cache.AllMatchingCertificates(strings.ToLower(strings.TrimSuffix(domain, "."))) {
@@ -288,8 +292,8 @@ func (a *ACME) leaf(domain string) *x509.Certificate {
 	return last
 }
 
-// NotAfter returns when the first of the certificates ends; the zero time if one is
-// not there yet.
+// NotAfter returns when the first of the certificates expires, the zero time if one is
+// missing.
 func (a *ACME) NotAfter() time.Time {
 	var first time.Time
 	for _, name := range a.domains {
@@ -304,8 +308,8 @@ func (a *ACME) NotAfter() time.Time {
 	return first
 }
 
-// Warning says for people which certificates are not there or about to end; "" if
-// all is well.
+// Warning returns a text for people that names the certificates that are missing or about
+// to expire, "" if there are none.
 func (a *ACME) Warning() string {
 	var all []string
 	for _, name := range a.domains {
@@ -316,8 +320,8 @@ func (a *ACME) Warning() string {
 	return strings.Join(all, "; ")
 }
 
-// warning is for a certificate that should have been renewed for some time: a fifth
-// of its life is left.
+// warning returns a text about a certificate that is long overdue for renewal: less than a
+// fifth of its lifetime is left.
 func warning(name string, leaf *x509.Certificate, now time.Time) string {
 	switch {
 	case leaf == nil:
@@ -330,8 +334,8 @@ func warning(name string, leaf *x509.Certificate, now time.Time) string {
 	return ""
 }
 
-// CheckDomain says what is wrong with a name that a certificate is to be asked for
-// by the challenges that there are.
+// CheckDomain returns an error if a certificate for name can't be obtained by HTTP-01 or
+// TLS-ALPN-01.
 func CheckDomain(name string) error {
 	_, noIP := netip.ParseAddr(name)
 	switch err := checkHost(name); {
@@ -347,7 +351,7 @@ func CheckDomain(name string) error {
 	return nil
 }
 
-// readRoots reads a PEM file of certificates; nil for no file.
+// readRoots reads a PEM file of certificates. It returns nil if file is "".
 func readRoots(file string) (*x509.CertPool, error) {
 	if file == "" {
 		return nil, nil

@@ -14,9 +14,9 @@ import (
 	"go.uber.org/zap/zapcore"
 )
 
-// bridge brings what certmagic says to slog. Its information is for debug, its
-// errors are warnings: the server goes on, and it tries again. Of each message 20 a
-// minute are kept, because strangers can cause some.
+// bridge passes certmagic's log to slog. Its level info becomes debug, and its errors
+// become warnings, since the server goes on and certmagic retries. Each message is logged
+// at most 20 times a minute, because clients can cause some.
 func bridge(log *slog.Logger) *zap.Logger {
 	return zap.New(zapcore.NewSamplerWithOptions(&core{log: log}, time.Minute, 20, 0))
 }
@@ -48,8 +48,8 @@ func (c *core) Check(e zapcore.Entry, checked *zapcore.CheckedEntry) *zapcore.Ch
 
 func (c *core) Sync() error { return nil }
 
-// Write keeps plain values only: what is in structures, headers or bytes might be a
-// key, and nobody would have looked.
+// Write logs an entry with those of its fields that have plain values. Structures, headers
+// and bytes are left out, since a key might be in one.
 func (c *core) Write(e zapcore.Entry, fields []zapcore.Field) error {
 	values := zapcore.NewMapObjectEncoder()
 	for _, f := range slices.Concat(c.fields, fields) {
@@ -61,7 +61,7 @@ func (c *core) Write(e zapcore.Entry, fields []zapcore.Field) error {
 	}
 	level := level(e.Level)
 	if strings.HasSuffix(e.LoggerName, "acme_client") || strings.Contains(fmt.Sprint(values.Fields["error"]), "context canceled") {
-		level = slog.LevelDebug // each request that failed: what came of them all is said too; and what a stop cut short
+		level = slog.LevelDebug // single requests that failed, of which there is a summary, and what a stop has cut short
 	}
 	attrs := []slog.Attr{slog.String("from", strings.Trim("certmagic."+strings.Trim(e.LoggerName, "."), "."))}
 	for _, name := range slices.Sorted(maps.Keys(values.Fields)) {

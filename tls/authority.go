@@ -23,20 +23,18 @@ import (
 
 const (
 	caLife = 10 * 365 * 24 * time.Hour
-	// caMargin is how long before its end the CA is renewed: far more than leafLife,
-	// so that no leaf outlives it, and clients have time to fetch the new ca.pem.
+	// caMargin is how long before its expiry the CA is renewed. It is far more than
+	// leafLife, so that no leaf outlives its CA and clients have time to get the new ca.pem.
 	caMargin = 365 * 24 * time.Hour
 
-	// keyName holds the key and the certificate: in one file they can't come from
-	// two CAs, however processes race or are killed. ca.pem is a copy of the certificate for
-	// clients.
+	// keyName is the file with the key and the certificate. In one file both are of one CA,
+	// however processes race or are killed. ca.pem is a copy of the certificate for clients.
 	keyName  = "ca-key.pem"
 	certName = "ca.pem"
 )
 
-// authority is the local CA. It is not name-constrained: the constraint would list
-// the domains of the day it was made, and one more domain would then need another
-// CA at every client.
+// authority is the local CA. It has no name constraints: these would list the domains of
+// the day it was made, and another domain would need another CA at every client.
 type authority struct {
 	key  *ecdsa.PrivateKey
 	cert *x509.Certificate
@@ -97,7 +95,7 @@ func (a *authority) publish(dir string, log *slog.Logger) error {
 	return nil
 }
 
-// lasts reports whether the CA is valid now and a leaf made now can't outlive it.
+// lasts reports whether the CA is valid now and will be for the lifetime of a leaf.
 func (a *authority) lasts(now time.Time) bool {
 	return !now.Before(a.cert.NotBefore) && a.cert.NotAfter.Sub(now) > caMargin
 }
@@ -139,7 +137,7 @@ func (a *authority) renew(now time.Time) (*authority, error) {
 	return &authority{key: a.key, cert: cert}, nil
 }
 
-// keyID is RFC 7093, section 2, method 1.
+// keyID returns a key's identifier, by method 1 of RFC 7093, section 2.
 func keyID(key *ecdsa.PublicKey) ([]byte, error) {
 	point, err := key.Bytes()
 	if err != nil {

@@ -10,12 +10,12 @@ import (
 	"inturn/internal/atomicfile"
 )
 
-// maxFile bounds what is read, in bytes; a CA has about 1 KiB.
+// maxFile is the largest file that is read, in bytes. A CA has about 1 KiB.
 const maxFile = 64 << 10
 
-// makePrivateFolder makes dir with mode 0700, and what is missing above it. One
-// that exists is never changed (it might be anything), but refused if other users
-// can write to it: they could put their own CA there.
+// makePrivateFolder makes dir, and its missing parents, with mode 0700. A folder that
+// exists is not changed, and is an error if other users can write to it, since they could
+// put a CA of their own there.
 func makePrivateFolder(dir string) error {
 	info, err := os.Stat(dir)
 	switch {
@@ -31,9 +31,8 @@ func makePrivateFolder(dir string) error {
 	return nil
 }
 
-// readPrivateFile refuses a file that other users can read instead of tightening
-// it: somebody may have read it already, and only a person can judge whether the key
-// is still a secret.
+// readPrivateFile reads a file. One that other users can read is an error, and its mode is
+// not changed: only a person can judge whether the key in it is still a secret.
 func readPrivateFile(name string) ([]byte, error) {
 	f, err := os.Open(name)
 	if err != nil {
@@ -54,7 +53,7 @@ func readPrivateFile(name string) ([]byte, error) {
 	return data, nil
 }
 
-// readBounded reads a file that another program wrote.
+// readBounded reads a file of at most maxFile bytes.
 func readBounded(name string) ([]byte, error) {
 	f, err := os.Open(name)
 	if err != nil {

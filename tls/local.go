@@ -1,17 +1,17 @@
-// Package tls makes the server's TLS configuration. It is the only package that
-// knows certificates. There are three ways to come by one:
+// Package tls makes the server's TLS configuration. It is the only package that deals with
+// certificates. There are three sources of a certificate:
 //
-//	SelfSigned  a local CA, for a start without any authority
-//	OpenACME    an authority on the internet, such as Let's Encrypt: certmagic's part,
-//	            on the server's own listeners and without its package-wide defaults
-//	OpenPair    two files that somebody else looks after
+//	SelfSigned  a local CA, which needs nothing else
+//	OpenACME    an authority on the internet, such as Let's Encrypt, by certmagic, on the
+//	            server's own listeners and without the library's package-wide defaults
+//	OpenPair    two files that are maintained outside of the server
 //
-// What is wrong with a certificate is a warning, and never makes the server unready:
-// taken out of service for it, it would only be away sooner.
+// A certificate that has expired, or is missing, is a warning and doesn't make the server
+// unready, which would take it out of service before its clients refuse it.
 //
-// SelfSigned makes its CA once and keeps it in a folder; clients are given ca.pem.
-// The server's own certificate, the leaf, is signed by it, lives in memory only and
-// is made anew at every start and whenever a third of its time is left.
+// SelfSigned makes its CA once and keeps it in a folder; clients get ca.pem. The CA signs
+// the server's own certificate, the leaf, which is in memory only, and is made at each
+// start and when a third of its lifetime is left.
 package tls
 
 import (
@@ -35,7 +35,7 @@ import (
 
 const (
 	leafLife = 90 * 24 * time.Hour
-	// backdated is how far a client's clock may lag behind ours.
+	// backdated is how far a client's clock may be behind the server's.
 	backdated = time.Hour
 )
 
@@ -52,10 +52,10 @@ type Local struct {
 	leaf *stdtls.Certificate
 }
 
-// SelfSigned opens the local CA in folder dir, or makes both. The certificate is
-// for localhost, 127.0.0.1, ::1, 0.0.0.0 and domains, which are host names in
-// ASCII (*.example.com works) or IP addresses. Errors name the file or the domain,
-// and what to do.
+// SelfSigned opens the local CA in the folder dir, or makes the folder and the CA. The
+// certificate is for localhost, 127.0.0.1, ::1, 0.0.0.0 and domains, which are host names
+// in ASCII (*.example.com is one) or IP addresses. Errors name the file or the domain, and
+// the fix.
 func SelfSigned(dir string, domains []string, now func() time.Time, log *slog.Logger) (*Local, error) {
 	l := &Local{caFile: filepath.Join(dir, certName), now: now, log: log}
 	for _, name := range append([]string{"localhost", "127.0.0.1", "::1", "0.0.0.0"}, domains...) {
@@ -84,7 +84,7 @@ func (l *Local) Config() *stdtls.Config {
 	}
 }
 
-// NotAfter returns when the certificate ends that a new connection would get.
+// NotAfter returns when the certificate of a new connection expires.
 func (l *Local) NotAfter() time.Time {
 	cert, _ := l.certificate(nil)
 	return cert.Leaf.NotAfter
@@ -93,8 +93,8 @@ func (l *Local) NotAfter() time.Time {
 // CAFile returns the path of the CA's certificate, for curl --cacert.
 func (l *Local) CAFile() string { return l.caFile }
 
-// certificate renews at a handshake: the leaf matters only then, and there is no
-// goroutine to stop. Disk errors are logged and don't fail the handshake.
+// certificate is the GetCertificate of Config. It renews the leaf, and the CA, when a
+// handshake finds that it is time. Disk errors are logged and don't fail the handshake.
 func (l *Local) certificate(*stdtls.ClientHelloInfo) (*stdtls.Certificate, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -173,7 +173,8 @@ func (l *Local) addName(name string) error {
 	return nil
 }
 
-// CheckName says what is wrong with a name for a certificate: a host's, or an address.
+// CheckName returns an error if name is neither a host name nor an IP address that a
+// certificate can be for.
 func CheckName(name string) error {
 	if ip, err := netip.ParseAddr(name); err == nil && ip.Zone() == "" {
 		return nil
@@ -184,8 +185,9 @@ func CheckName(name string) error {
 	return nil
 }
 
-// checkHost takes what clients match: RFC 5280, section 4.2.1.6 and RFC 9525,
-// section 6.3, with _ added because host names of containers have it.
+// checkHost returns an error if clients would not match a host name in a certificate (RFC
+// 5280, section 4.2.1.6, and RFC 9525, section 6.3). It allows _, which host names of
+// containers have.
 func checkHost(name string) error {
 	const want = "must be a host name in ASCII (xn--… for others) or an IP address, without scheme, port or final dot"
 	if len(name) > 253 {

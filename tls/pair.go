@@ -12,11 +12,11 @@ import (
 	"time"
 )
 
-// pairEvery is how often the files are looked at.
+// pairEvery is how often Run checks the files for changes.
 const pairEvery = 2 * time.Second
 
-// Pair serves a certificate from two files, and another one when they change. It is
-// safe for concurrent use.
+// Pair serves a certificate from two files, and loads it again when the files change. It
+// is safe for concurrent use.
 type Pair struct {
 	certFile, keyFile string
 	domains           []string
@@ -28,9 +28,9 @@ type Pair struct {
 	seen  []byte // the content of the files; only Run's goroutine has it after OpenPair
 }
 
-// OpenPair reads a certificate with its chain, and its key, both PEM. Errors name
-// the file. A certificate that has ended, or is for none of the domains, is served
-// all the same, and the log says so.
+// OpenPair reads a certificate with its chain, and its key, both PEM. Errors name the
+// file. A certificate that has expired, or is for none of the domains, is served, and
+// logged as a warning.
 func OpenPair(certFile, keyFile string, domains []string, now func() time.Time, log *slog.Logger) (*Pair, error) {
 	p := &Pair{certFile: certFile, keyFile: keyFile, domains: domains, now: now, log: log, again: make(chan struct{}, 1)}
 	cert, seen, err := p.read()
@@ -44,8 +44,8 @@ func OpenPair(certFile, keyFile string, domains []string, now func() time.Time, 
 	return p, nil
 }
 
-// read returns the pair and what it was made of, which is good for comparing, also
-// where there is an error.
+// read returns the pair and the content of both files. The content is returned with an
+// error as well, so that the same files are not reported twice.
 func (p *Pair) read() (*stdtls.Certificate, []byte, error) {
 	certPEM, err := readBounded(p.certFile)
 	if err != nil {
@@ -77,8 +77,8 @@ func (p *Pair) use(cert *stdtls.Certificate, seen []byte) {
 	}
 }
 
-// Run looks for other files until ctx ends. A pair that is not good changes nothing,
-// and the log says so once.
+// Run loads the files when they change, until ctx ends. A pair that is not valid is not
+// used, and logged once.
 func (p *Pair) Run(ctx context.Context) {
 	tick := time.NewTicker(pairEvery)
 	defer tick.Stop()
@@ -94,11 +94,11 @@ func (p *Pair) Run(ctx context.Context) {
 	}
 }
 
-// Reload has Run look at the files at once.
+// Reload makes Run check the files now.
 func (p *Pair) Reload() {
 	select {
 	case p.again <- struct{}{}:
-	default: // it is about to look
+	default: // a check is due already
 	}
 }
 
@@ -113,7 +113,7 @@ func (p *Pair) look() {
 		}
 	}
 	if err != nil {
-		// Between the two files of a new pair this is what one sees; the next look has both.
+		// One of the two files is replaced, and the other is not yet: the next check has both.
 		p.log.Error("the certificate's files are not good: the former certificate stays", "err", err)
 		p.seen = seen
 		return
@@ -134,8 +134,8 @@ func (p *Pair) Config() *stdtls.Config {
 	}
 }
 
-// NotAfter returns when the certificate ends.
+// NotAfter returns when the certificate expires.
 func (p *Pair) NotAfter() time.Time { return p.leaf().NotAfter }
 
-// Warning says for people that the certificate is about to end; "" if all is well.
+// Warning returns a text for people if the certificate is about to expire, else "".
 func (p *Pair) Warning() string { return warning(p.certFile, p.leaf(), p.now()) }
