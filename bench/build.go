@@ -13,7 +13,8 @@ import (
 	"time"
 )
 
-// programs are what is measured, built from source at the start of a run.
+// programs are the paths of the programs that are measured. They are built from source at
+// the start of a run.
 type programs struct {
 	inturn string
 	peers  string // "" without the peers' source
@@ -52,7 +53,7 @@ func (b *bench) goBuild(dir, out string, args ...string) error {
 	return nil
 }
 
-// missing returns the first of programs that isn't installed.
+// missing returns the first of the programs that isn't installed, "" for none.
 func (b *bench) missing(programs []string) string {
 	for _, name := range programs {
 		if _, err := exec.LookPath(name); err != nil {
@@ -62,7 +63,7 @@ func (b *bench) missing(programs []string) string {
 	return ""
 }
 
-// version notes the first line of what a program says of itself, if it is there.
+// version returns the first line of a program's output, "" if the program is missing.
 func (b *bench) version(name string, command ...string) {
 	ctx, cancel := context.WithTimeout(b.ctx, 10*time.Second)
 	defer cancel()
@@ -72,7 +73,8 @@ func (b *bench) version(name string, command ...string) {
 	}
 }
 
-// output runs a program to its end and returns what it printed; errOut is in the error.
+// output runs a program to its end and returns its standard output. An error has its
+// standard error.
 func (b *bench) output(limit time.Duration, command ...string) (string, error) {
 	ctx, cancel := context.WithTimeout(b.ctx, limit)
 	defer cancel()
@@ -91,7 +93,8 @@ func (b *bench) output(limit time.Duration, command ...string) (string, error) {
 	return out.String(), nil
 }
 
-// environment is ours without settings of inturn: what is measured are its defaults.
+// environment returns the environment of this process without inturn's settings, so that
+// its defaults are measured.
 func environment() (env []string) {
 	for _, setting := range os.Environ() {
 		if !strings.HasPrefix(setting, "INTURN_") {

@@ -8,7 +8,8 @@ import (
 	"time"
 )
 
-// prepared is a file with events that no server was asked for, which would take longer.
+// prepared describes a database file whose events are written by SQL, which is faster than
+// to send them to a server.
 type prepared struct {
 	accounts, each int
 	pending        bool // else all are done
@@ -16,7 +17,7 @@ type prepared struct {
 	apart          bool // an account's events lie apart, as if accounts took turns; else side by side
 }
 
-// prepare makes the file in dir. The server itself creates the tables.
+// prepare makes the file in dir. A server creates the tables.
 func (b *bench) prepare(dir string, p prepared) error {
 	s, err := b.serve(dir)
 	if err != nil {
@@ -59,13 +60,13 @@ func (b *bench) prepare(dir string, p prepared) error {
 	return nil
 }
 
-// sqlite changes a file that no server has open.
+// sqlite runs SQL on a file that no server has open.
 func (b *bench) sqlite(file string, script ...string) error {
 	_, err := b.output(15*time.Minute, "sqlite3", "-bail", file, strings.Join(script, ";\n")+";")
 	return err
 }
 
-// check is `inturn check`.
+// check runs `inturn check` on the file in dir.
 func (b *bench) check(file string) error {
 	text, err := b.output(5*time.Minute, b.inturn, "check", "--db", file)
 	if err != nil {

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// http alternates the peers, ingest alone, and ingest with the message function.
+// http measures the peers, ingest alone, and ingest with the message function, in turns.
 func (b *bench) http() (err error) {
 	k := b.newBackends()
 	defer func() { err = errors.Join(err, k.stop()) }()
@@ -53,7 +53,7 @@ func (b *bench) http() (err error) {
 	return nil
 }
 
-// peer measures one of the peers at many connections.
+// peer measures one peer at b.many connections.
 func (b *bench) peer(k *backends, p peer) error {
 	rate, reason, err := b.peerAt(k, p, b.size.many, b.size.peer)
 	switch {
@@ -80,7 +80,7 @@ func (b *bench) peerAt(k *backends, p peer, connections int, run time.Duration) 
 	return a.Rate(), "", nil
 }
 
-// ingest measures appends alone, on a new file.
+// ingest measures appends without processing, on a new file.
 func (b *bench) ingest(ids string, connections int, run time.Duration) (rate float64, err error) {
 	dir, err := b.folder()
 	if err != nil {
@@ -94,7 +94,7 @@ func (b *bench) ingest(ids string, connections int, run time.Duration) (rate flo
 	return b.append(s, load{s.addr, connections, run, ids, "work", 1})
 }
 
-// append fires l and compares the rows that came with the answers. Its rate is in
+// append runs the load l and compares the rows in the file with the answers. It returns
 // events a second.
 func (b *bench) append(s *server, l load) (rate float64, err error) {
 	before, err := b.query(s.file, "SELECT coalesce(max(seq), 0) FROM outbox")
@@ -112,7 +112,7 @@ func (b *bench) append(s *server, l load) (rate float64, err error) {
 	return a.Rate() * float64(l.batch), compare(n[0], a, l)
 }
 
-// cost is what the message function's whole processing took.
+// cost is what an event costs when the message function processes it.
 type cost struct {
 	Rate    float64 `json:"events_per_second"` // settled
 	Events  int64   `json:"events"`
@@ -180,7 +180,7 @@ func (b *bench) message(ids string, connections int, run time.Duration, check bo
 	return c, err
 }
 
-// backlog is -1 where it can't be read.
+// backlog returns the number of pending events, -1 if it can't be read.
 func (b *bench) backlog(s *server) int64 {
 	n, err := b.query(s.file, "SELECT count(*) FROM pending")
 	if err != nil {

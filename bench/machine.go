@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// machine is where a run took place.
+// machine describes the machine of a run.
 type machine struct {
 	Cores    int      `json:"cores"`
 	CPU      string   `json:"cpu"`
@@ -20,8 +20,8 @@ type machine struct {
 	Fsync    quantile `json:"fsync_ms"`
 }
 
-// Busy reports whether somebody else was using the machine: then ratios are noisy
-// too, and absolute figures mean nothing.
+// Busy reports whether other programs used the machine. Then absolute figures mean
+// nothing, and ratios are noisy.
 func (m machine) Busy() bool { return m.Load > float64(m.Cores)/4 }
 
 type quantile struct {
@@ -29,7 +29,7 @@ type quantile struct {
 	P99 float64 `json:"p99"`
 }
 
-// lookAtMachine asks the system, and the disk that dir is on.
+// lookAtMachine describes this machine, and the disk that dir is on.
 func lookAtMachine(dir string) (machine, error) {
 	m := machine{Cores: runtime.NumCPU(), Kernel: firstLine("/proc/sys/kernel/osrelease")}
 	m.CPU = after("/proc/cpuinfo", "model name")
@@ -42,7 +42,7 @@ func lookAtMachine(dir string) (machine, error) {
 	return m, err
 }
 
-// fsyncs appends 4 KiB to a file and syncs it, n times.
+// fsyncs appends 4 KiB to a file and syncs it, n times. It returns how long each took.
 func fsyncs(dir string, n int) (times []time.Duration, err error) {
 	f, err := os.Create(filepath.Join(dir, "fsync"))
 	if err != nil {
@@ -64,7 +64,7 @@ func fsyncs(dir string, n int) (times []time.Duration, err error) {
 	return times, nil
 }
 
-// quantiles in milliseconds; times is sorted.
+// quantiles sorts times and returns the median and p99, in milliseconds.
 func quantiles(times []time.Duration) quantile {
 	if len(times) == 0 {
 		return quantile{}
@@ -82,7 +82,7 @@ func firstLine(path string) string {
 	return line
 }
 
-// after returns what follows the first "key :" in a file of such lines.
+// after returns the text behind the first "key :" in a text of such lines.
 func after(path, key string) string {
 	text, _ := os.ReadFile(path)
 	for line := range strings.Lines(string(text)) {

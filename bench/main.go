@@ -61,7 +61,7 @@ func main() {
 	}
 }
 
-// measurement is one thing that is measured. Several rows and plots may come of it.
+// measurement is a part of a run. It may give several rows and plots.
 type measurement struct {
 	name  string
 	goals bool     // the table of goals needs it
@@ -69,7 +69,7 @@ type measurement struct {
 	run   func(*bench) error
 }
 
-// measurements in the order in which they run.
+// measurements are all measurements, in the order in which they run.
 var measurements = []measurement{
 	{"http", true, []string{"wrk"}, (*bench).http},
 	{"open-loop", true, nil, (*bench).openLoop},
@@ -152,7 +152,7 @@ func run(ctx context.Context, o options, out, log io.Writer) (err error) {
 	return errors.Join(wrong...)
 }
 
-// choose returns what is to be measured.
+// choose returns the measurements that the flags select.
 func choose(o options) (chosen []measurement, err error) {
 	if o.only == "" {
 		for _, m := range measurements {

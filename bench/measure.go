@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// loadReport is what `inturn loadtest --json` prints, as far as it is used.
+// loadReport has the fields of `inturn loadtest --json` that are used.
 type loadReport struct {
 	Offered  int                        `json:"offered"`
 	Overload int                        `json:"refused_overload"`
@@ -24,7 +24,7 @@ type loadReport struct {
 	Late     float64                    `json:"tester_late_ms"`
 }
 
-// offer runs System B's tester against a server on a new file.
+// offer runs `inturn loadtest` against a server on a new file.
 func (b *bench) offer(rate int, run time.Duration) (r loadReport, err error) {
 	dir, err := b.folder()
 	if err != nil {
@@ -56,7 +56,7 @@ func (b *bench) openLoop() error {
 	return nil
 }
 
-// raw is the raw writer's rows a second in groups of 1,000.
+// raw returns the rows a second of the raw writer, in groups of 1,000.
 func (b *bench) raw() (float64, error) {
 	return b.goBenchmark("db", "BenchmarkRawAppend/1000", b.size.raw, "rows/s")
 }
@@ -119,7 +119,7 @@ func (b *bench) drain() error {
 	return nil
 }
 
-// demo returns makespan / floor of `inturn demo`, which judges order and loss itself.
+// demo returns makespan / floor of `inturn demo`, which checks order and loss itself.
 func (b *bench) demo(events, accounts int, distribution string) (float64, error) {
 	text, err := b.output(10*time.Minute, b.inturn, "demo", "--events", strconv.Itoa(events), "--accounts", strconv.Itoa(accounts),
 		"--work", b.size.demoWork.String(), "--distribution", distribution, "--json")
@@ -146,8 +146,8 @@ func (b *bench) systemA() error {
 	return nil
 }
 
-// wide works off a backlog of 10 events in each of many accounts. What it takes is
-// counted from the start of the process.
+// wide processes a backlog of 10 events in each of many accounts. Its time begins with the
+// start of the process.
 func (b *bench) wide() (err error) {
 	const each = 10
 	dir, err := b.folder()
@@ -185,7 +185,7 @@ func (b *bench) wide() (err error) {
 	}
 }
 
-// latency sends one event at a time and has the answer wait for the result.
+// latency sends one event at a time, and each answer waits for the result.
 func (b *bench) latency() (err error) {
 	dir, err := b.folder()
 	if err != nil {
@@ -229,7 +229,7 @@ func (b *bench) latency() (err error) {
 	return nil
 }
 
-// settle sends an event and returns how long its result took.
+// settle sends an event and returns the time until its result.
 func settle(client *http.Client, url string, body []byte) (time.Duration, error) {
 	req, err := http.NewRequest(http.MethodPost, url, bytes.NewReader(body))
 	if err != nil {
@@ -251,7 +251,7 @@ func settle(client *http.Client, url string, body []byte) (time.Duration, error)
 	return took, err
 }
 
-// pending starts on a large backlog that waits.
+// pending measures start and memory with a large backlog that is not processed.
 func (b *bench) pending() error {
 	dir, err := b.folder()
 	if err != nil {
@@ -279,7 +279,7 @@ func (b *bench) pending() error {
 	return nil
 }
 
-// idle looks at a server with many accounts and nothing to do.
+// idle measures a server with many accounts and nothing to do.
 func (b *bench) idle() (err error) {
 	dir, err := b.folder()
 	if err != nil {

@@ -11,13 +11,13 @@ import (
 	"syscall"
 )
 
-// peer is one of the peers' stores, and the servers that it needs.
+// peer is a store that inturn is compared with, and the servers that it needs.
 type peer struct {
 	store string
 	needs []string
 }
 
-// peers in the order of the table. json is the ceiling that ratios are against.
+// peers are the stores in the order of the table. Ratios are against json, the ceiling.
 var peers = []peer{
 	{"null", nil}, {"json", nil}, {"sqlite-naive", nil}, {"redis", []string{"redis"}}, {"postgres", []string{"postgres"}},
 	{"nats", []string{"nats"}}, {"rabbit", []string{"rabbit"}}, {"system-b", []string{"redis", "postgres"}},
@@ -35,8 +35,8 @@ func (b *bench) newBackends() *backends {
 	return &backends{b: b, up: map[string]*process{}, down: map[string]string{}}
 }
 
-// startPeer starts a peer, and the servers that it needs and that don't run yet. A
-// reason means that it was left out.
+// startPeer starts a peer, and the servers it needs that don't run yet. If it can't, it
+// returns the reason.
 func (k *backends) startPeer(p peer) (proc *process, addr, reason string, err error) {
 	b := k.b
 	if b.peers == "" {
@@ -64,8 +64,8 @@ func (k *backends) startPeer(p peer) (proc *process, addr, reason string, err er
 	return proc, addr, "", nil
 }
 
-// need starts a server once; a reason says why it can't be had. The peers look for
-// all but PostgreSQL on fixed ports.
+// need starts a server once. If it can't, it returns the reason. All servers but PostgreSQL
+// have fixed ports, where the peers look for a server.
 func (k *backends) need(name string) (reason string) {
 	if k.up[name] != nil {
 		return ""
@@ -104,7 +104,7 @@ func (k *backends) stop() (err error) {
 	return err
 }
 
-// fixed finds a program whose port is fixed.
+// fixed returns the command of a server whose port is fixed.
 func fixed(addr string, names ...string) (string, error) {
 	if listening(addr)() {
 		return "", fmt.Errorf("something else listens on %s", addr)
@@ -153,7 +153,8 @@ func (k *backends) nats() (*process, string, error) {
 	return p, addr, err
 }
 
-// rabbit is used where it runs: how it is started depends on how it was installed.
+// rabbit returns the address of RabbitMQ if it runs already. How it is started depends on how it was
+// installed.
 func (k *backends) rabbit() (*process, string, error) {
 	const addr = "127.0.0.1:5672"
 	if !listening(addr)() {
@@ -163,8 +164,8 @@ func (k *backends) rabbit() (*process, string, error) {
 	return nil, addr, nil
 }
 
-// postgres makes a cluster of its own. It refuses to run as root, and is run as
-// the user postgres then.
+// postgres makes a new cluster. PostgreSQL refuses to run as root, and runs as the user
+// postgres then.
 func (k *backends) postgres() (*process, string, error) {
 	b := k.b
 	initdb, err := postgresProgram("initdb")

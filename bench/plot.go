@@ -8,7 +8,7 @@ import (
 	"slices"
 )
 
-// plot is lines over one axis.
+// plot is a diagram of lines with a common horizontal axis.
 type plot struct {
 	Name  string `json:"name"`
 	Title string `json:"title"`
@@ -68,7 +68,7 @@ func (p *plot) table(b *bytes.Buffer) {
 	}
 }
 
-// The drawing, in pixels.
+// Sizes of the drawing, in pixels.
 const (
 	width, height             = 760, 420
 	left, right, top, bottom  = 70, 190, 40, 50
@@ -128,7 +128,7 @@ func (p *plot) svg() []byte {
 	return b.Bytes()
 }
 
-// axis maps values to pixels from its beginning.
+// axis maps values to pixels.
 type axis struct {
 	log      bool
 	length   float64
@@ -162,7 +162,7 @@ func (a *axis) bounds() (from, to float64) {
 	return from, to
 }
 
-// marks are where the axis has numbers.
+// marks returns the values at which the axis has numbers.
 func (a *axis) marks() (all []float64) {
 	from, to := a.bounds()
 	if a.log {

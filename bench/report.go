@@ -18,7 +18,7 @@ import (
 	"time"
 )
 
-// report is what a run found. Rates are in events a second, one a round.
+// report has the results of a run. Rates are in events a second, one for each round.
 type report struct {
 	When     time.Time            `json:"when"`
 	Form     string               `json:"form"`
@@ -34,7 +34,7 @@ type report struct {
 	order []string // of Rates
 }
 
-// goal is a row of the table of goals. First is to be reached, Then is aimed at.
+// goal is a row of the table of goals. First must be reached, and Then is the aim.
 type goal struct {
 	Name   string    `json:"name"`
 	What   string    `json:"what"`
@@ -73,7 +73,7 @@ func goals() []*goal {
 	}
 }
 
-// Reached says which of the goal's two columns the median meets.
+// Reached returns which of the goal's two columns the median meets.
 func (g *goal) Reached() string {
 	if len(g.Rounds) == 0 {
 		return "not measured"
@@ -110,7 +110,7 @@ func newReport(o options) *report {
 	}
 }
 
-// leaveOut says why something is not in the report. The first reason stays.
+// leaveOut notes why a part is not in the report. The first reason stays.
 func (r *report) leaveOut(what, reason string) {
 	if _, known := r.LeftOut[what]; !known {
 		r.LeftOut[what] = reason
@@ -164,7 +164,7 @@ func median(values []float64) float64 {
 	return v[len(v)/2]
 }
 
-// middle is the run with the median rate.
+// middle returns the run with the median rate.
 func middle(costs []cost) *cost {
 	if len(costs) == 0 {
 		return nil
@@ -180,7 +180,7 @@ func each[T any](all []T, of func(T) float64) (values []float64) {
 	return values
 }
 
-// save writes report.md, report.json and a plot each as SVG.
+// save writes report.md, report.json and each plot as SVG.
 func (r *report) save(dir string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
@@ -251,7 +251,7 @@ func (r *report) rates(b *bytes.Buffer) {
 	}
 }
 
-// costs prints what DESIGN.md's cost model is made of.
+// costs prints the figures of DESIGN.md's cost model.
 func (r *report) costs(b *bytes.Buffer) {
 	c := r.Cost
 	if c == nil {
@@ -285,8 +285,8 @@ func (r *report) costs(b *bytes.Buffer) {
 	}
 }
 
-// writer is how many events a second one goroutine can append and settle: NaN where
-// what it takes was not measured.
+// writer returns how many events a second one goroutine can append and settle, NaN if its
+// parts were not measured.
 func (r *report) writer() float64 {
 	return 1 / (1/median(r.Rates[rawWriter]) + 1/median(r.Rates[drainSpread]))
 }
@@ -308,7 +308,7 @@ func bytesText(n float64) string {
 	return number(n) + " TB"
 }
 
-// number has three significant digits, and all those before the point.
+// number formats v with three significant digits, and with all digits before the point.
 func number(x float64) string {
 	switch a := math.Abs(x); {
 	case math.IsNaN(x):

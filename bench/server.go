@@ -74,7 +74,7 @@ func (p *process) ready(ctx context.Context, probe func() bool) error {
 	}
 }
 
-// says reports whether text stands in the log.
+// says reports whether the log contains text.
 func (p *process) says(text string) func() bool {
 	return func() bool {
 		log, err := os.ReadFile(p.log)
@@ -134,7 +134,7 @@ func listening(addr string) func() bool {
 	}
 }
 
-// freeAddr is one that nobody listens on now.
+// freeAddr returns an address that has no listener now.
 func freeAddr() (string, error) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -144,7 +144,7 @@ func freeAddr() (string, error) {
 	return ln.Addr().String(), nil
 }
 
-// server is `inturn serve`.
+// server is a running `inturn serve`.
 type server struct {
 	*process
 	b     *bench
@@ -154,7 +154,7 @@ type server struct {
 	began time.Time
 }
 
-// folder makes one for a database.
+// folder makes a folder for a database.
 func (b *bench) folder() (string, error) { return os.MkdirTemp(b.dir, "db-") }
 
 // serve starts inturn on the file in dir.

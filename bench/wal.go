@@ -8,8 +8,7 @@ import (
 	"time"
 )
 
-// walIndex is what the file -shm tells of a WAL: the first copy of its header, in the
-// machine's byte order. https://www.sqlite.org/walformat.html#the_wal_index_header
+// walIndex is the first copy of the header of the file -shm, in the machine's byte order. https://www.sqlite.org/walformat.html#the_wal_index_header
 type walIndex struct {
 	changes  uint32 // grows by one with each commit
 	pageSize uint32
@@ -29,8 +28,8 @@ func readWALIndex(header []byte) (walIndex, error) {
 	return x, nil
 }
 
-// walMeter adds up what goes into a WAL by looking at its index often. Of each turn
-// of the WAL it misses what came after the last look.
+// walMeter counts commits and pages of a WAL by reading its index often. Of each cycle of
+// the WAL it misses what was written after the last read.
 type walMeter struct {
 	last    walIndex
 	begun   bool
@@ -52,8 +51,8 @@ func (m *walMeter) add(x walIndex) {
 	m.last, m.begun = x, true
 }
 
-// meterWAL watches the database at path until stop is called. Opening the file here
-// doesn't touch the server's locks: they belong to its process.
+// meterWAL measures the database at path until stop is called. Opening the file here
+// doesn't touch the server's locks, which belong to the server's process.
 func meterWAL(ctx context.Context, path string) (stop func() (walMeter, error), err error) {
 	f, err := os.Open(path + "-shm")
 	if err != nil {

@@ -17,8 +17,8 @@ import (
 //go:embed event.lua
 var eventLua string
 
-// load is what wrk does: connections that each send the next request once the last
-// one is answered.
+// load is a closed loop of wrk: each connection sends its next request when the last one
+// is answered.
 type load struct {
 	addr        string
 	connections int
@@ -33,7 +33,7 @@ const (
 	random = "random"
 )
 
-// answers are what came of a load.
+// answers are the results of a load.
 type answers struct {
 	Requests int64 `json:"requests"` // answered
 	Micros   int64 `json:"micros"`
@@ -45,15 +45,17 @@ type answers struct {
 	tries int64 // loads that were fired until one was answered
 }
 
-// OK is the number of 2xx answers, and Rate how many came a second.
-func (a answers) OK() int64     { return a.Requests - a.Refused }
+// OK returns the number of answers with a status of 2xx.
+func (a answers) OK() int64 { return a.Requests - a.Refused }
+
+// Rate returns how many of these came in a second.
 func (a answers) Rate() float64 { return float64(a.OK()) / (float64(a.Micros) / 1e6) }
 
 var errNothing = errors.New("wrk: nothing was answered")
 
-// fire runs wrk, and again for longer where the machine is so slow that nothing came. A
-// load of which anything was refused or broke is an error: it would not be the load
-// that was meant.
+// fire runs wrk, and again for longer if the machine is so slow that there was no answer.
+// A load with refusals or broken connections is an error, since it is not the load that
+// was meant.
 func (b *bench) fire(l load) (a answers, err error) {
 	for tries := int64(1); ; tries++ {
 		a, err = b.fireOnce(l)
@@ -83,7 +85,7 @@ func (b *bench) fireOnce(l load) (answers, error) {
 	return a, err
 }
 
-// readAnswers reads the line that event.lua prints in the end.
+// readAnswers reads the line that event.lua prints at the end.
 func readAnswers(text string) (a answers, err error) {
 	at := strings.LastIndex(text, "\n{")
 	if at < 0 {
@@ -98,8 +100,8 @@ func readAnswers(text string) (a answers, err error) {
 	return a, nil
 }
 
-// compare says what is wrong if rows of a file are not those that were answered with
-// 2xx. Requests that were under way when wrk ended have rows and no answer.
+// compare returns an error if the rows of a file are fewer than the answers with 2xx, or
+// more than can be explained: requests in flight when wrk ends have rows and no answer.
 func compare(rows int64, a answers, l load) error {
 	least, most := a.OK()*int64(l.batch), (a.OK()+int64(l.connections)*max(a.tries, 1))*int64(l.batch)
 	if rows < least || rows > most {

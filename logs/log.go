@@ -35,8 +35,8 @@ func New(w io.Writer, level slog.Leveler, terminal bool) *Log {
 	return l
 }
 
-// Lost returns how many lines were lost because nothing read them in time, and how many
-// because they could not be written.
+// Lost returns how many lines were lost because nothing read the log in time, and how many
+// because of failed writes.
 func (l *Log) Lost() (full, failed uint64) { return l.queue.lost() }
 
 // Warning says for people why lines are lost now; "" if none are.

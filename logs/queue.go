@@ -75,8 +75,8 @@ func (q *queue) run() {
 	}
 }
 
-// take returns what is pending and leaves an empty buffer in its place. With nothing
-// pending it tells those who wait for that.
+// take returns the pending lines and leaves an empty buffer in their place. If there are
+// none, it wakes every flush that waits.
 func (q *queue) take(empty []byte) (text []byte, lines uint64) {
 	q.mu.Lock()
 	defer q.mu.Unlock()

@@ -11,8 +11,7 @@ import (
 	"inturn/runner"
 )
 
-// storage is what a scrape asks of the storage. No answer takes longer because more is
-// stored.
+// storage is what a scrape asks of the storage. No method takes longer when more is stored.
 type storage interface {
 	Stats() db.Stats
 	// FreePages returns how many pages of the file are free for new rows.
@@ -32,24 +31,24 @@ type streams interface {
 	Open() (streams int, heldBytes int64)
 }
 
-// Sources of what is read at each scrape.
+// Sources are read at each scrape.
 type Sources struct {
 	Storage storage
 	Turns   turns
 	Streams streams
-	// CertificateEnd says when the certificate that clients are shown ends; nil where
-	// TLS ends elsewhere.
+	// CertificateEnd returns when the certificate that clients get expires; nil if TLS ends
+	// elsewhere.
 	CertificateEnd func() time.Time
-	// EndpointsDown says of each type that has a webhook endpoint whether that is down;
-	// nil where there are none.
+	// EndpointsDown returns whether the endpoint is down, for each type that has one; nil if
+	// there are none.
 	EndpointsDown func() map[string]bool
-	// LogLost says how many lines of the log were lost because nothing read them in time,
-	// and how many because they could not be written; nil where nothing is logged.
+	// LogLost returns how many lines were lost because nothing read the log in time, and
+	// how many because of failed writes; nil if nothing is logged.
 	LogLost func() (full, failed uint64)
 	Now     func() time.Time // nil: time.Now
 }
 
-// Watch adds gauges that ask the sources at each scrape. It is called once.
+// Watch adds the gauges that read s at each scrape. It is called once.
 func (m *Metrics) Watch(s Sources) {
 	if s.Now == nil {
 		s.Now = time.Now

@@ -1,5 +1,5 @@
 // Command sbom writes the software bill of materials of a Go program: the modules that
-// were compiled into it, as the Go compiler recorded them there, in the JSON form of
+// the Go compiler recorded in it, in the JSON form of
 // CycloneDX 1.6 (https://cyclonedx.org/docs/1.6/json/).
 //
 //	sbom -version VERSION PROGRAM >FILE

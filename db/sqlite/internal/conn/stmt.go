@@ -21,7 +21,7 @@ type Stmt struct {
 	h *Conn
 	p uintptr // *sqlite3_stmt
 
-	// Of effects' statements, see PrepareNamed
+	// Of effects' statements, see PrepareRows
 	params  int
 	names   []string // of the parameters; nil where all go by their number
 	columns []string
