@@ -172,7 +172,7 @@ func (a *Actor) due(ctx context.Context, e *entry) error {
 	}
 	ticks, left := e.Due(e.last, e.up, now)
 	for _, tick := range ticks {
-		if err := a.make(ctx, e.Schedule, tick); err != nil {
+		if err := a.appendTick(ctx, e.Schedule, tick); err != nil {
 			return err
 		}
 		e.passed(tick)
@@ -185,8 +185,8 @@ func (a *Actor) due(ctx context.Context, e *entry) error {
 	return nil
 }
 
-// make appends the event of a tick.
-func (a *Actor) make(ctx context.Context, s Schedule, tick time.Time) error {
+// appendTick appends the event of a tick.
+func (a *Actor) appendTick(ctx context.Context, s Schedule, tick time.Time) error {
 	id := s.MessageID(tick)
 	receipt, err := a.o.Store.Append(ctx, db.Event{
 		ClientID: s.ClientID, MessageID: id, Type: s.Type, Payload: s.Payload,

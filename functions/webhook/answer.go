@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"strings"
 	"time"
@@ -42,9 +43,7 @@ func read(resp *http.Response, ev functions.Event) (answer, error) {
 			a.health = limits
 		}
 		if after, ok := retryAfter(resp.Header.Values("Retry-After"), time.Now()); ok {
-			// Not before what the policy would have waited at least: an endpoint that
-			// says "1" for a minute must not use up the attempts.
-			a.err = functions.Retry(max(after, leastWait(ev.Attempt)), failure)
+			a.err = functions.Retry(after, failure)
 		}
 	case http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
 		a.err = fmt.Errorf("%w: it redirects to another host, or too often", failure)
@@ -76,8 +75,9 @@ func readSuccess(resp *http.Response, ev functions.Event) (a answer, err error) 
 }
 
 // leastWait is the shortest wait of the policy after so many attempts.
-func leastWait(attempts int) time.Duration {
-	return min(first<<min(max(attempts-1, 0), 20), top) / 2
+func leastWait(p functions.Policy, attempts int) time.Duration {
+	wait := min(float64(p.InitialBackoff)*math.Pow(p.Multiplier, float64(max(attempts-1, 0))), float64(p.MaxBackoff))
+	return time.Duration(wait * (1 - p.Jitter))
 }
 
 // retryAfter reads the header (RFC 9110, section 10.2.3): seconds, or a date. It is

@@ -111,10 +111,12 @@ func FuzzRetryAfter(f *testing.F) {
 }
 
 func TestLeastWait(t *testing.T) {
+	const first, top = time.Second, 5 * time.Minute
+	p := functions.Policy{InitialBackoff: first, MaxBackoff: top, Multiplier: 2, Jitter: 0.5}
 	for attempts, want := range map[int]time.Duration{
 		0: first / 2, 1: first / 2, 2: first, 3: 2 * first, 9: 128 * first, 10: top / 2, 1000: top / 2, math.MaxInt: top / 2,
 	} {
-		if got := leastWait(attempts); got != want {
+		if got := leastWait(p, attempts); got != want {
 			t.Errorf("after %d attempts %v, want %v", attempts, got, want)
 		}
 	}

@@ -194,7 +194,7 @@ func TestAnOutage(t *testing.T) {
 					if attempt++; attempt > 20 {
 						return // parked
 					}
-					time.Sleep(leastWait(attempt) * 2)
+					time.Sleep(min(time.Second<<min(attempt-1, 20), 5*time.Minute))
 				}
 				mu.Lock()
 				defer mu.Unlock()

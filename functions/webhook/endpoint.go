@@ -25,17 +25,21 @@ const (
 	maxRedirects   = 3
 )
 
-// endpoint is a URL that types share, with its connections.
+// endpoint is a URL, as a type calls it. Types share what stands in the first block.
 type endpoint struct {
-	url     string
-	client  *http.Client
+	url      string
+	insecure bool
+	client   *http.Client
+	circuit  *circuit
+
 	timeout time.Duration
-	circuit *circuit
+	policy  functions.Policy
+	limiter *limiter // nil: no bound
 }
 
-func newEndpoint(t Target, maxConcurrent int, timeout time.Duration) *endpoint {
+func newEndpoint(t Target, maxConcurrent int) *endpoint {
 	dialer := &net.Dialer{Timeout: connectTimeout, Control: t.control}
-	return &endpoint{url: t.url.String(), timeout: timeout, client: &http.Client{
+	return &endpoint{url: t.url.String(), insecure: t.insecure, client: &http.Client{
 		CheckRedirect: checkRedirect,
 		Transport: &http.Transport{
 			// No proxy, whatever the environment says: it would look names up itself and

@@ -7,13 +7,22 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"time"
 
 	"inturn/functions"
 )
 
-// Target is where a type's events go.
+// Target is where a type's events go, and how. The zero fields of the second block have
+// what Options says.
 type Target struct {
-	Type     string
+	Type string
+
+	Secrets       []string // whsec_ and base64; all of them sign
+	MaxConcurrent int
+	Timeout       time.Duration
+	Policy        functions.Policy // its Timeout is not used
+	Rate          float64          // calls in a second; 0: no bound
+
 	url      *url.URL
 	local    bool // the URL itself says loopback
 	insecure bool // private addresses and plain http are allowed
@@ -46,6 +55,13 @@ func parseTarget(spec string, insecure bool) (Target, error) {
 	if !ok || typ == "" {
 		return Target{}, errors.New("must be TYPE=URL, such as order=https://shop.example/events")
 	}
+	return ParseTarget(typ, address, insecure)
+}
+
+// ParseTarget checks a type and the URL of its endpoint. What is wrong is said without the
+// URL, in which there may be secrets. insecure allows private addresses, and plain http
+// beyond loopback.
+func ParseTarget(typ, address string, insecure bool) (Target, error) {
 	t := Target{Type: typ, insecure: insecure}
 	if err := functions.CheckType(typ); err != nil {
 		return t, err

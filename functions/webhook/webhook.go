@@ -38,6 +38,7 @@
 package webhook
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -60,19 +61,18 @@ type Options struct {
 	// has greater than the one before.
 	Epoch func() int64
 	Log   *slog.Logger
+	// Before are those that the new ones replace, or nil. What is known of an endpoint that
+	// stays goes on: its connections, whether it is down, how much of its rate is used.
+	Before *Webhooks
 }
 
-// The waits after a failure, and the bounds of Retry-After.
-const (
-	first         = time.Second
-	top           = 5 * time.Minute
-	maxRetryAfter = time.Hour
-)
+// maxRetryAfter bounds Retry-After.
+const maxRetryAfter = time.Hour
 
 // Webhooks are the functions that call endpoints.
 type Webhooks struct {
 	o         Options
-	calls     atomic.Int64 // so far, for the fence
+	calls     *atomic.Int64 // so far, for the fence
 	functions []functions.Function
 	endpoints map[string]*endpoint // by URL: types that share one share its circuit
 	types     map[string]*endpoint
@@ -84,33 +84,61 @@ var ErrNoSecret = errors.New("there is no secret to sign with")
 // New makes a function for each target. Beyond loopback a target without a secret is
 // refused: nobody could tell its events from anybody else's.
 func New(targets []Target, o Options) (*Webhooks, error) {
-	w := &Webhooks{o: o, endpoints: map[string]*endpoint{}, types: map[string]*endpoint{}}
+	before := o.Before
+	if before == nil {
+		before = &Webhooks{calls: &atomic.Int64{}}
+	}
+	o.Before = nil
+	w := &Webhooks{o: o, calls: before.calls, endpoints: map[string]*endpoint{}, types: map[string]*endpoint{}}
 	for _, t := range targets {
-		secrets := o.Secrets[t.Type]
-		if len(secrets) == 0 && !t.local {
+		if len(t.Secrets) == 0 {
+			t.Secrets = o.Secrets[t.Type]
+		}
+		if len(t.Secrets) == 0 && !t.local {
 			return nil, fmt.Errorf("function %q: its endpoint %s is beyond loopback, and %w", t.Type, t.origin(), ErrNoSecret)
 		}
-		sign, err := newSigner(secrets)
+		sign, err := newSigner(t.Secrets)
 		if err != nil {
 			return nil, fmt.Errorf("function %q: %w", t.Type, err)
 		}
-		e := w.endpoints[t.url.String()]
-		if e == nil {
-			e = newEndpoint(t, o.MaxConcurrent, o.Timeout)
-			e.circuit = newCircuit(o.Log.With("endpoint", t.origin()))
-			w.endpoints[t.url.String()] = e
-		}
-		w.types[t.Type] = e
-		w.functions = append(w.functions, functions.New(t.Type,
-			func(ctx context.Context, ev functions.Event, _ json.RawMessage) (functions.Effect, error) {
-				return w.work(ctx, ev, e, sign)
-			},
-			functions.MaxConcurrent(o.MaxConcurrent),
-			// The runner's own limit is only a net: a call ends by itself.
-			functions.WithPolicy(functions.Policy{InitialBackoff: first, MaxBackoff: top, Timeout: o.Timeout + 10*time.Second}),
-		))
+		t.MaxConcurrent, t.Timeout = cmp.Or(t.MaxConcurrent, o.MaxConcurrent), cmp.Or(t.Timeout, o.Timeout)
+		w.functions = append(w.functions, w.function(t, w.endpoint(t, before), sign))
 	}
 	return w, nil
+}
+
+// endpoint returns the endpoint of a type. Types that have the URL share its connections and
+// its circuit, which are those of before where it had the URL.
+func (w *Webhooks) endpoint(t Target, before *Webhooks) *endpoint {
+	url := t.url.String()
+	shared := w.endpoints[url]
+	if old := before.endpoints[url]; shared == nil && old != nil && old.insecure == t.insecure {
+		shared = old
+	}
+	if shared == nil {
+		shared = newEndpoint(t, t.MaxConcurrent)
+		shared.circuit = newCircuit(w.o.Log.With("endpoint", t.origin()))
+	}
+	w.endpoints[url] = shared
+	e := *shared
+	e.timeout, e.limiter = t.Timeout, newLimiter(t.Rate)
+	if old := before.types[t.Type]; old != nil && old.limiter.sameRate(t.Rate) {
+		e.limiter = old.limiter
+	}
+	w.types[t.Type] = &e
+	return &e
+}
+
+func (w *Webhooks) function(t Target, e *endpoint, sign signer) functions.Function {
+	// The runner's own limit is only a net: a call ends by itself.
+	t.Policy.Timeout = t.Timeout + 10*time.Second
+	f := functions.New(t.Type,
+		func(ctx context.Context, ev functions.Event, _ json.RawMessage) (functions.Effect, error) {
+			return w.work(ctx, ev, e, sign)
+		},
+		functions.MaxConcurrent(t.MaxConcurrent), functions.WithPolicy(t.Policy))
+	e.policy = f.Policy()
+	return f
 }
 
 // Functions returns them.
@@ -127,16 +155,26 @@ func (w *Webhooks) Down() map[string]bool {
 }
 
 // Close closes the connections that are idle.
-func (w *Webhooks) Close() {
-	for _, e := range w.endpoints {
-		e.client.CloseIdleConnections()
+func (w *Webhooks) Close() { w.CloseUnless(&Webhooks{}) }
+
+// CloseUnless closes the idle connections of those endpoints that are not others' too.
+func (w *Webhooks) CloseUnless(others *Webhooks) {
+	for url, e := range w.endpoints {
+		if kept := others.endpoints[url]; kept == nil || kept.client != e.client {
+			e.client.CloseIdleConnections()
+		}
 	}
 }
+
+var errRate = errors.New("the endpoint has its rate of calls: waiting for the turn, no attempt is counted")
 
 var errDown = errors.New("the endpoint is down: waiting for it, no attempt is counted")
 
 // work is one attempt.
 func (w *Webhooks) work(ctx context.Context, ev functions.Event, e *endpoint, sign signer) (functions.Effect, error) {
+	if wait := e.limiter.wait(ev.ClientID, time.Now()); wait > 0 {
+		return nil, functions.Postpone(wait, errRate)
+	}
 	if wait := e.circuit.admit(ev.ClientID, ev.Attempt); wait > 0 {
 		return nil, functions.Postpone(wait, errDown)
 	}
@@ -151,6 +189,11 @@ func (w *Webhooks) work(ctx context.Context, ev functions.Event, e *endpoint, si
 	a := e.post(ctx, r, ev)
 	if ctx.Err() != nil && a.err != nil {
 		return nil, a.err // told to stop: it says nothing about the endpoint
+	}
+	if retry, ok := errors.AsType[*functions.RetryError](a.err); ok {
+		// Not before what the policy would have waited at least: an endpoint that says "1"
+		// for a minute must not use up the attempts.
+		retry.After = max(retry.After, leastWait(e.policy, ev.Attempt))
 	}
 	e.circuit.report(a, ev.ClientID, ev.Attempt)
 	if a.odd != nil {
