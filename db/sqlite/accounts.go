@@ -11,12 +11,12 @@ import (
 )
 
 // Account returns an account that ever sent an event, or ErrNotFound.
-func (d *DB) Account(ctx context.Context, clientID string) (db.Account, error) {
+func (r *reader) Account(ctx context.Context, clientID string) (db.Account, error) {
 	ctx, cancel := context.WithTimeout(ctx, readTime)
 	defer cancel()
-	d.guard.Lock()
-	defer d.guard.Unlock()
-	row, err := d.reads.ReadAccount(ctx, clientID)
+	r.guard.Lock()
+	defer r.guard.Unlock()
+	row, err := r.q.ReadAccount(ctx, clientID)
 	if errors.Is(err, sql.ErrNoRows) {
 		return db.Account{}, db.ErrNotFound
 	}
@@ -27,7 +27,7 @@ func (d *DB) Account(ctx context.Context, clientID string) (db.Account, error) {
 }
 
 // Accounts lists the accounts that f selects, in the order of client_id (by bytes).
-func (d *DB) Accounts(ctx context.Context, f db.AccountFilter) ([]db.Account, error) {
+func (r *reader) Accounts(ctx context.Context, f db.AccountFilter) ([]db.Account, error) {
 	ctx, cancel := context.WithTimeout(ctx, readTime)
 	defer cancel()
 	table, where := "accounts a", "a.client_id > ?"
@@ -37,10 +37,10 @@ func (d *DB) Accounts(ctx context.Context, f db.AccountFilter) ([]db.Account, er
 	if f.Parked {
 		table, where = "accounts a INDEXED BY accounts_parked", where+" AND a.parked = 1"
 	}
-	d.guard.Lock()
-	defer d.guard.Unlock()
+	r.guard.Lock()
+	defer r.guard.Unlock()
 	// What is unflushed is walked once, for all accounts of the page.
-	rows, err := d.queryer().QueryContext(ctx, `WITH u AS MATERIALIZED (SELECT client_id, count(*) AS events, min(turn) AS turn FROM unfiled GROUP BY client_id)
+	rows, err := r.queryer().QueryContext(ctx, `WITH u AS MATERIALIZED (SELECT client_id, count(*) AS events, min(turn) AS turn FROM unfiled GROUP BY client_id)
 		SELECT a.client_id, a.parked, a.head_seq, a.attempts, a.next_at, a.last_error, a.paused, a.replay_next, a.replay_to,
 			(SELECT count(*) FROM lanes l WHERE l.client_id = a.client_id) + coalesce(u.events, 0),
 			coalesce((SELECT seq FROM (SELECT seq, turn FROM lanes l WHERE l.client_id = a.client_id ORDER BY turn LIMIT 1)
@@ -52,13 +52,13 @@ func (d *DB) Accounts(ctx context.Context, f db.AccountFilter) ([]db.Account, er
 	defer rows.Close()
 	accounts := []db.Account{}
 	for rows.Next() {
-		var r q.ReadAccountRow
-		err := rows.Scan(&r.ClientID, &r.Parked, &r.HeadSeq, &r.Attempts, &r.NextAt, &r.LastError,
-			&r.Paused, &r.ReplayNext, &r.ReplayTo, &r.Pending, &r.FirstSeq)
+		var row q.ReadAccountRow
+		err := rows.Scan(&row.ClientID, &row.Parked, &row.HeadSeq, &row.Attempts, &row.NextAt, &row.LastError,
+			&row.Paused, &row.ReplayNext, &row.ReplayTo, &row.Pending, &row.FirstSeq)
 		if err != nil {
 			return nil, fmt.Errorf("list accounts: %w", err)
 		}
-		accounts = append(accounts, account(r))
+		accounts = append(accounts, account(row))
 	}
 	if err := rows.Err(); err != nil {
 		return nil, fmt.Errorf("list accounts: %w", err)

@@ -5,12 +5,12 @@ import (
 	"context"
 	"database/sql"
 	"errors"
-	"inturn/db/sqlite/internal/conn"
 	"os"
 	"path/filepath"
 	"testing"
 
 	"inturn/db/sqlite/file"
+	"inturn/db/sqlite/internal/conn"
 )
 
 func TestCompact(t *testing.T) {

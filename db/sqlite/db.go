@@ -16,21 +16,17 @@
 package sqlite
 
 import (
-	"cmp"
 	"context"
 	"database/sql"
 	"errors"
 	"fmt"
 	"log/slog"
-	"path/filepath"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"inturn/db"
 	"inturn/db/sqlite/file"
-	"inturn/db/sqlite/internal/conn"
 	"inturn/db/sqlite/internal/q"
 )
 
@@ -51,31 +47,21 @@ type Options struct {
 
 // DB is an open database that this process owns.
 type DB struct {
-	path          string // "" in memory
-	log           *slog.Logger
-	lock          *file.Lock // nil in memory
-	pool          *sql.DB
-	readers       *sql.DB // pool in memory
-	reads         *q.Queries
-	lane          *sql.Stmt   // laneQuery
-	laneUnflushed *sql.Stmt   // with what is unflushed
-	guard         sync.Locker // around reads, where they share the write connection
-	committer     *committer
-	waiters       waiters
-	standing      standing
-	flusher       *flusher
-	erasures      []db.Erasure
-	erasing       erasing
-	erasers       sync.Map      // the clients that an Erase of this process is busy with
-	resumed       chan struct{} // closed when resume has ended; nil until open has succeeded
-	drainRate     drainRate
-	backlog       []db.Backlog
-	paused        []string // types, as found
-	unclean       bool
-	onAppend      atomic.Pointer[func([]db.Event)]
-	onChange      atomic.Pointer[func([]db.Change)]
-	closeOnce     sync.Once
-	closeErr      error
+	path      string // "" in memory
+	log       *slog.Logger
+	lock      *file.Lock // nil in memory
+	pool      *sql.DB    // of the write connection
+	committer *committer
+	*reader
+	erasures  *erasures
+	waiters   waiters
+	standing  standing
+	drainRate drainRate
+	found     found
+	onAppend  atomic.Pointer[func([]db.Event)]
+	onChange  atomic.Pointer[func([]db.Change)]
+	closeOnce sync.Once
+	closeErr  error
 }
 
 // Open takes the file and makes it ready: lock, ownership, migration, recovery,
@@ -88,8 +74,8 @@ func Open(ctx context.Context, o Options) (*DB, error) {
 	if o.Observer == nil {
 		o.Observer = nobody{}
 	}
-	d := &DB{log: o.Log, guard: noLock{}}
-	if err := d.open(ctx, o); err != nil {
+	d := &DB{log: o.Log, reader: &reader{guard: noLock{}, erasing: &erasing{}}}
+	if err := (&opening{DB: d, options: o, name: file.OwnerName()}).run(ctx); err != nil {
 		if d.lock != nil {
 			d.lock.Withdraw()
 		}
@@ -97,173 +83,6 @@ func Open(ctx context.Context, o Options) (*DB, error) {
 		return nil, fmt.Errorf("open %s: %w", o.Path, err)
 	}
 	return d, nil
-}
-
-func (d *DB) open(ctx context.Context, o Options) error {
-	name := file.OwnerName()
-	dsn := conn.MemoryDSN()
-	sp := &space{}
-	d.committer = newCommitter(o.Log, sp, d.committed)
-	if o.Path != ":memory:" {
-		path, err := filepath.Abs(o.Path)
-		if err != nil {
-			return err
-		}
-		if err := file.MakeDirs(filepath.Dir(path)); err != nil {
-			return fmt.Errorf("make folder: %w", err)
-		}
-		if path, err = file.Resolve(path); err != nil {
-			return err
-		}
-		d.path, sp.dir, dsn = path, filepath.Dir(path), conn.WriteDSN(path)
-		if d.lock, err = file.Acquire(ctx, path, name, o.Log, d.lost); err != nil {
-			return err
-		}
-		if err := file.CheckNoRestore(path); err != nil {
-			return err
-		}
-		if err := file.Create(path); err != nil {
-			return fmt.Errorf("create file: %w", err)
-		}
-	}
-	w, err := d.connect(dsn, o)
-	if err != nil {
-		return err
-	}
-	d.committer.w, d.committer.guard = w, d.guard
-	if w.place, err = file.NewPlace(d.path); err != nil {
-		return err
-	}
-	version, clean, err := d.own(ctx, w, name)
-	if err != nil {
-		return conn.HintCorrupt(err)
-	}
-	d.unclean = !clean
-	if d.path != "" {
-		if err := w.conn.UseWAL(); err != nil {
-			return conn.HintCorrupt(err)
-		}
-	}
-	if err := w.migrate(d.path, version, migrations); err != nil {
-		return conn.HintCorrupt(err)
-	}
-	if err := w.migrateTables(o.Tables); err != nil {
-		return conn.HintCorrupt(err)
-	}
-	if w.q, err = q.Prepare(background, w.conn.SQL); err != nil {
-		return conn.HintCorrupt(fmt.Errorf("prepare: %w", err))
-	}
-	if w.hot, err = prepareHot(w.conn); err != nil {
-		return conn.HintCorrupt(fmt.Errorf("prepare: %w", err))
-	}
-	d.reads = w.q
-	if d.path != "" {
-		if err := w.conn.Exec("PRAGMA wal_checkpoint(TRUNCATE)"); err != nil {
-			return conn.HintCorrupt(fmt.Errorf("checkpoint: %w", err))
-		}
-		if err := w.conn.CoalesceWAL(); err != nil {
-			return fmt.Errorf("coalesce the WAL's writes: %w", err)
-		}
-		if err := d.openReaders(); err != nil {
-			return fmt.Errorf("open readers: %w", err)
-		}
-	}
-	if d.lane, err = d.queryer().PrepareContext(ctx, laneQuery); err != nil {
-		return conn.HintCorrupt(fmt.Errorf("prepare: %w", err))
-	}
-	if d.laneUnflushed, err = d.queryer().PrepareContext(ctx, unflushedQuery); err != nil {
-		return conn.HintCorrupt(fmt.Errorf("prepare: %w", err))
-	}
-	if err := w.prepareErasures(o.Erasures); err != nil {
-		return conn.HintCorrupt(err)
-	}
-	d.erasures = o.Erasures
-	if d.flusher, err = newFlusher(ctx, d, cmp.Or(o.FlushBatch, flushBatch)); err != nil {
-		return conn.HintCorrupt(err)
-	}
-	w.flusher = d.flusher
-	if err := d.recover(ctx, w); err != nil {
-		return conn.HintCorrupt(fmt.Errorf("recover: %w", err))
-	}
-	unfinished, err := d.unfinished(ctx)
-	if err != nil {
-		return conn.HintCorrupt(fmt.Errorf("recover: %w", err))
-	}
-	for _, clientID := range unfinished {
-		d.erasing.add(clientID)
-	}
-	d.backlog = slices.DeleteFunc(d.backlog, func(b db.Backlog) bool { return d.erasing.has(b.ClientID) })
-	d.waiters.last.Store(w.nextSeq - 1)
-	go d.flusher.run()
-	go d.committer.run()
-	d.resumed = make(chan struct{})
-	go d.resume(unfinished)
-	return nil
-}
-
-// connect opens the write connection.
-func (d *DB) connect(dsn string, o Options) (*writer, error) {
-	var err error
-	if d.pool, err = sql.Open("sqlite", dsn); err != nil {
-		return nil, err
-	}
-	d.pool.SetMaxOpenConns(1)
-	d.readers = d.pool
-	if d.path == "" {
-		d.guard = &sync.Mutex{}
-	}
-	one, err := d.pool.Conn(background)
-	if err != nil {
-		return nil, conn.HintCorrupt(err)
-	}
-	w := &writer{
-		log: o.Log, check: o.Check, observer: o.Observer,
-		limits:      limits{pending: o.MaxPending, accountPending: o.MaxAccountPending},
-		writerState: writerState{backlog: map[string]int{}, resting: map[string]rest{}, known: map[string]struct{}{}},
-		effectStmts: map[string]*conn.Stmt{}, rare: map[string]*sql.Stmt{}, erasing: &d.erasing,
-		executorTimer: time.NewTimer(time.Hour),
-	}
-	w.executorTimer.Stop()
-	if w.conn, err = conn.New(one, o.Observer.Checkpointed); err != nil {
-		return nil, err
-	}
-	mayWrite, err := effectsMayWrite()
-	if err != nil {
-		return nil, errors.Join(err, w.conn.Close())
-	}
-	w.conn.Authorize(mayWrite)
-	w.executor = newExecutor(w)
-	if d.path != "" { // in memory readers are on the same connection
-		if err := w.conn.DisableMutex(); err != nil {
-			return nil, errors.Join(err, w.close())
-		}
-	}
-	return w, nil
-}
-
-// openReaders opens the connections that read.
-func (d *DB) openReaders() (err error) {
-	if d.readers, err = conn.Readers(d.path); err != nil {
-		return err
-	}
-	d.reads, err = q.Prepare(context.Background(), d.readers)
-	return err
-}
-
-// own takes ownership, waiting for whoever is writing.
-func (d *DB) own(ctx context.Context, w *writer, name string) (version int, clean bool, err error) {
-	for said := false; ; said = true {
-		version, clean, err = w.takeOwnership(name)
-		if err == nil || classify(w.conn, err) != classBusy {
-			return version, clean, err
-		}
-		if !said {
-			d.log.Warn("another connection holds the database's write lock; waiting for it")
-		}
-		if ctx.Err() != nil {
-			return 0, false, fmt.Errorf("%w: %w", err, ctx.Err())
-		}
-	}
 }
 
 // stand publishes how many events are pending. It is the committer's.
@@ -356,21 +175,13 @@ func (d *DB) Close() error {
 
 // abandon frees everything, whatever the state.
 func (d *DB) abandon() error {
-	var err error
-	if d.resumed != nil {
+	if d.erasures != nil && d.erasures.resumed != nil {
 		<-d.flusher.done
-		<-d.resumed
+		<-d.erasures.resumed
 	}
 	d.guard.Lock() // in memory a reader may be on the connection
 	defer d.guard.Unlock()
-	for _, s := range []*sql.Stmt{d.lane, d.laneUnflushed} {
-		if s != nil {
-			err = errors.Join(err, s.Close())
-		}
-	}
-	if d.readers != nil && d.readers != d.pool {
-		err = errors.Join(err, d.readers.Close())
-	}
+	err := d.reader.close()
 	if d.committer.w != nil {
 		err = errors.Join(err, d.committer.w.close())
 	}
@@ -381,23 +192,6 @@ func (d *DB) abandon() error {
 		d.lock.Release()
 	}
 	return err
-}
-
-// close frees the connection and what hangs from it.
-func (w *writer) close() error {
-	close(w.executor.groups)
-	for _, s := range w.effectStmts {
-		s.Close()
-	}
-	for _, s := range w.rare {
-		s.Close()
-	}
-	w.hot.close()
-	var err error
-	if w.q != nil {
-		err = w.q.Close()
-	}
-	return errors.Join(err, w.conn.Close())
 }
 
 type noLock struct{}

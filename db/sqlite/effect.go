@@ -1,14 +1,12 @@
 package sqlite
 
 import (
-	"context"
 	"database/sql"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
 	"runtime/debug"
-	"time"
 
 	"inturn/db"
 )
@@ -21,14 +19,14 @@ type effectResult struct {
 
 var errGoexit = errors.New("the effect ended its goroutine")
 
-// runEffect runs effect for ev and returns its result as JSON. The error is the
+// run runs effect and returns its result as JSON. The error is the
 // effect's own, or a *groupError where the group is concerned.
-func (w *writer) runEffect(ev db.Event, effect db.Effect) (sql.NullString, error) {
-	tx := &effectTx{w: w, event: ev}
-	res := w.callEffect(tx, effect)
+func (tx *effectTx) run(effect db.Effect) (sql.NullString, error) {
+	w := tx.w
+	res := tx.call(effect)
 	fatal := tx.close()
 	if pe, ok := res.err.(*db.PanicError); ok {
-		w.say(slog.LevelError, "an effect panicked", ev, slog.String("panic", fmt.Sprint(pe.Value)), slog.String("stack", string(pe.Stack)))
+		w.events.say(slog.LevelError, "an effect panicked", tx.event, slog.String("panic", fmt.Sprint(pe.Value)), slog.String("stack", string(pe.Stack)))
 	}
 	switch {
 	case fatal != nil:
@@ -49,10 +47,10 @@ func (w *writer) runEffect(ev db.Event, effect db.Effect) (sql.NullString, error
 	return res.out, res.err
 }
 
-// callEffect runs on the executor. It doesn't return if the effect ends its goroutine or
+// call runs on the executor. It doesn't return if the effect ends its goroutine or
 // was left behind.
-func (w *writer) callEffect(tx *effectTx, effect db.Effect) (res effectResult) {
-	h := w.executor
+func (tx *effectTx) call(effect db.Effect) (res effectResult) {
+	h := tx.w.executor
 	h.begin(tx)
 	returns := false
 	defer func() {
@@ -64,7 +62,7 @@ func (w *writer) callEffect(tx *effectTx, effect db.Effect) (res effectResult) {
 			res = effectResult{err: db.ErrEffectTooSlow}
 		}
 		if took > db.SlowEffect {
-			w.slow(tx.event, took)
+			tx.w.events.slow(tx.event, took)
 		}
 		if !returns {
 			_ = tx.close() // the group ends anyway
@@ -78,11 +76,6 @@ func (w *writer) callEffect(tx *effectTx, effect db.Effect) (res effectResult) {
 	return res
 }
 
-func (w *writer) slow(ev db.Event, took time.Duration) {
-	w.observer.SlowEffect(ev.Type)
-	w.say(slog.LevelWarn, "slow effect", ev, slog.Duration("took", took))
-}
-
 func marshalOutput(out any) (sql.NullString, error) {
 	b, err := json.Marshal(out)
 	switch {
@@ -92,12 +85,4 @@ func marshalOutput(out any) (sql.NullString, error) {
 		return sql.NullString{}, fmt.Errorf("result: %d bytes are more than %d", len(b), db.MaxOutput)
 	}
 	return sql.NullString{String: string(b), Valid: true}, nil
-}
-
-// say logs what happened to an event, never its payload.
-func (w *writer) say(level slog.Level, msg string, ev db.Event, more ...slog.Attr) {
-	w.log.LogAttrs(context.Background(), level, msg, append([]slog.Attr{
-		slog.String("type", ev.Type), slog.String("client_id", ev.ClientID), slog.String("message_id", ev.MessageID),
-		slog.Int64("seq", ev.Seq), slog.Int("attempt", ev.Attempt), slog.String("request_id", ev.RequestID),
-	}, more...)...)
 }

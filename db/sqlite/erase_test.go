@@ -174,7 +174,7 @@ func TestEraseCutShort(t *testing.T) {
 		correspond(t, d, "other", "keep-me", 10, 5)
 		correspond(t, d, secret, secret, 500, 250)
 		cut, steps := errors.New("cut short"), 0
-		_, err := d.erase(secret, "", "", func() error {
+		_, err := d.erasures.erase(secret, "", "", func() error {
 			if steps++; steps == step {
 				return cut
 			}
@@ -205,7 +205,7 @@ func TestEraseCutShort(t *testing.T) {
 			continue
 		}
 		d = open(t, eraseOptions(t, path))
-		wait(t, "the end of the erasure", d.resumed)
+		wait(t, "the end of the erasure", d.erasures.resumed)
 		if accounts, _, _ := d.Backlog(); len(accounts) != 1 {
 			t.Errorf("step %d: the runner is given %d accounts", step, len(accounts))
 		}
@@ -224,7 +224,7 @@ func TestEraseTwiceAtOnce(t *testing.T) {
 	d := open(t, eraseOptions(t, ":memory:"))
 	correspond(t, d, secret, secret, 20, 10)
 	steps := 0
-	if _, err := d.erase(secret, "one", "", func() error {
+	if _, err := d.erasures.erase(secret, "one", "", func() error {
 		if steps++; !d.erasing.has(secret) {
 			return nil // that was the last one
 		}

@@ -13,8 +13,8 @@ import (
 // that never returns keeps the executor, and the committer goes on with another.
 type executor struct {
 	groups  chan []operation
-	results chan execution // cap 1
-	at      int            // the operation that is executed
+	results chan progress // cap 1
+	at      int           // the operation that is executed
 
 	mu      sync.Mutex
 	tx      *effectTx     // of the effect that runs, else nil
@@ -24,14 +24,14 @@ type executor struct {
 }
 
 // executed is how far a group got.
-type execution struct {
+type progress struct {
 	done int // operations; the next one has failed with err
 	err  error
 	gone bool // the goroutine ended
 }
 
 func newExecutor(w *writer) *executor {
-	h := &executor{groups: make(chan []operation), results: make(chan execution, 1)}
+	h := &executor{groups: make(chan []operation), results: make(chan progress, 1)}
 	go h.run(w)
 	return h
 }
@@ -43,13 +43,13 @@ func (h *executor) run(w *writer) {
 }
 
 func (h *executor) execute(w *writer, ops []operation) {
-	res := execution{err: &groupError{classTxAborted, errGoexit}, gone: true}
+	res := progress{err: &groupError{classTxAborted, errGoexit}, gone: true}
 	defer func() {
 		res.done = h.at
 		h.results <- res
 	}()
 	err := w.inTurn(ops, &h.at)
-	res = execution{err: err}
+	res = progress{err: err}
 }
 
 // inTurn executes ops and counts in at how many have been. It stops early, without an
@@ -93,11 +93,11 @@ func (w *writer) execute(ops []operation) (done int, err error) {
 		var stopped chan struct{}
 		switch tx, stopped, wait = h.late(); {
 		case stopped != nil:
-			w.stop(tx)
+			tx.interrupt()
 			close(stopped)
 		case tx != nil:
-			w.slow(tx.event, 2*db.MaxEffect)
-			w.say(slog.LevelError, "an effect does not return and is left behind", tx.event)
+			w.events.slow(tx.event, 2*db.MaxEffect)
+			w.events.say(slog.LevelError, "an effect does not return and is left behind", tx.event)
 			_ = tx.close() // the group ends anyway
 			w.executor = newExecutor(w)
 			return h.at, &groupError{classTxAborted, db.ErrEffectTooSlow}
@@ -114,16 +114,16 @@ func onlyAppends(ops []operation) bool {
 	return true
 }
 
-// stop makes an effect's Tx refuse everything. A statement that runs now ends with
+// interrupt makes an effect's Tx refuse everything. A statement that runs now ends with
 // SQLITE_INTERRUPT and lets the refusal pass.
-func (w *writer) stop(tx *effectTx) {
+func (tx *effectTx) interrupt() {
 	stopped := make(chan struct{})
 	go func() {
 		tx.stop(db.ErrEffectTooSlow)
 		close(stopped)
 	}()
 	for {
-		w.conn.Interrupt()
+		tx.w.conn.Interrupt()
 		select {
 		case <-stopped:
 			return

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"log/slog"
 	"slices"
 	"sync"
 
@@ -22,10 +23,11 @@ const (
 // lanes, behind the appends: most events are settled by then. Until then readers
 // find out from it what is pending, as of the last commit.
 type flusher struct {
-	db    *DB
-	batch int
-	wake  chan struct{}
-	done  chan struct{} // closed when run has ended
+	committer *committer
+	log       *slog.Logger
+	batch     int
+	wake      chan struct{}
+	done      chan struct{} // closed when run has ended
 
 	mu        sync.Mutex
 	next      int64              // the next event's seq
@@ -44,16 +46,16 @@ type appended struct {
 func newFlusher(ctx context.Context, d *DB, batch int) (*flusher, error) {
 	w := d.committer.w
 	f := &flusher{
-		db: d, batch: batch, next: w.nextSeq, waiting: map[string][]int64{},
+		committer: d.committer, log: d.log, batch: batch, next: w.nextSeq, waiting: map[string][]int64{},
 		wake: make(chan struct{}, 1), done: make(chan struct{}),
 	}
-	books, err := d.reads.Filed(ctx)
+	books, err := d.q.Filed(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("read owner: %w", err)
 	}
 	f.flushed = books.Filed
 	for after := f.flushed; ; {
-		rows, err := d.reads.ReadUnfiled(ctx, q.ReadUnfiledParams{Filed: after, Page: flushBatch})
+		rows, err := d.q.ReadUnfiled(ctx, q.ReadUnfiledParams{Filed: after, Page: flushBatch})
 		if err != nil {
 			return nil, fmt.Errorf("read events: %w", err)
 		}
@@ -181,7 +183,7 @@ func (f *flusher) run() {
 	defer close(f.done)
 	for {
 		select {
-		case <-f.db.committer.done:
+		case <-f.committer.done:
 			return
 		case <-f.wake:
 		}
@@ -195,14 +197,14 @@ func (f *flusher) run() {
 func (f *flusher) flush() bool {
 	err := f.flushBatch()
 	if err != nil {
-		f.db.log.Debug("events are not flushed into their accounts' history and lanes", "error", err.Error())
+		f.log.Debug("events are not flushed into their accounts' history and lanes", "error", err.Error())
 	}
 	return err == nil
 }
 
 // flushBatch writes a batch in the order of the tables' keys.
 func (f *flusher) flushBatch() error {
-	if err := f.db.committer.space.low(); err != nil {
+	if err := f.committer.space.low(); err != nil {
 		return err // the room is kept for settles
 	}
 	f.mu.Lock()
@@ -231,7 +233,7 @@ func (f *flusher) flushBatch() error {
 // submit lets the committer do ops, and returns what the first failure was.
 func (f *flusher) submit(ops ...*flushOp) (err error) {
 	for i, op := range ops {
-		if err = f.db.committer.submit(op); err != nil {
+		if err = f.committer.submit(op); err != nil {
 			ops = ops[:i]
 			break
 		}
@@ -271,7 +273,7 @@ func (o *flushOp) exec(w *writer) error {
 	}
 	own, group := w.try(func() error {
 		for _, r := range o.rows {
-			if err := w.flush(r); err != nil {
+			if err := o.flush(w, r); err != nil {
 				return fmt.Errorf("file event: %w", err)
 			}
 		}
@@ -296,7 +298,7 @@ func (o *flushOp) retriedWhenFull() bool { return true }
 func (o *flushOp) size() int             { return 64 * (len(o.rows) + 1) }
 
 // flush writes an event into history, and into lanes if its first run is pending.
-func (w *writer) flush(a appended) error {
+func (o *flushOp) flush(w *writer, a appended) error {
 	stage := w.memtable.stage(a.seq)
 	switch stage {
 	case stageDeleted:

@@ -118,7 +118,7 @@ func TestHistoryOfDeletedEvents(t *testing.T) {
 				if broken == nil && seq == 2 {
 					continue
 				}
-				if err := w.exec("DELETE FROM lanes WHERE client_id = 'c' AND turn = ?", seq); err != nil {
+				if err := w.rare.exec("DELETE FROM lanes WHERE client_id = 'c' AND turn = ?", seq); err != nil {
 					return err
 				}
 				if err := w.deleteEvent("c", seq); err != nil {

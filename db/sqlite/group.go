@@ -2,14 +2,12 @@ package sqlite
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"log/slog"
 	"time"
 
 	"inturn/db"
-	"inturn/db/sqlite/file"
 	"inturn/db/sqlite/internal/conn"
 	"inturn/db/sqlite/internal/q"
 )
@@ -58,19 +56,18 @@ func (c *caller) finish(err error) {
 // writer is the only write connection and what belongs to it. Only the committer's
 // goroutine uses it, and its executor while that goroutine waits.
 type writer struct {
-	conn     *conn.Conn
+	ownership
 	q        *q.Queries
 	hot      hot
 	observer db.Observer
-	place    file.Place
-	epoch    int64
+	events   eventLog
 	log      *slog.Logger
 	limits   limits
 	check    db.Check
 
 	writerState
 	effectStmts   map[string]*conn.Stmt
-	rare          map[string]*sql.Stmt // of housekeeping, by their text
+	rare          keptStatements
 	erasing       *erasing
 	flusher       *flusher
 	executor      *executor
@@ -228,4 +225,19 @@ func (w *writer) concerns(err error, own class) *groupError {
 		}
 	}
 	return &groupError{class, err}
+}
+
+// close frees the connection and what hangs from it.
+func (w *writer) close() error {
+	close(w.executor.groups)
+	for _, s := range w.effectStmts {
+		s.Close()
+	}
+	w.rare.close()
+	w.hot.close()
+	var err error
+	if w.q != nil {
+		err = w.q.Close()
+	}
+	return errors.Join(err, w.conn.Close())
 }

@@ -178,7 +178,7 @@ func TestFilingIsUndone(t *testing.T) {
 		broken := errors.New("too bad")
 		for _, fail := range []error{broken, nil} {
 			op := &eraseOp{caller: newCaller(), fn: func(w *writer) error {
-				if err := w.flush(appended{1, "c"}); err != nil {
+				if err := (&flushOp{}).flush(w, appended{1, "c"}); err != nil {
 					return err
 				}
 				wantStage(t, w, 1, stageInLane)

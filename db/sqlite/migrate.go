@@ -4,6 +4,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 
@@ -150,27 +151,35 @@ ALTER TABLE owner ADD COLUMN pending INTEGER NOT NULL DEFAULT 0;
 UPDATE owner SET pending = (SELECT count(*) FROM pending);`,
 }
 
+// migrator brings a file, and the functions' tables in it, to this binary's versions.
+type migrator struct {
+	*ownership
+	log *slog.Logger
+}
+
+func (w *writer) migrator() migrator { return migrator{&w.ownership, w.log} }
+
 // migrate brings an older file to file.SchemaVersion in one transaction, after a copy
 // of the file has been put beside it.
-func (w *writer) migrate(path string, version int, steps []string) error {
+func (m migrator) migrate(path string, version int, steps []string) error {
 	latest := len(steps) + 1
 	if version == latest {
 		return nil
 	}
 	if path != "" {
-		copied, err := w.copyBefore(path, version)
+		copied, err := m.copyBefore(path, version)
 		if err != nil {
 			return fmt.Errorf("copy before migration: %w", err)
 		}
-		w.log.Info("migrating the database", "from", version, "to", latest, "copy", copied)
+		m.log.Info("migrating the database", "from", version, "to", latest, "copy", copied)
 	}
-	return w.fenced(func() error {
+	return m.fenced(func() error {
 		for v := version; v < latest; v++ {
-			if err := w.conn.Exec(steps[v-1]); err != nil {
+			if err := m.conn.Exec(steps[v-1]); err != nil {
 				return fmt.Errorf("migrate to version %d: %w", v+1, err)
 			}
 		}
-		return w.conn.Exec(fmt.Sprintf("PRAGMA user_version = %d", latest))
+		return m.conn.Exec(fmt.Sprintf("PRAGMA user_version = %d", latest))
 	})
 }
 
@@ -178,7 +187,7 @@ func (w *writer) migrate(path string, version int, steps []string) error {
 // copy that was interrupted is never taken for one; one that failed is taken away, as
 // the disk may be full. It takes the place of an older one of the same version: what is
 // to be kept is the file as it is now.
-func (w *writer) copyBefore(path string, version int) (name string, err error) {
+func (m migrator) copyBefore(path string, version int) (name string, err error) {
 	name = fmt.Sprintf("%s.v%d", path, version)
 	part := name + ".part"
 	remove := func() error { return file.RemoveAll(part, part+"-journal") }
@@ -190,7 +199,7 @@ func (w *writer) copyBefore(path string, version int) (name string, err error) {
 			err = errors.Join(err, remove())
 		}
 	}()
-	if _, err := w.conn.SQL.ExecContext(background, "VACUUM INTO ?", part); err != nil {
+	if _, err := m.conn.SQL.ExecContext(background, "VACUUM INTO ?", part); err != nil {
 		return "", err
 	}
 	f, err := os.OpenFile(part, os.O_RDWR, 0)
@@ -209,14 +218,14 @@ func (w *writer) copyBefore(path string, version int) (name string, err error) {
 
 // migrateTables runs the versions of the functions' tables that the file lacks, in
 // one transaction. tables are in order of version for each function.
-func (w *writer) migrateTables(tables []db.Migration) error {
+func (m migrator) migrateTables(tables []db.Migration) error {
 	if len(tables) == 0 {
 		return nil
 	}
-	return w.fenced(func() error {
+	return m.fenced(func() error {
 		latest := map[string]int{}
 		for _, t := range tables {
-			have, err := w.q0().TableVersion(background, t.Function)
+			have, err := m.q0().TableVersion(background, t.Function)
 			if err != nil && !errors.Is(err, sql.ErrNoRows) {
 				return fmt.Errorf("read version of %s's tables: %w", t.Function, err)
 			}
@@ -224,19 +233,19 @@ func (w *writer) migrateTables(tables []db.Migration) error {
 			if int64(t.Version) <= have {
 				continue
 			}
-			if err := w.conn.Exec(t.SQL); err != nil {
+			if err := m.conn.Exec(t.SQL); err != nil {
 				return fmt.Errorf("tables of %s, version %d: %w", t.Function, t.Version, err)
 			}
-			if !w.conn.InTransaction() {
+			if !m.conn.InTransaction() {
 				return fmt.Errorf("tables of %s, version %d: the SQL must not end the transaction", t.Function, t.Version)
 			}
-			err = w.q0().SaveTableVersion(background, q.SaveTableVersionParams{Function: t.Function, Version: int64(t.Version)})
+			err = m.q0().SaveTableVersion(background, q.SaveTableVersionParams{Function: t.Function, Version: int64(t.Version)})
 			if err != nil {
 				return fmt.Errorf("save version of %s's tables: %w", t.Function, err)
 			}
 		}
 		for function, version := range latest {
-			have, err := w.q0().TableVersion(background, function)
+			have, err := m.q0().TableVersion(background, function)
 			if err != nil {
 				return fmt.Errorf("read version of %s's tables: %w", function, err)
 			}

@@ -140,36 +140,6 @@ func (w *writer) room(clientID string) error {
 	return nil
 }
 
-// complete checks an event that an effect emits as the door checks a posted one.
-func (w *writer) complete(ev db.Event) (db.Event, error) {
-	var buf bytes.Buffer
-	if err := json.Compact(&buf, ev.Payload); err != nil {
-		return ev, fmt.Errorf("payload: %w", err)
-	}
-	ev.Payload = buf.Bytes()
-	if w.check == nil {
-		return ev, nil
-	}
-	return w.check(ev)
-}
-
-// emit appends what an effect emits. The limits of the backlog don't apply: the
-// event that emits was accepted.
-func (w *writer) emit(ev db.Event) (seq int64, duplicate bool, err error) {
-	seq, err = w.add(ev)
-	if err != nil || seq != 0 {
-		return seq, false, err
-	}
-	row, err := w.q.Identity(background, q.IdentityParams{ClientID: ev.ClientID, MessageID: ev.MessageID})
-	if err != nil {
-		return 0, false, fmt.Errorf("look for event: %w", err)
-	}
-	if row.Type != ev.Type || row.Payload != string(ev.Payload) {
-		return 0, false, &db.IDReusedError{Seq: row.Seq}
-	}
-	return row.Seq, true, nil
-}
-
 func nullJSON(b json.RawMessage) sql.NullString {
 	return sql.NullString{String: string(b), Valid: len(b) > 0}
 }

@@ -75,7 +75,7 @@ func (o *batchOp) exec(w *writer) error {
 		}
 		r := db.Receipt{ClientID: ev.ClientID, MessageID: ev.MessageID, State: db.Pending}
 		own, group := w.try(func() (err error) {
-			r.Seq, r.Duplicate, err = w.insertOrCompare(ev)
+			r.Seq, r.Duplicate, err = o.insertOrCompare(w, ev)
 			return err
 		})
 		if group != nil {
@@ -104,7 +104,7 @@ func (o *batchOp) size() int {
 }
 
 // insertOrCompare is insert that judges a repeat at once.
-func (w *writer) insertOrCompare(ev db.Event) (seq int64, duplicate bool, err error) {
+func (o *batchOp) insertOrCompare(w *writer, ev db.Event) (seq int64, duplicate bool, err error) {
 	seq, err = w.insert(ev)
 	if err != nil || seq != 0 {
 		return seq, false, err

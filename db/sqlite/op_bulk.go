@@ -21,20 +21,32 @@ func (d *DB) ExecuteAll(ctx context.Context, b db.BulkCommand) (db.BulkResult, e
 	if err := b.Check(); err != nil {
 		return db.BulkResult{}, err
 	}
+	run := &bulkRun{d.reader, d.committer, b}
 	if b.DryRun {
-		return d.count(ctx, b)
+		return run.count(ctx)
 	}
-	op, err := d.chunk(ctx, &bulkOp{bulk: b}) // finds or makes the row in audit
+	return run.all(ctx)
+}
+
+// bulkRun is the run of one BulkCommand.
+type bulkRun struct {
+	*reader
+	committer *committer
+	db.BulkCommand
+}
+
+func (b *bulkRun) all(ctx context.Context) (db.BulkResult, error) {
+	op, err := b.chunk(ctx, &bulkOp{bulk: b.BulkCommand}) // finds or makes the row in audit
 	if err != nil {
 		return db.BulkResult{}, err
 	}
 	done := db.BulkResult{ID: op.id, Count: op.state.Count, Again: op.state.Ended}
 	for !op.state.Ended {
-		next := &bulkOp{bulk: b, id: op.id, from: op.state}
-		if next.targets, err = d.targets(ctx, b, op.state); err != nil {
+		next := &bulkOp{bulk: b.BulkCommand, id: op.id, from: op.state}
+		if next.targets, err = b.targets(ctx, op.state); err != nil {
 			return done, err
 		}
-		if op, err = d.chunk(ctx, next); err != nil {
+		if op, err = b.chunk(ctx, next); err != nil {
 			return done, err
 		}
 		done.Count = op.state.Count
@@ -43,12 +55,12 @@ func (d *DB) ExecuteAll(ctx context.Context, b db.BulkCommand) (db.BulkResult, e
 }
 
 // chunk lets the committer do op.
-func (d *DB) chunk(ctx context.Context, op *bulkOp) (*bulkOp, error) {
+func (b *bulkRun) chunk(ctx context.Context, op *bulkOp) (*bulkOp, error) {
 	op.caller = newCaller()
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	if err := d.committer.submit(op); err != nil {
+	if err := b.committer.submit(op); err != nil {
 		return nil, err
 	}
 	select {
@@ -86,9 +98,9 @@ func (o *bulkOp) exec(w *writer) error {
 	}
 	own, group := w.try(func() error {
 		if o.id == 0 {
-			return w.beginBulk(o)
+			return o.begin(w)
 		}
-		return w.bulk(o)
+		return o.next(w)
 	})
 	o.err = own
 	return group
@@ -97,7 +109,8 @@ func (o *bulkOp) exec(w *writer) error {
 func (o *bulkOp) retriedWhenFull() bool { return true }
 func (o *bulkOp) size() int             { return 4096 + 1024*len(o.targets) }
 
-func (w *writer) beginBulk(o *bulkOp) error {
+// begin finds or makes the row in audit.
+func (o *bulkOp) begin(w *writer) error {
 	b := o.bulk
 	p := auditOf(db.Command{Verb: b.Verb, Type: b.Type, Who: b.Who, Reason: b.Reason, Key: b.Key}, b.ClientID)
 	if b.Key != "" {
@@ -130,8 +143,8 @@ func (w *writer) beginBulk(o *bulkOp) error {
 	return nil
 }
 
-// bulk does the targets that are still as they were read; each is an act of its own.
-func (w *writer) bulk(o *bulkOp) error {
+// next does the targets that are still as they were read; each is an act of its own.
+func (o *bulkOp) next(w *writer) error {
 	stored, err := w.q.AuditAnswer(background, o.id)
 	if err != nil {
 		return fmt.Errorf("read audit: %w", err)
@@ -143,7 +156,7 @@ func (w *writer) bulk(o *bulkOp) error {
 		return nil // the same BulkCommand goes on elsewhere: read again from where it is
 	}
 	for _, a := range o.targets {
-		acted, err := w.target(a, o.id)
+		acted, err := o.target(w, a)
 		switch {
 		case err != nil:
 			return err
@@ -161,18 +174,19 @@ func (w *writer) bulk(o *bulkOp) error {
 }
 
 // target reports whether there was something to do.
-func (w *writer) target(a db.Command, bulk int64) (bool, error) {
+func (o *bulkOp) target(w *writer, a db.Command) (bool, error) {
 	if a.Verb != db.Redrive {
 		s, err := w.q.Standing(background, a.ClientID)
 		if err != nil || s.Parked == 0 {
 			return false, err
 		}
 	}
-	acted, err := w.do(a, finished{}, bulk)
+	x := execution{w: w, Command: a, bulk: o.id}
+	err := x.do()
 	if _, ok := err.(refusal); ok { // nothing was written: it has changed since it was read
 		return false, nil
 	}
-	return acted.Changed, err
+	return x.result.Changed, err
 }
 
 func since(b db.BulkCommand) int64 {
@@ -198,13 +212,13 @@ func bulkQuery(b db.BulkCommand, s bulkState) (query, columns, order string, arg
 }
 
 // targets reads the next of them, outside the committer.
-func (d *DB) targets(ctx context.Context, b db.BulkCommand, s bulkState) ([]db.Command, error) {
+func (b *bulkRun) targets(ctx context.Context, s bulkState) ([]db.Command, error) {
 	ctx, cancel := context.WithTimeout(ctx, longReadTime)
 	defer cancel()
-	d.guard.Lock()
-	defer d.guard.Unlock()
-	query, columns, order, args := bulkQuery(b, s)
-	rows, err := d.queryer().QueryContext(ctx, fmt.Sprintf("SELECT %s FROM %s ORDER BY %s LIMIT %d", columns, query, order, bulkChunk), args...)
+	b.guard.Lock()
+	defer b.guard.Unlock()
+	query, columns, order, args := bulkQuery(b.BulkCommand, s)
+	rows, err := b.queryer().QueryContext(ctx, fmt.Sprintf("SELECT %s FROM %s ORDER BY %s LIMIT %d", columns, query, order, bulkChunk), args...)
 	if err != nil {
 		return nil, fmt.Errorf("read targets: %w", err)
 	}
@@ -223,13 +237,13 @@ func (d *DB) targets(ctx context.Context, b db.BulkCommand, s bulkState) ([]db.C
 	return acts, nil
 }
 
-func (d *DB) count(ctx context.Context, b db.BulkCommand) (done db.BulkResult, err error) {
+func (b *bulkRun) count(ctx context.Context) (done db.BulkResult, err error) {
 	ctx, cancel := context.WithTimeout(ctx, longReadTime)
 	defer cancel()
-	d.guard.Lock()
-	defer d.guard.Unlock()
-	query, _, _, args := bulkQuery(b, bulkState{})
-	if err := d.queryer().QueryRowContext(ctx, "SELECT count(*) FROM "+query, args...).Scan(&done.Count); err != nil {
+	b.guard.Lock()
+	defer b.guard.Unlock()
+	query, _, _, args := bulkQuery(b.BulkCommand, bulkState{})
+	if err := b.queryer().QueryRowContext(ctx, "SELECT count(*) FROM "+query, args...).Scan(&done.Count); err != nil {
 		return db.BulkResult{}, fmt.Errorf("count targets: %w", err)
 	}
 	return done, nil

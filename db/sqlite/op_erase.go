@@ -4,13 +4,11 @@ import (
 	"context"
 	"database/sql"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"strings"
-	"sync"
-	"sync/atomic"
 
 	"inturn/db"
+	"inturn/db/sqlite/internal/conn"
 	"inturn/db/sqlite/internal/q"
 )
 
@@ -38,38 +36,11 @@ const (
 // Errors: ErrErasing, where somebody else erases the client now; the storage's, as of
 // Settle: what was deleted by then stays deleted, and Erase is to be called again.
 func (d *DB) Erase(clientID, who, reason string) (db.EraseReport, error) {
-	return d.erase(clientID, who, reason, nil)
-}
-
-// erase calls between after each step; an error of it ends the erasure there.
-func (d *DB) erase(clientID, who, reason string, between func() error) (db.EraseReport, error) {
-	e := &eraser{db: d, clientID: clientID, between: between, done: db.EraseReport{Client: db.EraseMark(clientID), Rows: map[string]int64{}}}
-	var stop context.CancelFunc
-	e.ctx, stop = context.WithCancel(background)
-	defer stop()
-	// Of two at once the first to end would let events in, and the other delete them.
-	if _, busy := d.erasers.LoadOrStore(clientID, true); busy {
-		return e.done, fmt.Errorf("erase: %w", db.ErrErasing)
-	}
-	defer d.erasers.Delete(clientID)
-	go func() {
-		select {
-		case <-d.committer.done:
-			stop()
-		case <-e.ctx.Done():
-		}
-	}()
-	if err := e.run(who, db.Bounded(reason)); err != nil {
-		if e.ctx.Err() != nil {
-			err = db.ErrClosed
-		}
-		return e.done, fmt.Errorf("erase: %w", err)
-	}
-	return e.done, nil
+	return d.erasures.erase(clientID, who, reason, nil)
 }
 
 type eraser struct {
-	db       *DB
+	all      *erasures
 	ctx      context.Context // ends with the committer
 	clientID string
 	between  func() error
@@ -78,8 +49,8 @@ type eraser struct {
 
 func (e *eraser) run(who, reason string) error {
 	begin := &eraseOp{caller: newCaller(),
-		fn:    func(w *writer) error { return w.beginErasing(e.clientID, who, reason) },
-		after: func(*writer) { e.db.erasing.add(e.clientID) },
+		fn:    func(w *writer) error { return e.begin(w, who, reason) },
+		after: func(*writer) { e.all.erasing.add(e.clientID) },
 	}
 	if err := e.do(begin); err != nil {
 		return err
@@ -90,17 +61,17 @@ func (e *eraser) run(who, reason string) error {
 		}
 	}
 	return e.do(&eraseOp{caller: newCaller(),
-		fn: func(w *writer) error { return w.endErasing(e.clientID, e.done) },
+		fn: func(w *writer) error { return e.end(w) },
 		after: func(w *writer) {
 			delete(w.known, e.clientID)
-			e.db.erasing.remove(e.clientID)
+			e.all.erasing.remove(e.clientID)
 			e.done.InWAL = !w.conn.EmptyWAL()
 		},
 	})
 }
 
 func (e *eraser) do(op *eraseOp) error {
-	if err := e.db.committer.submit(op); err != nil {
+	if err := e.all.committer.submit(op); err != nil {
 		return err
 	}
 	<-op.done
@@ -117,10 +88,10 @@ func (e *eraser) delete(fn func(w *writer) error) error {
 
 // numbers reads rows of one or two numbers.
 func (e *eraser) numbers(query string, args ...any) (list [][2]int64, err error) {
-	d := e.db
-	d.guard.Lock()
-	defer d.guard.Unlock()
-	rows, err := d.queryer().QueryContext(e.ctx, query, args...)
+	r := e.all.reader
+	r.guard.Lock()
+	defer r.guard.Unlock()
+	rows, err := r.queryer().QueryContext(e.ctx, query, args...)
 	if err != nil {
 		return nil, err
 	}
@@ -149,7 +120,7 @@ func (e *eraser) pending() error {
 		}
 		err = e.delete(func(w *writer) error {
 			for _, p := range list {
-				if err := w.exec("DELETE FROM lanes WHERE client_id = ? AND turn = ?", e.clientID, p[0]); err != nil {
+				if err := w.rare.exec("DELETE FROM lanes WHERE client_id = ? AND turn = ?", e.clientID, p[0]); err != nil {
 					return err
 				}
 				if err := w.deleteEvent(e.clientID, p[1]); err != nil {
@@ -191,7 +162,7 @@ func (e *eraser) events() error {
 
 // rows deletes what the functions keep.
 func (e *eraser) rows() error {
-	for _, erasure := range e.db.erasures {
+	for _, erasure := range e.all.tables {
 		for {
 			list, err := e.numbers(erasurePage(erasure), sql.Named("client_id", e.clientID))
 			if err != nil {
@@ -205,7 +176,7 @@ func (e *eraser) rows() error {
 				list = list[len(some):]
 				err := e.delete(func(w *writer) error {
 					for _, row := range some {
-						if err := w.exec(erasureDelete(erasure), row[0]); err != nil {
+						if err := w.rare.exec(erasureDelete(erasure), row[0]); err != nil {
 							return err
 						}
 					}
@@ -230,7 +201,7 @@ func (e *eraser) audit() error {
 		}
 		err = e.delete(func(w *writer) error {
 			for _, id := range list {
-				if err := w.exec("UPDATE audit SET client_id = ?, reason = '', key = NULL WHERE id = ?", e.done.Client, id[0]); err != nil {
+				if err := w.rare.exec("UPDATE audit SET client_id = ?, reason = '', key = NULL WHERE id = ?", e.done.Client, id[0]); err != nil {
 					return fmt.Errorf("audit: %w", err)
 				}
 			}
@@ -251,10 +222,10 @@ func erasureDelete(r db.Erasure) string {
 }
 
 // prepareErasures finds out at the start what can't work.
-func (w *writer) prepareErasures(erasures []db.Erasure) error {
+func prepareErasures(c *conn.Conn, erasures []db.Erasure) error {
 	for _, r := range erasures {
 		for _, text := range []string{erasurePage(r), erasureDelete(r)} {
-			stmt, err := w.conn.PrepareRows(text)
+			stmt, err := c.PrepareRows(text)
 			if err != nil {
 				return fmt.Errorf("erasure of %s: %w", r.Table, err)
 			}
@@ -295,134 +266,55 @@ func (o *eraseOp) finish(err error) {
 	o.caller.finish(err)
 }
 
-// exec runs a statement of housekeeping, and keeps it prepared.
-func (w *writer) exec(text string, args ...any) error {
-	stmt, err := w.kept(text)
-	if err != nil {
-		return err
-	}
-	_, err = stmt.ExecContext(background, args...)
-	return err
-}
-
-func (w *writer) kept(text string) (*sql.Stmt, error) {
-	if stmt, ok := w.rare[text]; ok {
-		return stmt, nil
-	}
-	stmt, err := w.conn.SQL.PrepareContext(background, text)
-	if err == nil {
-		w.rare[text] = stmt
-	}
-	return stmt, err
-}
-
 // deleteEvent deletes a client's event that is not pending, with everything that hangs
 // from it in the engine's tables.
 func (w *writer) deleteEvent(clientID string, seq int64) error {
 	for _, table := range []string{"results", "runs"} {
-		if err := w.exec("DELETE FROM "+table+" WHERE seq = ?", seq); err != nil {
+		if err := w.rare.exec("DELETE FROM "+table+" WHERE seq = ?", seq); err != nil {
 			return fmt.Errorf("delete from %s: %w", table, err)
 		}
 	}
-	if err := w.exec("DELETE FROM history WHERE client_id = ? AND seq = ?", clientID, seq); err != nil {
+	if err := w.rare.exec("DELETE FROM history WHERE client_id = ? AND seq = ?", clientID, seq); err != nil {
 		return fmt.Errorf("delete from history: %w", err)
 	}
-	if err := w.exec("DELETE FROM outbox WHERE seq = ? AND client_id = ?", seq, clientID); err != nil {
+	if err := w.rare.exec("DELETE FROM outbox WHERE seq = ? AND client_id = ?", seq, clientID); err != nil {
 		return fmt.Errorf("delete from outbox: %w", err)
 	}
 	w.move(seq, stageDeleted)
 	return nil
 }
 
-// beginErasing marks the account: from this commit on nothing of it is taken or run.
-func (w *writer) beginErasing(clientID, who, reason string) error {
-	if err := w.exec("INSERT INTO erasing (client_id, since, who, reason) VALUES (?, ?, ?, ?) ON CONFLICT (client_id) DO NOTHING",
-		clientID, w.now, who, reason); err != nil {
+// begin marks the account: from this commit on nothing of it is taken or run.
+func (e *eraser) begin(w *writer, who, reason string) error {
+	if err := w.rare.exec("INSERT INTO erasing (client_id, since, who, reason) VALUES (?, ?, ?, ?) ON CONFLICT (client_id) DO NOTHING",
+		e.clientID, w.now, who, reason); err != nil {
 		return fmt.Errorf("mark the account: %w", err)
 	}
-	err := w.exec(`UPDATE accounts SET parked = 0, paused = 0, head_seq = NULL, attempts = 0, next_at = NULL, last_error = NULL,
-		replay_next = NULL, replay_to = NULL, replay_settled = NULL WHERE client_id = ?`, clientID)
+	err := w.rare.exec(`UPDATE accounts SET parked = 0, paused = 0, head_seq = NULL, attempts = 0, next_at = NULL, last_error = NULL,
+		replay_next = NULL, replay_to = NULL, replay_settled = NULL WHERE client_id = ?`, e.clientID)
 	if err != nil {
 		return fmt.Errorf("release account: %w", err)
 	}
-	w.rest(clientID, restParked|restPaused, false)
-	w.changes = append(w.changes, db.Change{ClientID: clientID, Position: w.nextSeq, Reread: true})
+	w.rest(e.clientID, restParked|restPaused, false)
+	w.changes = append(w.changes, db.Change{ClientID: e.clientID, Position: w.nextSeq, Reread: true})
 	return nil
 }
 
-// endErasing deletes the account's row and the mark, which becomes a row of audit.
-func (w *writer) endErasing(clientID string, done db.EraseReport) error {
-	answer, err := json.Marshal(map[string]any{"changed": true, "events": done.Events, "pending": done.Pending, "rows": done.Rows})
+// end deletes the account's row and the mark, which becomes a row of audit.
+func (e *eraser) end(w *writer) error {
+	answer, err := json.Marshal(map[string]any{"changed": true, "events": e.done.Events, "pending": e.done.Pending, "rows": e.done.Rows})
 	if err != nil {
 		return err
 	}
-	err = w.exec("INSERT INTO audit (at, who, verb, client_id, reason, answer) SELECT ?, who, ?, ?, reason, ? FROM erasing WHERE client_id = ?",
-		w.now, string(db.Erasing), done.Client, string(answer), clientID)
+	err = w.rare.exec("INSERT INTO audit (at, who, verb, client_id, reason, answer) SELECT ?, who, ?, ?, reason, ? FROM erasing WHERE client_id = ?",
+		w.now, string(db.Erasing), e.done.Client, string(answer), e.clientID)
 	if err != nil {
 		return fmt.Errorf("insert audit: %w", err)
 	}
 	for _, text := range []string{"DELETE FROM accounts WHERE client_id = ?", "DELETE FROM erasing WHERE client_id = ?"} {
-		if err := w.exec(text, clientID); err != nil {
+		if err := w.rare.exec(text, e.clientID); err != nil {
 			return fmt.Errorf("delete the account: %w", err)
 		}
 	}
 	return nil
-}
-
-// erasing is the accounts that are being erased. The committer's goroutine changes it.
-type erasing struct {
-	n        atomic.Int64 // spares everyone the look while there are none
-	accounts sync.Map
-}
-
-func (e *erasing) add(clientID string) {
-	if _, was := e.accounts.LoadOrStore(clientID, true); !was {
-		e.n.Add(1)
-	}
-}
-
-func (e *erasing) remove(clientID string) {
-	if _, was := e.accounts.LoadAndDelete(clientID); was {
-		e.n.Add(-1)
-	}
-}
-
-func (e *erasing) has(clientID string) bool {
-	if e.n.Load() == 0 {
-		return false
-	}
-	_, is := e.accounts.Load(clientID)
-	return is
-}
-
-// unfinished returns the accounts whose erasure was cut short.
-func (d *DB) unfinished(ctx context.Context) (list []string, err error) {
-	rows, err := d.queryer().QueryContext(ctx, "SELECT client_id FROM erasing ORDER BY client_id")
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	for rows.Next() {
-		var clientID string
-		if err := rows.Scan(&clientID); err != nil {
-			return nil, err
-		}
-		list = append(list, clientID)
-	}
-	return list, rows.Err()
-}
-
-// resume goes on with the erasures that the last owner did not end. It ends with the
-// committer.
-func (d *DB) resume(unfinished []string) {
-	defer close(d.resumed)
-	for _, clientID := range unfinished {
-		done, err := d.Erase(clientID, "", "")
-		switch {
-		case err == nil:
-			d.log.Info("an erasure that was cut short has ended", "client", done.Client, "events", done.Events)
-		case !errors.Is(err, db.ErrClosed) && !errors.Is(err, db.ErrErasing):
-			d.log.Error("an erasure can't go on; it is tried again at the next start", "error", err.Error())
-		}
-	}
 }

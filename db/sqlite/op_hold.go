@@ -28,7 +28,7 @@ func (o *holdOp) exec(w *writer) error {
 	if o.err = o.excluded; o.err != nil {
 		return nil
 	}
-	own, group := w.try(func() error { return w.hold(o.hold) })
+	own, group := w.try(func() error { return o.record(w) })
 	o.err = own
 	return group
 }
@@ -36,7 +36,9 @@ func (o *holdOp) exec(w *writer) error {
 func (o *holdOp) retriedWhenFull() bool { return true }
 func (o *holdOp) size() int             { return 512 }
 
-func (w *writer) hold(h db.Hold) error {
+// record writes the hold into the account's row.
+func (o *holdOp) record(w *writer) error {
+	h := &o.hold
 	ev := &h.Event
 	if w.erasing.has(ev.ClientID) {
 		return refusal{db.ErrSuperseded}

@@ -20,12 +20,12 @@ type finished struct {
 }
 
 // finished reads it outside the committer: it walks the account's events.
-func (d *DB) finished(ctx context.Context, a db.Command) (f finished, err error) {
+func (r *reader) finished(ctx context.Context, a db.Command) (f finished, err error) {
 	ctx, cancel := context.WithTimeout(ctx, longReadTime)
 	defer cancel()
-	d.guard.Lock()
-	defer d.guard.Unlock()
-	row := d.queryer().QueryRowContext(ctx, `SELECT count(*), coalesce(min(e.seq), 0), coalesce(max(e.seq), 0), coalesce(max(r.settled), 0)
+	r.guard.Lock()
+	defer r.guard.Unlock()
+	row := r.queryer().QueryRowContext(ctx, `SELECT count(*), coalesce(min(e.seq), 0), coalesce(max(e.seq), 0), coalesce(max(r.settled), 0)
 		FROM account_events e CROSS JOIN results r ON r.seq = e.seq
 		WHERE e.client_id = ? AND e.seq >= ? AND (? = 0 OR e.seq <= ?)`, a.ClientID, a.Seq, a.To, a.To)
 	if err := row.Scan(&f.events, &f.from, &f.to, &f.settled); err != nil {
@@ -35,27 +35,27 @@ func (d *DB) finished(ctx context.Context, a db.Command) (f finished, err error)
 }
 
 // replay notes the range. The head, if it was held, is not the head any more.
-func (w *writer) replay(a db.Command, f finished, acted *db.CommandResult) error {
-	s, head, err := w.standing(a.ClientID)
+func (x *execution) replay() error {
+	s, head, err := x.account(x.ClientID)
 	switch {
 	case err != nil:
 		return err
 	case s.ReplayNext.Valid || head.Turn < 0:
 		return refusal{db.ErrReplaying}
-	case f.events == 0:
+	case x.finished.events == 0:
 		return refusal{db.ErrNothingToReplay}
 	}
-	err = w.q.SetReplay(background, q.SetReplayParams{
-		ReplayNext: number(f.from), ReplayTo: number(f.to), ReplaySettled: number(f.settled), ClientID: a.ClientID,
+	err = x.w.q.SetReplay(background, q.SetReplayParams{
+		ReplayNext: number(x.finished.from), ReplayTo: number(x.finished.to), ReplaySettled: number(x.finished.settled), ClientID: x.ClientID,
 	})
 	if err != nil {
 		return fmt.Errorf("set replay: %w", err)
 	}
-	if err := w.release(a.ClientID); err != nil {
+	if err := x.w.release(x.ClientID); err != nil {
 		return err
 	}
-	acted.Changed, acted.Seq, acted.To, acted.Events, acted.HeadSeq = true, f.from, f.to, f.events, head.Seq
-	return w.changed(a.ClientID, true)
+	x.result.Changed, x.result.Seq, x.result.To, x.result.Events, x.result.HeadSeq = true, x.finished.from, x.finished.to, x.finished.events, head.Seq
+	return x.w.changed(x.ClientID, true)
 }
 
 // ExpandReplay makes the next events of an account's replay pending, before everything else
@@ -78,20 +78,20 @@ func (d *DB) ExpandReplay(clientID string) (more bool, err error) {
 
 // replayed reads where an account's replay is, and the account's next events in the
 // range: all of them, since only a look at the results tells which are finished.
-func (d *DB) replayed(clientID string) (next int64, seqs []int64, err error) {
+func (r *reader) replayed(clientID string) (next int64, seqs []int64, err error) {
 	ctx, cancel := context.WithTimeout(background, longReadTime)
 	defer cancel()
-	d.guard.Lock()
-	defer d.guard.Unlock()
-	r, err := d.reads.ReplayRange(ctx, clientID)
-	if errors.Is(err, sql.ErrNoRows) || d.erasing.has(clientID) { // erased meanwhile
+	r.guard.Lock()
+	defer r.guard.Unlock()
+	row, err := r.q.ReplayRange(ctx, clientID)
+	if errors.Is(err, sql.ErrNoRows) || r.erasing.has(clientID) { // erased meanwhile
 		return 0, nil, nil
 	}
-	if err != nil || !r.ReplayNext.Valid {
+	if err != nil || !row.ReplayNext.Valid {
 		return 0, nil, err
 	}
-	rows, err := d.queryer().QueryContext(ctx, `SELECT seq FROM account_events WHERE client_id = ? AND seq BETWEEN ? AND ? ORDER BY seq LIMIT ?`,
-		clientID, r.ReplayNext.Int64, r.ReplayTo.Int64, expandEvents)
+	rows, err := r.queryer().QueryContext(ctx, `SELECT seq FROM account_events WHERE client_id = ? AND seq BETWEEN ? AND ? ORDER BY seq LIMIT ?`,
+		clientID, row.ReplayNext.Int64, row.ReplayTo.Int64, expandEvents)
 	if err != nil {
 		return 0, nil, err
 	}
@@ -103,7 +103,7 @@ func (d *DB) replayed(clientID string) (next int64, seqs []int64, err error) {
 		}
 		seqs = append(seqs, seq)
 	}
-	return r.ReplayNext.Int64, seqs, rows.Err()
+	return row.ReplayNext.Int64, seqs, rows.Err()
 }
 
 type expandOp struct {
@@ -120,7 +120,7 @@ func (o *expandOp) exec(w *writer) error {
 		return nil
 	}
 	own, group := w.try(func() (err error) {
-		o.more, err = w.expandReplay(o)
+		o.more, err = o.expand(w)
 		return err
 	})
 	o.err = own
@@ -130,7 +130,7 @@ func (o *expandOp) exec(w *writer) error {
 func (o *expandOp) retriedWhenFull() bool { return true }
 func (o *expandOp) size() int             { return 512 * len(o.seqs) }
 
-func (w *writer) expandReplay(o *expandOp) (more bool, err error) {
+func (o *expandOp) expand(w *writer) (more bool, err error) {
 	if w.erasing.has(o.clientID) {
 		return false, nil
 	}

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"inturn/db"
@@ -26,18 +27,29 @@ const (
 //
 // It returns when ctx ends or the database is closed. Each operation is small, waits
 // behind all settles, and a pause follows it.
-func (d *DB) Retain(ctx context.Context, age time.Duration) {
+func (d *DB) Retain(ctx context.Context, age time.Duration) { d.retention().run(ctx, age) }
+
+func (d *DB) retention() *retention { return &retention{d.reader, d.committer, d.log} }
+
+// retention deletes what was finished long ago.
+type retention struct {
+	*reader
+	committer *committer
+	log       *slog.Logger
+}
+
+func (r *retention) run(ctx context.Context, age time.Duration) {
 	for every := min(max(age/100, retainAtLeast), retainEvery); ; {
-		n, err := d.retain(ctx, time.Now().Add(-age))
+		n, err := r.pass(ctx, time.Now().Add(-age))
 		switch {
 		case errors.Is(err, db.ErrClosed), errors.Is(err, db.ErrFenced), errors.Is(err, db.ErrUnavailable), ctx.Err() != nil:
 			return
 		case err != nil:
-			d.log.Warn("retention goes on later", "deleted", n, "error", err.Error())
+			r.log.Warn("retention goes on later", "deleted", n, "error", err.Error())
 		case n > 0:
-			d.log.Info("old events were deleted", "events", n)
+			r.log.Info("old events were deleted", "events", n)
 		}
-		if !sleep(ctx, d.committer.done, every) {
+		if !sleep(ctx, r.committer.done, every) {
 			return
 		}
 	}
@@ -55,29 +67,29 @@ func sleep(ctx context.Context, done <-chan struct{}, wait time.Duration) bool {
 	return false
 }
 
-// retain is one pass. Nothing is finished before it was accepted, so it ends at the
+// pass is one. Nothing is finished before it was accepted, so it ends at the
 // first event that was accepted after cutoff: where nothing is that old, it reads no
 // more than a search for that one does.
-func (d *DB) retain(ctx context.Context, cutoff time.Time) (deleted int, err error) {
+func (r *retention) pass(ctx context.Context, cutoff time.Time) (deleted int, err error) {
 	defer func() {
 		select {
-		case <-d.committer.done: // a reader then says what it likes
+		case <-r.committer.done: // a reader then says what it likes
 			err = db.ErrClosed
 		default:
 		}
 	}()
-	end, err := d.acceptedBefore(ctx, cutoff)
+	end, err := r.acceptedBefore(ctx, cutoff)
 	if err != nil {
 		return 0, err
 	}
 	for after := int64(0); ; {
-		old, err := d.finishedBefore(ctx, after, end, cutoff)
+		old, err := r.finishedBefore(ctx, after, end, cutoff)
 		if err != nil || len(old) == 0 {
 			return deleted, err
 		}
 		after = old[len(old)-1]
 		op := &retainOp{seqs: old, cutoff: cutoff.UnixMicro(), caller: newCaller()}
-		if err := d.committer.submit(op); err != nil {
+		if err := r.committer.submit(op); err != nil {
 			return deleted, err
 		}
 		<-op.done
@@ -85,7 +97,7 @@ func (d *DB) retain(ctx context.Context, cutoff time.Time) (deleted int, err err
 			return deleted, op.err
 		}
 		deleted += op.deleted
-		if !sleep(ctx, d.committer.done, max(retainPause, time.Since(op.began))) {
+		if !sleep(ctx, r.committer.done, max(retainPause, time.Since(op.began))) {
 			return deleted, ctx.Err()
 		}
 	}
@@ -93,15 +105,15 @@ func (d *DB) retain(ctx context.Context, cutoff time.Time) (deleted int, err err
 
 // acceptedBefore returns the first seq that was accepted at cutoff or later, or one
 // beyond all.
-func (d *DB) acceptedBefore(ctx context.Context, cutoff time.Time) (int64, error) {
+func (r *retention) acceptedBefore(ctx context.Context, cutoff time.Time) (int64, error) {
 	ctx, cancel := context.WithTimeout(ctx, readTime)
 	defer cancel()
-	low, high := int64(0), d.flusher.nextSeq() // everything below low was, nothing from high on
+	low, high := int64(0), r.flusher.nextSeq() // everything below low was, nothing from high on
 	for low < high {
 		middle := low + (high-low)/2
-		d.guard.Lock()
-		at, err := d.reads.AcceptedAt(ctx, middle) // of the next one that is kept
-		d.guard.Unlock()
+		r.guard.Lock()
+		at, err := r.q.AcceptedAt(ctx, middle) // of the next one that is kept
+		r.guard.Unlock()
 		switch {
 		case errors.Is(err, sql.ErrNoRows), err == nil && at >= cutoff.UnixMicro():
 			high = middle
@@ -115,12 +127,12 @@ func (d *DB) acceptedBefore(ctx context.Context, cutoff time.Time) (int64, error
 }
 
 // finishedBefore reads the next events to delete.
-func (d *DB) finishedBefore(ctx context.Context, after, end int64, cutoff time.Time) (seqs []int64, err error) {
+func (r *retention) finishedBefore(ctx context.Context, after, end int64, cutoff time.Time) (seqs []int64, err error) {
 	ctx, cancel := context.WithTimeout(ctx, readTime)
 	defer cancel()
-	d.guard.Lock()
-	defer d.guard.Unlock()
-	rows, err := d.queryer().QueryContext(ctx, "SELECT seq FROM results WHERE seq > ? AND seq < ? AND finished_at < ? ORDER BY seq LIMIT ?",
+	r.guard.Lock()
+	defer r.guard.Unlock()
+	rows, err := r.queryer().QueryContext(ctx, "SELECT seq FROM results WHERE seq > ? AND seq < ? AND finished_at < ? ORDER BY seq LIMIT ?",
 		after, end, cutoff.UnixMicro(), retainChunk)
 	if err != nil {
 		return nil, fmt.Errorf("look for old events: %w", err)
@@ -171,7 +183,7 @@ const retainable = `SELECT o.client_id FROM results r JOIN outbox o ON o.seq = r
 	WHERE r.seq = ? AND r.finished_at < ? AND (a.replay_next IS NULL OR r.seq NOT BETWEEN a.replay_next AND a.replay_to)`
 
 func (o *retainOp) delete(w *writer, seq int64) error {
-	stmt, err := w.kept(retainable)
+	stmt, err := w.rare.get(retainable)
 	if err != nil {
 		return err
 	}

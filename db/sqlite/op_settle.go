@@ -39,7 +39,7 @@ type settleOp struct {
 func (o *settleOp) exec(w *writer) error {
 	o.n, o.err = 0, o.excluded
 	for o.n < o.limit {
-		own, group := w.try(func() error { return w.settle(&o.items[o.n]) })
+		own, group := w.try(func() error { return o.settle(w, &o.items[o.n]) })
 		if group != nil {
 			return group
 		}
@@ -72,7 +72,7 @@ func (o *settleOp) finish(err error) {
 }
 
 // settle is one run's end.
-func (w *writer) settle(s *db.Settlement) error {
+func (o *settleOp) settle(w *writer, s *db.Settlement) error {
 	ev := &s.Event
 	if w.erasing.has(ev.ClientID) {
 		return refusal{db.ErrSuperseded}
@@ -89,7 +89,7 @@ func (w *writer) settle(s *db.Settlement) error {
 	if s.Status == db.Dead {
 		reason = sql.NullString{String: db.Bounded(s.Error), Valid: true}
 	} else if s.Effect != nil {
-		if output, err = w.runEffect(*ev, s.Effect); err != nil {
+		if output, err = (&effectTx{w: w, event: *ev}).run(s.Effect); err != nil {
 			return err
 		}
 	}

@@ -11,7 +11,7 @@ import (
 )
 
 // Audit lists what operators did, the newest first.
-func (d *DB) Audit(ctx context.Context, f db.AuditFilter) ([]db.AuditEntry, error) {
+func (r *reader) Audit(ctx context.Context, f db.AuditFilter) ([]db.AuditEntry, error) {
 	ctx, cancel := context.WithTimeout(ctx, readTime)
 	defer cancel()
 	where, args := []string{"1"}, []any{}
@@ -24,9 +24,9 @@ func (d *DB) Audit(ctx context.Context, f db.AuditFilter) ([]db.AuditEntry, erro
 	if f.Before != 0 {
 		where, args = append(where, "id < ?"), append(args, f.Before)
 	}
-	d.guard.Lock()
-	defer d.guard.Unlock()
-	rows, err := d.queryer().QueryContext(ctx, `SELECT id, at, who, verb, coalesce(client_id, ''), coalesce(type, ''), coalesce(seq, 0),
+	r.guard.Lock()
+	defer r.guard.Unlock()
+	rows, err := r.queryer().QueryContext(ctx, `SELECT id, at, who, verb, coalesce(client_id, ''), coalesce(type, ''), coalesce(seq, 0),
 			coalesce(to_seq, 0), coalesce(run, 0), reason, coalesce(bulk, id), bulk = 0, coalesce(key, ''), answer
 		FROM audit WHERE `+strings.Join(where, " AND ")+` ORDER BY id DESC LIMIT ?`, append(args, page(f.Limit))...)
 	if err != nil {
@@ -63,29 +63,29 @@ func page(limit int) int { return min(max(limit, 1), 1000) }
 
 // Dead lists events that were set aside, in the order of seq. It reads an index of
 // them alone.
-func (d *DB) Dead(ctx context.Context, f db.DeadFilter) ([]db.StoredEvent, error) {
+func (r *reader) Dead(ctx context.Context, f db.DeadFilter) ([]db.StoredEvent, error) {
 	ctx, cancel := context.WithTimeout(ctx, readTime)
 	defer cancel()
 	_, _, order, args := bulkQuery(db.BulkCommand{Verb: db.Redrive, Type: f.Type, ClientID: f.ClientID, Since: f.Since}, bulkState{Seq: f.After})
-	return d.stored(ctx, deadQuery, order, page(f.Limit), args)
+	return r.stored(ctx, deadQuery, order, page(f.Limit), args)
 }
 
 // Runs returns the earlier runs of an event, the first one first: those that a
 // Redrive or a Replay took the place of.
-func (d *DB) Runs(ctx context.Context, seq int64) ([]db.Result, error) {
+func (r *reader) Runs(ctx context.Context, seq int64) ([]db.Result, error) {
 	ctx, cancel := context.WithTimeout(ctx, readTime)
 	defer cancel()
-	d.guard.Lock()
-	defer d.guard.Unlock()
-	rows, err := d.reads.Runs(ctx, seq)
+	r.guard.Lock()
+	defer r.guard.Unlock()
+	rows, err := r.q.Runs(ctx, seq)
 	if err != nil {
 		return nil, fmt.Errorf("list runs: %w", err)
 	}
 	list := make([]db.Result, len(rows))
-	for i, r := range rows {
+	for i, row := range rows {
 		list[i] = db.Result{
-			Status: db.State(r.Status), Run: r.Run, Attempts: int(r.Attempts), StartedAt: unixMicro(r.StartedAt),
-			FinishedAt: unixMicro(r.FinishedAt), Output: rawJSON(r.Output), Error: r.Error.String,
+			Status: db.State(row.Status), Run: row.Run, Attempts: int(row.Attempts), StartedAt: unixMicro(row.StartedAt),
+			FinishedAt: unixMicro(row.FinishedAt), Output: rawJSON(row.Output), Error: row.Error.String,
 		}
 	}
 	return list, nil
@@ -93,18 +93,18 @@ func (d *DB) Runs(ctx context.Context, seq int64) ([]db.Result, error) {
 
 // Pauses lists the types that are paused, by name; everything, if it is paused, is
 // the first.
-func (d *DB) Pauses(ctx context.Context) ([]db.PausedType, error) {
+func (r *reader) Pauses(ctx context.Context) ([]db.PausedType, error) {
 	ctx, cancel := context.WithTimeout(ctx, readTime)
 	defer cancel()
-	d.guard.Lock()
-	defer d.guard.Unlock()
-	rows, err := d.reads.Pauses(ctx)
+	r.guard.Lock()
+	defer r.guard.Unlock()
+	rows, err := r.q.Pauses(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("list pauses: %w", err)
 	}
 	list := make([]db.PausedType, len(rows))
-	for i, r := range rows {
-		list[i] = db.PausedType{Type: r.Type, Since: unixMicro(r.Since), Who: r.Who, Reason: r.Reason}
+	for i, row := range rows {
+		list[i] = db.PausedType{Type: row.Type, Since: unixMicro(row.Since), Who: row.Who, Reason: row.Reason}
 	}
 	return list, nil
 }

@@ -8,19 +8,18 @@ import (
 
 // Query reads rows by SQL of the caller's, all at once: it is for tests and tools. A
 // value is an int64, float64, string, []byte or nil. Writes are refused.
-func (d *DB) Query(ctx context.Context, query string, args ...any) (all [][]any, err error) {
+func (r *reader) Query(ctx context.Context, query string, args ...any) (all [][]any, err error) {
 	ctx, cancel := context.WithTimeout(ctx, readTime)
 	defer cancel()
-	d.guard.Lock()
-	defer d.guard.Unlock()
-	if d.path == "" { // the readers' setting, for as long as the connection is lent
-		w := d.committer.w
-		if err := w.conn.Exec("PRAGMA query_only = 1"); err != nil {
+	r.guard.Lock()
+	defer r.guard.Unlock()
+	if r.memory != nil { // the readers' setting, for as long as the connection is lent
+		if err := r.memory.Exec("PRAGMA query_only = 1"); err != nil {
 			return nil, fmt.Errorf("query: %w", err)
 		}
-		defer func() { err = errors.Join(err, w.conn.Exec("PRAGMA query_only = 0")) }()
+		defer func() { err = errors.Join(err, r.memory.Exec("PRAGMA query_only = 0")) }()
 	}
-	rows, err := d.queryer().QueryContext(ctx, query, args...)
+	rows, err := r.queryer().QueryContext(ctx, query, args...)
 	if err != nil {
 		return nil, fmt.Errorf("query: %w", err)
 	}

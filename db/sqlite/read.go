@@ -8,11 +8,47 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"inturn/db"
+	"inturn/db/sqlite/internal/conn"
 	"inturn/db/sqlite/internal/q"
 )
+
+// reader reads the file as of one commit, beside the writer.
+type reader struct {
+	readers       *sql.DB     // nil in memory
+	memory        *conn.Conn  // the write connection, which readers share in memory; else nil
+	guard         sync.Locker // around reads, where they share it
+	q             *q.Queries
+	lane          *sql.Stmt // laneQuery
+	laneUnflushed *sql.Stmt // unflushedQuery
+	flusher       *flusher
+	erasing       *erasing
+}
+
+// prepare prepares the statements of lanes.
+func (r *reader) prepare(ctx context.Context) (err error) {
+	if r.lane, err = r.queryer().PrepareContext(ctx, laneQuery); err != nil {
+		return err
+	}
+	r.laneUnflushed, err = r.queryer().PrepareContext(ctx, unflushedQuery)
+	return err
+}
+
+// close frees the statements and connections. In memory a reader may be on the writer's.
+func (r *reader) close() (err error) {
+	for _, s := range []*sql.Stmt{r.lane, r.laneUnflushed} {
+		if s != nil {
+			err = errors.Join(err, s.Close())
+		}
+	}
+	if r.readers != nil {
+		err = errors.Join(err, r.readers.Close())
+	}
+	return err
+}
 
 // readTime bounds a read: one that is forgotten would keep the WAL from being reset.
 const readTime = 10 * time.Second
@@ -44,22 +80,22 @@ const (
 // turn, from one snapshot: up to limit events, and not more than maxBytes of
 // payload (but one event at least). more says that there may be further ones. It
 // returns nothing that was appended, or is to run again, since it was called.
-func (d *DB) PendingAfter(ctx context.Context, clientID string, after int64, limit, maxBytes int) (events []db.Event, more bool, err error) {
-	if d.erasing.has(clientID) {
+func (r *reader) PendingAfter(ctx context.Context, clientID string, after int64, limit, maxBytes int) (events []db.Event, more bool, err error) {
+	if r.erasing.has(clientID) {
 		return nil, false, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, readTime)
 	defer cancel()
 	// This comes before the snapshot: what is flushed between the two is then in lanes. And
 	// nothing beyond end is read: of what came between only a part would be seen.
-	seqs, end, more := d.flusher.waitingAfter(clientID, after, limit)
-	d.guard.Lock()
-	defer d.guard.Unlock()
+	seqs, end, more := r.flusher.waitingAfter(clientID, after, limit)
+	r.guard.Lock()
+	defer r.guard.Unlock()
 	var rows *sql.Rows
 	if len(seqs) == 0 {
-		rows, err = d.lane.QueryContext(ctx, clientID, after, end, limit)
+		rows, err = r.lane.QueryContext(ctx, clientID, after, end, limit)
 	} else {
-		rows, err = d.laneUnflushed.QueryContext(ctx, clientID, after, end, limit, jsonNumbers(seqs))
+		rows, err = r.laneUnflushed.QueryContext(ctx, clientID, after, end, limit, jsonNumbers(seqs))
 	}
 	if err != nil {
 		return nil, false, fmt.Errorf("read pending: %w", err)
@@ -98,47 +134,47 @@ func jsonNumbers(list []int64) string {
 }
 
 // Find returns the event with this identity, or ErrNotFound.
-func (d *DB) Find(ctx context.Context, clientID, messageID string) (db.StoredEvent, error) {
+func (r *reader) Find(ctx context.Context, clientID, messageID string) (db.StoredEvent, error) {
 	ctx, cancel := context.WithTimeout(ctx, readTime)
 	defer cancel()
-	d.guard.Lock()
-	r, err := d.reads.Find(ctx, q.FindParams{ClientID: clientID, MessageID: messageID})
-	d.guard.Unlock()
+	r.guard.Lock()
+	row, err := r.q.Find(ctx, q.FindParams{ClientID: clientID, MessageID: messageID})
+	r.guard.Unlock()
 	if errors.Is(err, sql.ErrNoRows) {
 		return db.StoredEvent{}, db.ErrNotFound
 	}
 	if err != nil {
 		return db.StoredEvent{}, fmt.Errorf("find event: %w", err)
 	}
-	return stored(r), nil
+	return stored(row), nil
 }
 
 // Events lists the events that f selects, in seq order.
-func (d *DB) Events(ctx context.Context, f db.Filter) ([]db.StoredEvent, error) {
+func (r *reader) Events(ctx context.Context, f db.Filter) ([]db.StoredEvent, error) {
 	ctx, cancel := context.WithTimeout(ctx, readTime)
 	defer cancel()
 	f.Limit = page(f.Limit)
 	if f.ClientID == "" {
-		return d.list(ctx, "outbox o", "", f)
+		return r.list(ctx, "outbox o", "", f)
 	}
 	// What is flushed never changes, so the two need not be one snapshot.
-	filed := d.flusher.flushedUpTo()
+	filed := r.flusher.flushedUpTo()
 	var list []db.StoredEvent
 	if f.After < filed {
 		var err error
-		list, err = d.list(ctx, "history h CROSS JOIN outbox o ON o.seq = h.seq", "h.client_id = ? AND h.seq > ? AND h.seq <= ?",
+		list, err = r.list(ctx, "history h CROSS JOIN outbox o ON o.seq = h.seq", "h.client_id = ? AND h.seq > ? AND h.seq <= ?",
 			f, f.ClientID, f.After, filed)
 		if err != nil || len(list) == f.Limit {
 			return list, err
 		}
 		f.After, f.Limit = filed, f.Limit-len(list)
 	}
-	rest, err := d.list(ctx, "outbox o NOT INDEXED", "o.client_id = ?", f, f.ClientID)
+	rest, err := r.list(ctx, "outbox o NOT INDEXED", "o.client_id = ?", f, f.ClientID)
 	return append(list, rest...), err
 }
 
 // list is Events of what stands in from, as far as where (with args) says.
-func (d *DB) list(ctx context.Context, from, where string, f db.Filter, args ...any) ([]db.StoredEvent, error) {
+func (r *reader) list(ctx context.Context, from, where string, f db.Filter, args ...any) ([]db.StoredEvent, error) {
 	conditions, args := []string{where, "o.seq > ?"}, append(args, f.After)
 	if where == "" {
 		conditions = conditions[1:]
@@ -151,31 +187,31 @@ func (d *DB) list(ctx context.Context, from, where string, f db.Filter, args ...
 		conditions, args = append(conditions, "r.status = ?"), append(args, string(f.State))
 	}
 	from += " LEFT JOIN results r ON r.seq = o.seq WHERE " + strings.Join(conditions, " AND ")
-	return d.stored(ctx, from, "o.seq", f.Limit, args)
+	return r.stored(ctx, from, "o.seq", f.Limit, args)
 }
 
 // stored reads events: from is the query's part between FROM and ORDER BY, with the
 // tables outbox o and results r.
-func (d *DB) stored(ctx context.Context, from, order string, limit int, args []any) ([]db.StoredEvent, error) {
+func (r *reader) stored(ctx context.Context, from, order string, limit int, args []any) ([]db.StoredEvent, error) {
 	query := `SELECT o.seq, o.client_id, o.message_id, o.type, o.payload, o.received_at, o.request_id, o.attrs,
 			r.status, r.run, r.attempts, r.started_at, r.finished_at, r.output, r.error
 		FROM ` + from + fmt.Sprintf(" ORDER BY %s LIMIT %d", order, limit)
-	d.guard.Lock()
-	defer d.guard.Unlock()
-	rows, err := d.queryer().QueryContext(ctx, query, args...)
+	r.guard.Lock()
+	defer r.guard.Unlock()
+	rows, err := r.queryer().QueryContext(ctx, query, args...)
 	if err != nil {
 		return nil, fmt.Errorf("list events: %w", err)
 	}
 	defer rows.Close()
 	var list []db.StoredEvent
 	for rows.Next() {
-		var r q.FindRow
-		err := rows.Scan(&r.Seq, &r.ClientID, &r.MessageID, &r.Type, &r.Payload, &r.ReceivedAt, &r.RequestID, &r.Attrs,
-			&r.Status, &r.Run, &r.Attempts, &r.StartedAt, &r.FinishedAt, &r.Output, &r.Error)
+		var row q.FindRow
+		err := rows.Scan(&row.Seq, &row.ClientID, &row.MessageID, &row.Type, &row.Payload, &row.ReceivedAt, &row.RequestID, &row.Attrs,
+			&row.Status, &row.Run, &row.Attempts, &row.StartedAt, &row.FinishedAt, &row.Output, &row.Error)
 		if err != nil {
 			return nil, fmt.Errorf("list events: %w", err)
 		}
-		list = append(list, stored(r))
+		list = append(list, stored(row))
 	}
 	if err := rows.Err(); err != nil {
 		return nil, fmt.Errorf("list events: %w", err)
@@ -184,11 +220,11 @@ func (d *DB) stored(ctx context.Context, from, order string, limit int, args []a
 }
 
 // queryer is where reads go: in memory there is only the write connection.
-func (d *DB) queryer() q.DBTX {
-	if d.path == "" {
-		return d.committer.w.conn.SQL
+func (r *reader) queryer() q.DBTX {
+	if r.memory != nil {
+		return r.memory.SQL
 	}
-	return d.readers
+	return r.readers
 }
 
 func stored(r q.FindRow) db.StoredEvent {

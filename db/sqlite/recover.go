@@ -10,55 +10,59 @@ import (
 	"inturn/db/sqlite/internal/q"
 )
 
+// found is what of a file the runner must know when it begins.
+type found struct {
+	backlog []db.Backlog
+	paused  []string // types
+	unclean bool     // the last owner did not end in order
+	counted int64    // pending events, as the last owner counted them
+}
+
 // recover finds what is to run. It is the one pass over lanes.
-func (d *DB) recover(ctx context.Context, w *writer) error {
+func (f *found) recover(ctx context.Context, r *reader, w *writer) error {
 	held := map[string]q.HeldRow{}
-	rows, err := d.reads.Held(ctx)
+	rows, err := r.q.Held(ctx)
 	if err != nil {
 		return err
 	}
-	for _, r := range rows {
-		held[r.ClientID] = r
+	for _, row := range rows {
+		held[row.ClientID] = row
 	}
-	backlogs, err := d.reads.Backlogs(ctx)
+	backlogs, err := r.q.Backlogs(ctx)
 	if err != nil {
 		return err
 	}
 	waiting := w.memtable.backlogs()
 	for _, b := range backlogs {
-		if r, ok := waiting[b.ClientID]; ok {
-			b.Events, b.HeadTurn = b.Events+r.Events, min(b.HeadTurn, r.HeadTurn)
+		if more, ok := waiting[b.ClientID]; ok {
+			b.Events, b.HeadTurn = b.Events+more.Events, min(b.HeadTurn, more.HeadTurn)
 			delete(waiting, b.ClientID)
 		}
-		d.found(w, held[b.ClientID], b)
+		f.add(w, held[b.ClientID], b)
 		delete(held, b.ClientID)
 	}
 	for _, clientID := range slices.Sorted(maps.Keys(waiting)) {
-		d.found(w, held[clientID], waiting[clientID])
+		f.add(w, held[clientID], waiting[clientID])
 		delete(held, clientID)
 	}
 	for clientID, h := range held {
 		if h.Paused == 1 || h.ReplayNext.Valid {
-			d.found(w, h, q.BacklogsRow{ClientID: clientID})
+			f.add(w, h, q.BacklogsRow{ClientID: clientID})
 		}
 	}
-	pauses, err := d.reads.Pauses(ctx)
+	pauses, err := r.q.Pauses(ctx)
 	if err != nil {
 		return err
 	}
 	for _, p := range pauses {
-		d.paused = append(d.paused, p.Type)
+		f.paused = append(f.paused, p.Type)
 	}
-	if books, err := d.reads.Filed(ctx); err != nil {
-		return err
-	} else if n := int64(w.pending); n != books.Pending {
-		d.log.Warn("rows of the file were changed by somebody else; inturn check may tell more", "pending", n, "counted", books.Pending)
-	}
-	d.stand()
-	return nil
+	books, err := r.q.Filed(ctx)
+	f.counted = books.Pending
+	return err
 }
 
-func (d *DB) found(w *writer, h q.HeldRow, b q.BacklogsRow) {
+func (f *found) add(w *writer, h q.HeldRow, b q.BacklogsRow) {
 	a := db.Backlog{
 		ClientID: b.ClientID, Events: int(b.Events), HeadPosition: b.HeadTurn, HeadSeq: h.HeadSeq.Int64, Attempts: int(h.Attempts),
 		Parked: h.Parked == 1, Paused: h.Paused == 1, Replaying: h.ReplayNext.Valid,
@@ -66,7 +70,7 @@ func (d *DB) found(w *writer, h q.HeldRow, b q.BacklogsRow) {
 	if h.NextAt.Valid {
 		a.NextAt = time.UnixMicro(h.NextAt.Int64)
 	}
-	d.backlog = append(d.backlog, a)
+	f.backlog = append(f.backlog, a)
 	w.addBacklog(b.ClientID, a.Events)
 	var r rest
 	if a.Parked {
@@ -82,5 +86,5 @@ func (d *DB) found(w *writer, h q.HeldRow, b q.BacklogsRow) {
 // that are paused or replayed; the types that were paused ("" is everything); and
 // whether the last owner ended without closing it.
 func (d *DB) Backlog() (accounts []db.Backlog, paused []string, unclean bool) {
-	return d.backlog, d.paused, d.unclean
+	return d.found.backlog, d.found.paused, d.found.unclean
 }

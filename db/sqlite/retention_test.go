@@ -34,17 +34,17 @@ func TestRetention(t *testing.T) {
 		if err := d.Hold(db.Hold{Event: all[9], Attempts: 1, Park: true, Error: "e"}); err != nil { // c0: parked at 10
 			t.Fatal(err)
 		}
-		if n, err := d.retain(t.Context(), time.Now().Add(-time.Hour)); n != 0 || err != nil {
+		if n, err := d.retention().pass(t.Context(), time.Now().Add(-time.Hour)); n != 0 || err != nil {
 			t.Errorf("of what is too young: %d, %v", n, err)
 		}
-		if n, err := d.retain(t.Context(), time.Now().Add(time.Hour)); n != 5 || err != nil {
+		if n, err := d.retention().pass(t.Context(), time.Now().Add(time.Hour)); n != 5 || err != nil {
 			t.Errorf("deleted %d, %v", n, err)
 		}
 		wantRows(t, d, "SELECT seq FROM results", "6")
 		wantRows(t, d, "SELECT group_concat(seq, ' ') FROM (SELECT seq FROM outbox ORDER BY seq)", "2 6 8 9 10 11 12")
 		wantRows(t, d, "SELECT count(*) FROM runs", "1")
 		wantRows(t, d, "SELECT count(*) FROM notes", "2") // a function's own rows are its own
-		if n, err := d.retain(t.Context(), time.Now().Add(time.Hour)); n != 0 || err != nil {
+		if n, err := d.retention().pass(t.Context(), time.Now().Add(time.Hour)); n != 0 || err != nil {
 			t.Errorf("again: %d, %v", n, err)
 		}
 		// The replay finds what was promised to it.
@@ -107,7 +107,7 @@ func TestRetentionBesideLoad(t *testing.T) {
 			n := 0
 			for err := error(nil); err == nil || errors.Is(err, db.ErrOverloaded); {
 				var some int
-				some, err = d.retain(ctx, time.Now().Add(time.Hour))
+				some, err = d.retention().pass(ctx, time.Now().Add(time.Hour))
 				if n += some; err != nil && !errors.Is(err, db.ErrClosed) && !errors.Is(err, context.Canceled) && !errors.Is(err, db.ErrOverloaded) {
 					t.Error(err)
 				}
@@ -167,11 +167,11 @@ func TestRetentionReadsLittle(t *testing.T) {
 	for n := range 50 {
 		settle(t, d, done(appendEvent(t, d, event("c", fmt.Sprint(n))), nil))
 	}
-	end, err := d.acceptedBefore(t.Context(), time.Now().Add(-time.Hour))
+	end, err := d.retention().acceptedBefore(t.Context(), time.Now().Add(-time.Hour))
 	if err != nil || end != 0 && end != 1 {
 		t.Errorf("the first young event is %d, %v", end, err)
 	}
-	if end, err = d.acceptedBefore(t.Context(), time.Now().Add(time.Hour)); err != nil || end != 51 {
+	if end, err = d.retention().acceptedBefore(t.Context(), time.Now().Add(time.Hour)); err != nil || end != 51 {
 		t.Errorf("the first young event is %d, %v", end, err)
 	}
 }

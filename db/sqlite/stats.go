@@ -28,7 +28,7 @@ func (d *DB) Stats() db.Stats {
 	c := d.committer
 	s := db.Stats{
 		Pending: int(d.standing.pending.Load()), Runnable: int(d.standing.runnable.Load()),
-		Epoch: c.w.epoch, Unclean: d.unclean, DiskFree: -1, DiskSize: -1, DiskFull: c.space.low() != nil,
+		Epoch: c.w.epoch, Unclean: d.found.unclean, DiskFree: -1, DiskSize: -1, DiskFull: c.space.low() != nil,
 	}
 	c.mu.Lock()
 	s.Queued = len(c.first) + len(c.appends)
@@ -47,12 +47,12 @@ func (d *DB) Stats() db.Stats {
 
 // FreePages returns how many pages of the file are free for new rows. It reads the
 // file's header. https://www.sqlite.org/pragma.html#pragma_freelist_count
-func (d *DB) FreePages(ctx context.Context) (pages int64, err error) {
+func (r *reader) FreePages(ctx context.Context) (pages int64, err error) {
 	ctx, cancel := context.WithTimeout(ctx, readTime)
 	defer cancel()
-	d.guard.Lock()
-	defer d.guard.Unlock()
-	if err := d.queryer().QueryRowContext(ctx, "PRAGMA freelist_count").Scan(&pages); err != nil {
+	r.guard.Lock()
+	defer r.guard.Unlock()
+	if err := r.queryer().QueryRowContext(ctx, "PRAGMA freelist_count").Scan(&pages); err != nil {
 		return 0, fmt.Errorf("read free pages: %w", err)
 	}
 	return pages, nil
@@ -61,12 +61,12 @@ func (d *DB) FreePages(ctx context.Context) (pages int64, err error) {
 // AcceptedAt returns when the event was accepted whose seq is turn, or, where a
 // later run has this turn, the next event after it. It reads one row. ErrNotFound:
 // nothing was accepted since.
-func (d *DB) AcceptedAt(ctx context.Context, turn int64) (time.Time, error) {
+func (r *reader) AcceptedAt(ctx context.Context, turn int64) (time.Time, error) {
 	ctx, cancel := context.WithTimeout(ctx, readTime)
 	defer cancel()
-	d.guard.Lock()
-	defer d.guard.Unlock()
-	at, err := d.reads.AcceptedAt(ctx, turn)
+	r.guard.Lock()
+	defer r.guard.Unlock()
+	at, err := r.q.AcceptedAt(ctx, turn)
 	if errors.Is(err, sql.ErrNoRows) {
 		return time.Time{}, db.ErrNotFound
 	}

@@ -184,7 +184,7 @@ func (tx *effectTx) emit(ev db.Event) (db.Receipt, error) {
 	if ev.Attrs == nil {
 		ev.Attrs = tx.event.Attrs
 	}
-	ev, err := tx.w.complete(ev)
+	ev, err := tx.complete(ev)
 	if err != nil {
 		return db.Receipt{}, fmt.Errorf("emit %s %s: %w", ev.ClientID, ev.MessageID, err)
 	}
@@ -194,7 +194,7 @@ func (tx *effectTx) emit(ev db.Event) (db.Receipt, error) {
 	if err := tx.standing(); err != nil {
 		return db.Receipt{}, err
 	}
-	seq, duplicate, err := tx.w.emit(ev)
+	seq, duplicate, err := tx.add(ev)
 	err = tx.judge(err)
 	if _, reused := errors.AsType[*db.IDReusedError](err); err != nil && !reused && tx.broken == nil {
 		// The event may be half appended, which no effect may swallow.

@@ -32,7 +32,7 @@ func (d *DB) Wait(ctx context.Context, seq int64, stop <-chan struct{}) (*db.Res
 	defer leave()
 	if seq <= d.waiters.last.Load() { // it may have been settled before we joined
 		d.guard.Lock()
-		r, err := d.reads.ResultOf(ctx, seq)
+		r, err := d.q.ResultOf(ctx, seq)
 		d.guard.Unlock()
 		if err == nil {
 			return resultOf(r), nil

@@ -45,9 +45,9 @@ func unreadable(t testing.TB, d *DB) (restore func()) {
 		t.Fatal(err)
 	}
 	closed.Close()
-	reads := d.reads
-	d.reads = q.New(closed)
-	return func() { d.reads = reads }
+	reads := d.q
+	d.q = q.New(closed)
+	return func() { d.q = reads }
 }
 
 // TestWaitIsToldWhatIsStored compares what a waiter is handed, without a read, with
