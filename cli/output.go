@@ -91,7 +91,7 @@ func errIsDatabase(path string) error {
 }
 
 // ownSuffixes are those of the files that stand beside a database and belong to it.
-var ownSuffixes = []string{"-wal", "-shm", "-journal", ".lock", ".part", ".restoring"}
+var ownSuffixes = []string{"-wal", "-shm", "-journal", ".lock", ".inturn.part", ".restoring"}
 
 // sqliteHeaders are how files of SQLite begin (https://sqlite.org/fileformat2.html: the
 // database, 1.3; the journal, 3; the WAL in both byte orders, 4.1. The index of a WAL,

@@ -48,7 +48,7 @@ func TestOutputNeverADatabase(t *testing.T) {
 	mustWrite(t, in("damaged.db.lock"), "")
 	mustWrite(t, in("journal"), "\xd9\xd5\x05\xf9\x20\xa1\x63\xd7 and more")
 
-	names := []string{"inturn.db", "inturn.db-wal", "inturn.db-shm", "inturn.db-journal", "inturn.db.lock", "inturn.db.part", "inturn.db.restoring",
+	names := []string{"inturn.db", "inturn.db-wal", "inturn.db-shm", "inturn.db-journal", "inturn.db.lock", "inturn.db.inturn.part", "inturn.db.restoring",
 		"hard", "hard-wal", "hard-shm", "soft", "soft-wal", "damaged.db", "damaged.db-wal", "damaged.db.lock", "journal"}
 	for _, name := range names {
 		before, err := os.ReadFile(in(name))

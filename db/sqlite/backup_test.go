@@ -174,6 +174,33 @@ func TestBackupIsCheckedBeforeItIsNamed(t *testing.T) {
 	wantNames(t, dir, "copy.db")
 }
 
+// lookingWriter looks at a folder before it takes the first byte, and breaks off.
+type lookingWriter struct {
+	t   *testing.T
+	dir string
+	n   int
+}
+
+func (w *lookingWriter) Write(b []byte) (int, error) {
+	wantNames(w.t, w.dir)
+	w.n += len(b)
+	return 0, errors.New("the reader is gone")
+}
+
+// TestBackupToLeavesNothing: when the copy is written out it has no name any more, so that
+// nothing is left where the reader's end ends the process.
+func TestBackupToLeavesNothing(t *testing.T) {
+	d, dir := filled(t), t.TempDir()
+	w := &lookingWriter{t: t, dir: dir}
+	if err := file.BackupTo(t.Context(), d.path, dir, w, file.CopyOptions{}); err == nil || !strings.Contains(err.Error(), "the reader is gone") {
+		t.Errorf("told %v", err)
+	}
+	if w.n == 0 {
+		t.Error("nothing was written")
+	}
+	wantNames(t, dir)
+}
+
 // An older file, which an upgrade is to follow, is copied; only SQLite can judge it.
 func TestBackupOfAnOlderFile(t *testing.T) {
 	d, to := filled(t), tempFile(t)
@@ -190,10 +217,10 @@ func TestBackupOfAnOlderFile(t *testing.T) {
 	}
 }
 
-// Who makes the same copy at the same time is told; what a killed one left is used.
+// TestBackupsOfOneName: of two at once the second is refused; what a killed one left is replaced.
 func TestBackupsOfOneName(t *testing.T) {
 	d, to := filled(t), tempFile(t)
-	if err := os.WriteFile(to+".part", bytes.Repeat([]byte("left by a kill"), 10000), 0o644); err != nil {
+	if err := os.WriteFile(to+".inturn.part", bytes.Repeat([]byte("left by a kill"), 10000), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	inside := false

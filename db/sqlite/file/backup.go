@@ -6,13 +6,15 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
+	"time"
 )
 
 // Backup writes a copy of the database at path to the file to: everything that was
 // answered before Backup was called is in it, also while a server writes. The copy
 // gets its name once it is complete, synced and checked; until then it stands beside,
-// as to.part. It is a single file that only this user can read, without a WAL.
+// as to.inturn.part. It is a single file that only this user can read, without a WAL.
 //
 // Errors: ErrExists without o.Force; ErrForeign, ErrNewer; ErrStorageFull; ErrUnsound;
 // or ctx's. After an error nothing is called to that was not before.
@@ -79,7 +81,8 @@ func BackupTo(ctx context.Context, path, dir string, w io.Writer, o CopyOptions)
 }
 
 func backupTo(ctx context.Context, path, dir string, w io.Writer, o CopyOptions) error {
-	dir, err := os.MkdirTemp(dir, "inturn-backup-")
+	removeLeftFolders(dir)
+	dir, err := os.MkdirTemp(dir, backupFolder)
 	if err != nil {
 		return err
 	}
@@ -89,8 +92,35 @@ func backupTo(ctx context.Context, path, dir string, w io.Writer, o CopyOptions)
 		return err
 	}
 	defer p.discard()
+	// Nothing has a name any more when the first byte is written: a reader that breaks
+	// off ends the process by SIGPIPE.
+	if err := os.RemoveAll(dir); err != nil {
+		return err
+	}
 	_, err = io.Copy(w, p.file)
 	return err
+}
+
+// backupFolder is how the names of BackupTo's folders begin.
+const backupFolder = "inturn-backup-"
+
+// leftAfter is how old a folder without a copy must be to be taken for a left-over: its
+// maker puts a copy there at once.
+const leftAfter = time.Minute
+
+// removeLeftFolders removes the folders of BackupTo in dir whose process was killed.
+func removeLeftFolders(dir string) {
+	entries, _ := os.ReadDir(dir)
+	for _, e := range entries {
+		if !e.IsDir() || !strings.HasPrefix(e.Name(), backupFolder) {
+			continue
+		}
+		folder := filepath.Join(dir, e.Name())
+		info, err := e.Info()
+		if old := err == nil && time.Since(info.ModTime()) > leftAfter; removeLeftParts(folder) || old {
+			os.Remove(folder) // which fails unless it is empty
+		}
+	}
 }
 
 // distinctPaths returns both paths in full, and an error where they are one database's.

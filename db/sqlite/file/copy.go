@@ -45,53 +45,6 @@ var (
 	ErrUnsound = errors.New("the copy did not pass the check")
 )
 
-// part is a copy that is not finished. It stands beside its future place under a name
-// of its own; whoever makes it holds a flock on it, so that what a killed process left
-// is simply written over.
-type part struct {
-	path string
-	file *os.File // for the lock alone: SQLite writes the file
-}
-
-const partSuffix = ".part"
-
-// newPart makes the file for a copy that is to be called path, for this user's eyes only.
-func newPart(path string) (*part, error) {
-	p := &part{path: path + partSuffix}
-	f, err := os.OpenFile(p.path, os.O_RDWR|os.O_CREATE|syscall.O_NOFOLLOW, 0o600)
-	if err != nil {
-		return nil, err
-	}
-	p.file = f
-	err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
-	if err == nil {
-		var ours, there fs.FileInfo
-		ours, err = f.Stat()
-		if there, _ = os.Lstat(p.path); err == nil && (there == nil || !os.SameFile(ours, there)) {
-			err = syscall.EWOULDBLOCK // somebody has just finished with it
-		}
-	}
-	if errors.Is(err, syscall.EWOULDBLOCK) {
-		err = fmt.Errorf("%s: another process writes it", p.path)
-	}
-	if err == nil {
-		err = errors.Join(f.Chmod(0o600), f.Truncate(0), RemoveAll(p.path+"-journal", p.path+"-wal", p.path+"-shm"))
-	}
-	if err != nil {
-		f.Close()
-		return nil, err
-	}
-	return p, nil
-}
-
-// discard removes the copy, unless it has got its name.
-func (p *part) discard() {
-	p.file.Close()
-	if p.path != "" {
-		_ = RemoveAll(p.path, p.path+"-journal", p.path+"-wal", p.path+"-shm") // a left-over is named so that one sees what it is
-	}
-}
-
 // rename gives the finished copy its name, for good.
 func (p *part) rename(to string) error {
 	if err := os.Rename(p.path, to); err != nil {
