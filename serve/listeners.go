@@ -11,34 +11,47 @@ import (
 
 // listeners are the listeners for clients, with whatever proxies stand before them.
 type listeners struct {
-	public, plain net.Listener // plain: for plain HTTP beside HTTPS, nil for none
-	proxies       api.Proxies  // whose X-Forwarded-For counts
+	public  net.Listener
+	plain   *yieldListener // for plain HTTP beside HTTPS, nil for none
+	proxies api.Proxies    // whose X-Forwarded-For counts
 }
 
 // listen opens the addresses for clients.
-func (c *Config) listen(log *slog.Logger) (*listeners, error) {
+func (c *Config) listen(bounds connections, log *slog.Logger) (*listeners, error) {
 	trusted, err := api.ParseProxies(c.TrustedProxy)
 	if err != nil {
 		return nil, fmt.Errorf("--trusted-proxy: %w", err)
 	}
 	l := &listeners{proxies: trusted}
-	if l.public, err = api.Listen(c.Listen, c.MaxConnections); err != nil {
+	if l.public, err = api.Listen(c.Listen, bounds.clients); err != nil {
 		return nil, explainListen("--listen", err)
 	}
 	if c.HTTPListen != "" {
-		if l.plain, err = api.Listen(c.HTTPListen, 256); err != nil {
+		plain, err := listenBeside(c.HTTPListen, bounds.side)
+		if err != nil {
 			l.public.Close()
 			return nil, explainListen("--http-listen", fmt.Errorf("http: %w", err))
 		}
+		l.plain = plain
 	}
 	if c.ProxyProtocol {
 		l.proxies = nil // the connection's address is the client's already
 		l.public = api.ProxyListener(l.public, trusted, log)
 		if l.plain != nil {
-			l.plain = api.ProxyListener(l.plain, trusted, log)
+			l.plain.Listener = api.ProxyListener(l.plain.Listener, trusted, log)
 		}
 	}
 	return l, nil
+}
+
+// listenBeside opens an address beside the public one. Two more connections than it keeps
+// can be open: the new one, and the one that gives way.
+func listenBeside(addr string, connections int) (*yieldListener, error) {
+	l, err := api.Listen(addr, connections+2)
+	if err != nil {
+		return nil, err
+	}
+	return newYieldListener(l, connections), nil
 }
 
 func (l *listeners) close() {

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
+	"net/http"
 	"sync"
 
 	"github.com/oklog/run"
@@ -132,7 +134,14 @@ func (s *Server) addServers(g *run.Group) {
 	addServer(g, public, s.public, drained, done)
 	if s.clients.plain != nil {
 		redirect := api.Redirect(s.api, publicPort(s.clients))
-		addServer(g, api.Server(s.certs.challenges(redirect), nil, s.log), s.clients.plain, drained, done)
+		addServer(g, serverBeside(s.certs.challenges(redirect), s.clients.plain, s.log), s.clients.plain, drained, done)
 	}
-	addServer(g, api.Server(api.Admin(s.api), nil, s.log), s.admin, drained, done)
+	addServer(g, serverBeside(api.Admin(s.api), s.admin, s.log), s.admin, drained, done)
+}
+
+// serverBeside returns the server of an address beside the public one.
+func serverBeside(h http.Handler, l *yieldListener, log *slog.Logger) *http.Server {
+	server := api.Server(h, nil, log)
+	server.IdleTimeout, server.ConnState = sideIdle, l.connState
+	return server
 }

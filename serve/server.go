@@ -9,7 +9,6 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
-	"net"
 	"net/http"
 	"os"
 	"slices"
@@ -45,7 +44,7 @@ type Server struct {
 	streams   *api.Streams
 
 	clients *listeners
-	admin   net.Listener
+	admin   *yieldListener
 	certs   *certificates
 	idle    *idleListener  // nil: the process never sleeps
 	public  *drainListener // around what clients has
@@ -177,11 +176,15 @@ func (s *Server) openStore(ctx context.Context) (err error) {
 }
 
 func (s *Server) listen() (err error) {
-	if s.clients, err = s.config.listen(s.log); err != nil {
+	bounds, err := s.config.connections(s.log)
+	if err != nil {
+		return err
+	}
+	if s.clients, err = s.config.listen(bounds, s.log); err != nil {
 		return err
 	}
 	s.onClose(s.clients.close)
-	if s.admin, err = api.Listen(s.config.Admin, 256); err != nil {
+	if s.admin, err = listenBeside(s.config.Admin, bounds.side); err != nil {
 		return explainListen("--admin", fmt.Errorf("admin: %w", err))
 	}
 	s.onClose(func() { s.admin.Close() })
