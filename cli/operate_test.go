@@ -125,6 +125,8 @@ func TestOperatorCommands(t *testing.T) {
 			"redrive: 612 events\n! events 500"},
 		{"types", "types", []asked{{"GET /v1/types", 0, `{"paused":false,"types":[{"type":"charge","paused":true,"since":"2026-01-31T12:00:00.000000Z","who":"boss","reason":"bank"},{"type":"work","paused":false}]}`}},
 			"type          paused  since                 who   reason\n(everything)  no      -                     -     -\ncharge        yes     2026-01-31T12:00:00Z  boss  bank\nwork          no      -                     -     -\n"},
+		{"types without a function", "types", []asked{{"GET /v1/types", 0, `{"paused":false,"types":[{"type":"charge","paused":true,"since":"2026-01-31T12:00:00.000000Z","who":"boss","reason":"bank","function":false},{"type":"greet","paused":false,"function":false,"waiting":2}]}`}},
+			"type          paused  since                 who   reason\n(everything)  no      -                     -     -\ncharge        yes     2026-01-31T12:00:00Z  boss  bank; no function: 0 accounts wait\ngreet         no      -                     -     no function: 2 accounts wait\n"},
 		{"types json", "types --json", []asked{{"GET /v1/types", 0, `{"paused":false,"types":[{"type":"work","paused":false}]}`}}, `{"paused":false,"types":[{"type":"work","paused":false}]}` + "\n"},
 		{"pause a type", "pause a/b --reason r", []asked{{`POST /v1/types/a%2Fb/pause {"reason":"r"}`, 0, did("pause", true, `,"type":"a/b"`)}}, "pause type a/b: done (audit 5)\n"},
 		{"resume everything", "resume --all", []asked{{`POST /v1/resume {}`, 0, did("resume", true, "")}}, "resume everything: done (audit 5)\n"},

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"strings"
 	"time"
 )
 
@@ -74,6 +75,8 @@ func (l Types) Run(ctx context.Context, out IO) error {
 		Types []struct {
 			Type string `json:"type"`
 			pause
+			Function *bool `json:"function,omitempty"` // nil: it has one
+			Waiting  int   `json:"waiting,omitempty"`
 		} `json:"types"`
 	}
 	if err := l.Client.with(func(a *asker) error { return a.get(ctx, "/v1/types", &list) }); err != nil {
@@ -92,6 +95,9 @@ func (l Types) Run(ctx context.Context, out IO) error {
 	}
 	add("(everything)", list.pause)
 	for _, one := range list.Types {
+		if one.Function != nil && !*one.Function {
+			one.Reason = strings.TrimPrefix(fmt.Sprintf("%s; no function: %d accounts wait", one.Reason, one.Waiting), "; ")
+		}
 		add(one.Type, one.pause)
 	}
 	return t.end()

@@ -75,7 +75,7 @@ func TestScrape(t *testing.T) {
 	storage := &fakeStorage{stats: db.Stats{Pending: 12, Runnable: 5, Epoch: 3, WALBytes: 8, DiskFree: -1, DiskSize: -1}}
 	m.Watch(Sources{
 		Storage: storage, Streams: api.NewStreams(0), Now: func() time.Time { return now },
-		Turns:          &fakeTurns{runner.Stats{Accounts: map[runner.State]int{runner.Parked: 2}, Pollers: 2, FreeTurn: 30, BlockedTurn: 101}},
+		Turns:          &fakeTurns{runner.Stats{Accounts: map[runner.State]int{runner.Parked: 2}, Missing: map[string]int{"greet": 2}, Pollers: 2, FreePosition: 30, BlockedPosition: 101}},
 		CertificateEnd: func() time.Time { return now.Add(time.Hour) },
 		LogLost:        func() (full, failed uint64) { return 3, 4 },
 		EndpointsDown:  func() map[string]bool { return map[string]bool{"order": true, "mail": false} },
@@ -100,7 +100,7 @@ func TestScrape(t *testing.T) {
 	m.ConfigReloaded(false)
 	got := strings.Join(scrape(t, m), "\n") + "\n"
 	for _, want := range []string{
-		`inturn_pending_events{account="runnable"} 5`, `inturn_pending_events{account="held"} 7`, `inturn_accounts{state="parked"} 2`,
+		`inturn_pending_events{account="runnable"} 5`, `inturn_pending_events{account="held"} 7`, `inturn_accounts{state="parked"} 2`, `inturn_accounts_without_function{type="greet"} 2`,
 		`inturn_oldest_pending_age_seconds 30`, `inturn_oldest_blocked_age_seconds 0`, `inturn_owner_epoch 3`, `inturn_wal_bytes 8`,
 		`inturn_database_free_pages 7`, `inturn_certificate_end_timestamp_seconds 1.8000036e+09`, `inturn_http_connections 1`,
 		`inturn_log_lines_lost_total{reason="full"} 3`, `inturn_log_lines_lost_total{reason="failed"} 4`,

@@ -68,6 +68,7 @@ func (m *Metrics) Watch(s Sources) {
 		{&w.hot, "pending_memory_bytes", "Memory of the pending events that are kept in it.", nil},
 		{&w.freeAge, "oldest_pending_age_seconds", "Age of the oldest pending event whose account nothing holds; 0 if there is none.", nil},
 		{&w.blockedAge, "oldest_blocked_age_seconds", "Age of the oldest pending event whose account is held: it failed, is stuck, paused or replayed, or waits for a person; 0 if there is none.", nil},
+		{&w.missing, "accounts_without_function", "Accounts that wait, without attempts, because the type of their next event has no function.", []string{"type"}},
 		{&w.queued, "queued_operations", "Operations that wait for the committer.", nil},
 		{&w.epoch, "owner_epoch", "How often the file was taken by a process; it grows with each.", nil},
 		{&w.unclean, "unclean_start", "1 if the last owner of the file did not end in order.", nil},
@@ -99,7 +100,7 @@ type watch struct {
 
 	pending, accounts, inFlight, pollers, busy, hot, freeAge, blockedAge *prometheus.Desc
 	queued, epoch, unclean, ready, full, file, wal, free, disk, diskSize *prometheus.Desc
-	streams, held, conns, down, logLost, certificate                     *prometheus.Desc
+	streams, held, conns, down, missing, logLost, certificate            *prometheus.Desc
 }
 
 func (w *watch) Describe(ch chan<- *prometheus.Desc) {
@@ -138,11 +139,14 @@ func (w *watch) Collect(ch chan<- prometheus.Metric) {
 		gauge(w.accounts, float64(n), string(state))
 	}
 	gauge(w.accounts, float64(t.Paused), "paused")
+	for typ, n := range t.Missing {
+		gauge(w.missing, float64(n), typ)
+	}
 	gauge(w.inFlight, float64(t.InFlight))
 	gauge(w.pollers, float64(t.Pollers))
 	gauge(w.busy, float64(t.Busy))
 	gauge(w.hot, float64(t.HotBytes))
-	for desc, turn := range map[*prometheus.Desc]int64{w.freeAge: t.FreeTurn, w.blockedAge: t.BlockedTurn} {
+	for desc, turn := range map[*prometheus.Desc]int64{w.freeAge: t.FreePosition, w.blockedAge: t.BlockedPosition} {
 		if seconds, err := w.age(ctx, turn); err != nil {
 			ch <- prometheus.NewInvalidMetric(desc, err)
 		} else {

@@ -44,7 +44,7 @@ func TestATypeWithoutAFunctionHoldsItsEvents(t *testing.T) {
 					t.Error("another account did not run")
 				}
 				s := g.r.Stats()
-				if want := map[string]int{"gone": 2, "lost": 1}; !maps.Equal(s.Missing, want) || s.Accounts[Ready] != 3 || s.HotBytes != 0 || s.BlockedTurn != 1 {
+				if want := map[string]int{"gone": 2, "lost": 1}; !maps.Equal(s.Missing, want) || s.Accounts[Ready] != 3 || s.HotBytes != 0 || s.BlockedPosition != 1 {
 					t.Errorf("%+v, want %v missing and no memory for it", s, want)
 				}
 				if g.r.Busy() {

@@ -93,11 +93,11 @@ type Stats struct {
 	Busy     int // of the pollers, those that are taking a lease
 	HotBytes int // of the events in memory
 
-	// Turns of the oldest pending event whose account nothing holds, and of the oldest
+	// Positions of the oldest pending event whose account nothing holds, and of the oldest
 	// of the others (they failed, were postponed, are stuck, parked, paused, replayed or
 	// without a function); 0: there is none. While an account waits to be read from the
-	// file its turn may be that of the event settled before, plus one.
-	FreeTurn, BlockedTurn int64
+	// file it may be that of the event settled before, plus one.
+	FreePosition, BlockedPosition int64
 }
 
 // Stats returns what goes on. Its cost does not grow with accounts or events.
@@ -121,7 +121,7 @@ func (r *Runner) Stats() Stats {
 		},
 		Paused: in(schedule.Paused), Missing: r.schedule.MissingTypes(),
 		InFlight: s.Running, Pollers: r.o.Pollers, Busy: r.o.Pollers - r.waiting, HotBytes: s.Bytes,
-		FreeTurn: s.Free, BlockedTurn: s.Blocked,
+		FreePosition: s.Free, BlockedPosition: s.Blocked,
 	}
 }
 

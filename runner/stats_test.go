@@ -73,7 +73,7 @@ func TestStats(t *testing.T) {
 			fn("ends", func(context.Context, db.Event) error { return errTest }, once),
 		).start(nil, false)
 		g.settle()
-		if s := g.r.Stats(); s.Busy != 0 || s.Pollers != 2 || s.FreeTurn != 0 || s.BlockedTurn != 0 {
+		if s := g.r.Stats(); s.Busy != 0 || s.Pollers != 2 || s.FreePosition != 0 || s.BlockedPosition != 0 {
 			t.Errorf("idle: %+v", s)
 		}
 		g.commit(event("rejects", "0", "rejects", 10)) // turn 1
@@ -84,12 +84,12 @@ func TestStats(t *testing.T) {
 		g.commit(event("ends", "0", "ends", 10))   // turn 4
 		g.sleep(time.Millisecond)
 		g.counted()
-		if s := g.r.Stats(); s.InFlight != 1 || s.FreeTurn != 2 || s.BlockedTurn != 3 || s.Accounts[Retrying] != 1 || s.Accounts[Parked] != 1 {
+		if s := g.r.Stats(); s.InFlight != 1 || s.FreePosition != 2 || s.BlockedPosition != 3 || s.Accounts[Retrying] != 1 || s.Accounts[Parked] != 1 {
 			t.Errorf("while works works: %+v", s)
 		}
 		g.sleep(2 * time.Hour)
 		g.counted()
-		if s := g.r.Stats(); s.FreeTurn != 0 || s.BlockedTurn != 4 || s.Accounts[Retrying] != 0 {
+		if s := g.r.Stats(); s.FreePosition != 0 || s.BlockedPosition != 4 || s.Accounts[Retrying] != 0 {
 			t.Errorf("once only the parked one is left: %+v", s)
 		}
 		want := map[Outcome]int{OutcomeDone: 2, OutcomeFailed: 1, OutcomeDead: 1, OutcomeParked: 1}

@@ -209,6 +209,7 @@ func (s *Server) openAPI() (err error) {
 		Stopping: s.stopping, Closing: s.closing, Streams: s.streams, ClientRate: c.ClientRate, ClientBurst: c.ClientBurst, Hosts: c.hosts(s.tokens != nil), AdminHosts: c.AdminHost,
 		Proxies: s.clients.proxies, Warning: s.warning,
 		AccountState: func(clientID string) string { return string(s.runner.State(clientID)) },
+		MissingTypes: func() map[string]int { return s.runner.Stats().Missing },
 	}
 	if s.tokens != nil || c.InsecureNoAuth || isLoopback(c.Admin) {
 		s.api.Metrics, s.api.OpenMetrics = s.numbers.Handler(s.log), isLoopback(c.Admin)

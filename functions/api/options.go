@@ -45,6 +45,10 @@ type Options struct {
 	// running, retrying, parked or stuck. Nil: the file alone is asked.
 	AccountState func(clientID string) string
 
+	// MissingTypes says of types that have no function how many accounts wait for one; nil:
+	// that isn't known.
+	MissingTypes func() map[string]int
+
 	// Stopping is closed when shutdown begins: from then on new events are refused,
 	// /readyz says no, and what Prefer: wait holds is answered at once. Nil: never.
 	Stopping <-chan struct{}

@@ -15,11 +15,12 @@ type queries struct {
 	}
 	functions *liveSet
 	accounts  accountView
-	schema    []byte // of the configuration file
+	missing   func() map[string]int // see Options.MissingTypes
+	schema    []byte                // of the configuration file
 }
 
 func newQueries(o Options, set *liveSet) *queries {
-	return &queries{auth: auth{o.Tokens}, store: o.Store, functions: set, accounts: newAccountView(o), schema: o.ConfigSchema}
+	return &queries{auth: auth{o.Tokens}, store: o.Store, functions: set, accounts: newAccountView(o), missing: o.MissingTypes, schema: o.ConfigSchema}
 }
 
 func (q *queries) register(r *router) {

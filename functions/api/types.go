@@ -2,17 +2,21 @@ package api
 
 import (
 	"context"
+	"maps"
 	"net/http"
+	"slices"
+	"strconv"
 
 	"inturn/db"
 )
 
-// listTypes is GET /v1/types: every type that has a function or is paused, and
-// whether everything is paused,
+// listTypes is GET /v1/types: every type that has a function, is paused, or lacks a
+// function that accounts wait for, and whether everything is paused,
 //
-//	{"paused": false, "types": [{"type": "message", "paused": false}]}
+//	{"paused": false, "types": [{"type": "greet", "paused": false, "function": false, "waiting": 2}, {"type": "message", "paused": false}]}
 //
-// with since, who and reason of each pause.
+// with since, who and reason of each pause. waiting is how many accounts wait for the
+// type to have a function.
 func (q *queries) listTypes(x *exchange, r *http.Request) error {
 	tok, err := q.authorize(x, r, scopeRead)
 	if err != nil {
@@ -33,22 +37,37 @@ func (q *queries) listTypes(x *exchange, r *http.Request) error {
 	}
 	body := append([]byte(`{`), appendPause(nil, paused[""])...)
 	body = append(body, `,"types":[`...)
-	add := func(name string) {
+	missing := map[string]int{}
+	if q.missing != nil {
+		missing = q.missing()
+	}
+	add := func(name string, function bool) {
 		if body[len(body)-1] != '[' {
 			body = append(body, ',')
 		}
 		body = append(body, `{"type":`...)
 		body = appendText(body, name)
-		body = append(append(append(body, ','), appendPause(nil, paused[name])...), '}')
+		body = append(append(body, ','), appendPause(nil, paused[name])...)
+		if !function {
+			body = append(body, `,"function":false`...)
+			if n := missing[name]; n > 0 {
+				body = strconv.AppendInt(append(body, `,"waiting":`...), int64(n), 10)
+			}
+		}
+		body = append(body, '}')
+		delete(paused, name)
+		delete(missing, name)
 	}
 	for _, name := range q.functions.Names() {
-		add(name)
-		delete(paused, name)
+		add(name, true)
 	}
-	for i := range pauses { // those of functions that this binary doesn't have
+	for i := range pauses {
 		if name := pauses[i].Type; name != "" && paused[name] != nil {
-			add(name)
+			add(name, false)
 		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(missing)) {
+		add(name, false)
 	}
 	x.answer(http.StatusOK, jsonType, append(body, "]}\n"...))
 	return nil
