@@ -1,6 +1,6 @@
-// Command inturn takes events over HTTPS, makes them durable in one SQLite file, and
-// runs functions on them: strictly in order within an account, in parallel across
-// accounts, each event once.
+// Command inturn takes events over HTTPS, makes each durable in one SQLite file, and runs
+// functions on events: strictly in order within an account, in parallel across accounts,
+// each event once.
 //
 //	            functions/api          db                runner
 //	client --> HTTPS, check ---> one committer ----> accounts take turns --+

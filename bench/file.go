@@ -9,7 +9,7 @@ import (
 )
 
 // prepared describes a database file whose events are written by SQL, which is faster than
-// to send them to a server.
+// by a server.
 type prepared struct {
 	accounts, each int
 	pending        bool // else all are done

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// Accounts holds the commands that look at accounts and act on them.
+// Accounts has the commands that show and change accounts.
 type Accounts struct {
 	List   AccountsList   `cmd:"" help:"List accounts, such as those that are parked."`
 	Show   AccountsShow   `cmd:"" help:"Show one account and what holds it."`

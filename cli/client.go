@@ -23,7 +23,7 @@ type Client struct {
 	Token    string `help:"Token of the caller." env:"INTURN_TOKEN" placeholder:"TOKEN"`
 }
 
-// Longest wait of one request. The server may hold an answer for a result
+// requestTimeout is the longest wait of one request. The server may hold an answer for a result
 // (Prefer: wait), so it is well above any wait that a command asks for.
 const requestTimeout = 2 * time.Minute
 

@@ -26,6 +26,10 @@ type (
 	CompletionFish struct{}
 )
 
+// completionScripts are the scripts of the shells.
+//
+// completionScripts are the scripts of the shells.
+//
 //go:embed completion/*
 var completionScripts embed.FS
 

@@ -5,7 +5,7 @@ import (
 	"math/rand/v2"
 )
 
-// How steeply zipf falls: the k-th account gets a share of about 1/k^1.1, so that
+// zipfExponent is how steeply zipf falls: the k-th account gets a share of about 1/k^1.1, so that
 // the first few have many times what most have.
 const zipfExponent = 1.1
 

@@ -26,7 +26,7 @@ type LoadTest struct {
 	JSON        bool          `help:"Print the result as JSON." env:"INTURN_JSON"`
 }
 
-// The tester keeps about 50 bytes of each request in memory.
+// maxShots bounds the requests, of which the tester keeps about 50 bytes each.
 const maxShots = 20_000_000
 
 // Validate returns an error if a flag is out of its bounds. kong calls it.

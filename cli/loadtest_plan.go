@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// What a request of the load test is.
+// shotKind is what a request of the load test is.
 type shotKind uint8
 
 const (
@@ -39,8 +39,8 @@ type plan struct {
 	first  [][]int32 // the shot of each client's n-th message, at n-1
 }
 
-// phonesEach is how many phones a client writes from. Two clients share them: the
-// same phone under two clients is two clients.
+// phonesEach is how many phones a client writes from. Two clients share the same
+// phones: a phone is another client under each.
 const phonesEach = 3
 
 func newPlan(l LoadTest, run string) *plan {

@@ -160,8 +160,8 @@ func header(path string) []byte {
 	return head[:n]
 }
 
-// besideIt returns the file that tells a database which can't be told by its header,
-// being new or damaged; "" for none.
+// besideIt returns the file beside path that shows that path is a database, which its
+// header doesn't show if it is new or damaged; "" for none.
 func besideIt(path string) string {
 	for _, suffix := range []string{"-wal", "-journal", ".lock", ".restoring"} {
 		if info, err := os.Lstat(path + suffix); err == nil && info.Mode().IsRegular() {

@@ -27,7 +27,7 @@ func (u *usageError) Error() string { return strings.TrimPrefix(u.command+": "+u
 // Parse parses the arguments of the program. Beyond what kong does it refuses what
 // would pass in silence for something else: an argument or flag that is given as an
 // empty text (a shell's variable that isn't set), and among the variables of the
-// environment, as os.Environ has them, one whose name is a setting's but for a slip.
+// environment, as os.Environ returns it, one whose name is a setting's but for a slip.
 func Parse(parser *kong.Kong, args, environ []string) (*kong.Context, error) {
 	ctx, err := parser.Parse(args)
 	if err != nil {

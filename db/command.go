@@ -20,8 +20,8 @@ const (
 	Replay  Verb = "replay"  // run finished events of an account again, before what is pending
 )
 
-// Command is what an operator wants done. Which fields a verb takes stands beside them;
-// those it doesn't take must be empty.
+// Command is what an operator wants done. The comment of a field names the verbs that take
+// it; for other verbs it must be empty.
 type Command struct {
 	Verb     Verb
 	ClientID string // the account; Pause, Resume: empty for a type or everything; Redrive: may be empty
@@ -47,7 +47,7 @@ type CommandResult struct {
 	Seq      int64  // Retry, Skip, Redrive: the event; Replay: the first event that runs again
 	Run      int64  // Redrive: the run that is pending now
 	To       int64  // Replay: the last event that runs again
-	Events   int64  // Replay: how many run again; those that are not kept any more are not among them
+	Events   int64  // Replay: how many run again, without those that are not kept any more
 	HeadSeq  int64  // of an account: what runs next, 0 if nothing is pending; of a Replay, before it began
 }
 
@@ -83,7 +83,7 @@ func (e *HeadMovedError) Error() string {
 
 // Bounds of what an operator writes, in bytes.
 const (
-	maxOperator = 256  // Who and Key
+	maxOperator = 256  // the operator's name, and Key
 	maxWhy      = 4096 // Reason
 )
 

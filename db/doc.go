@@ -1,5 +1,5 @@
-// Package db is the contract between what accepts and runs events and the storage that
-// keeps them: plain types, errors, and the Tx that effects get. It knows no storage, and
+// Package db is the contract between the packages that accept and run events and the
+// storage that keeps events: plain types, errors, and the Tx that effects get. It knows no storage, and
 // no driver; of database/sql it has the types that sqlc's generated code asks of a Tx.
 //
 // The life of an event:

@@ -17,15 +17,15 @@ type Erasure struct {
 type EraseReport struct {
 	Client  string // as EraseMark has it
 	Events  int64  // accepted ones, with their results
-	Pending int64  // of them, those that were still to run
+	Pending int64  // the events that had not run yet
 	Rows    map[string]int64
 	// InWAL: somebody reads an old state of the file, so what was deleted stands in the
 	// -wal file until they are done.
 	InWAL bool
 }
 
-// EraseMark is how an erased client is named in audit: who knows the id finds it, and
-// who doesn't can only guess.
+// EraseMark returns the name of an erased client in audit, a hash of its id: it is found by
+// the id, which can't be read from it.
 func EraseMark(clientID string) string {
 	sum := sha256.Sum256([]byte(clientID))
 	return "sha256:" + hex.EncodeToString(sum[:])

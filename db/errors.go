@@ -6,7 +6,7 @@ import (
 )
 
 // Errors of the storage. They are compared with errors.Is; the cause, where there
-// is one, is wrapped beside them.
+// is one, is wrapped as well.
 var (
 	// ErrClosed: Close began; nothing is taken any more.
 	ErrClosed = errors.New("database is closed")

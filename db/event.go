@@ -8,8 +8,8 @@ import (
 // Event is what a client sends and what a function gets. ClientID and MessageID
 // are its identity, Type names its function, Payload is JSON.
 //
-// Whoever appends fills in the first block; the second is the engine's and is
-// empty until the event is accepted; the third is set while the event runs.
+// The first block is filled in by the caller of Append; the second by the engine when the
+// event is accepted, and is empty before; the third while the event runs.
 type Event struct {
 	ClientID  string // the account, 1 to 256 bytes
 	MessageID string // unique within the account, 1 to 256 bytes

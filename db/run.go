@@ -34,7 +34,7 @@ type Hold struct {
 type Backlog struct {
 	ClientID     string
 	Events       int
-	HeadPosition int64 // of the first of them
+	HeadPosition int64 // of the first event
 	HeadSeq      int64 // of the held head, 0 if nothing is held
 	Attempts     int
 	NextAt       time.Time

@@ -12,7 +12,7 @@ type Observer interface {
 	// Checkpointed: the WAL was moved into the file, or as much of it as no reader needs.
 	Checkpointed(took time.Duration)
 	// SlowEffect: an effect of an event of this type took longer than the constant of
-	// this name. One that is run again with its group is told of again.
+	// this name. One that runs again with its group is reported again.
 	SlowEffect(typ string)
 	// Dead: an event of this type was set aside.
 	Dead(typ string)
@@ -22,7 +22,7 @@ type Observer interface {
 // system's books; no row is counted for it.
 type Stats struct {
 	Pending   int // events that are to run
-	Runnable  int // of them, those of accounts that nothing holds for good
+	Runnable  int // pending events of accounts that are neither parked nor paused
 	Queued    int // operations that wait for the committer
 	Epoch     int64
 	Unclean   bool  // the last owner did not end in order

@@ -68,8 +68,8 @@ func (e *PostponeError) Unwrap() error { return e.Err }
 
 // Postpone returns an error that lets the account wait without an attempt being
 // counted: what the function needs is not there now, for any account, and it has tried
-// nothing. The wait is kept in memory only. There is no bound on how often: whoever
-// postpones must let one through now and then to find out.
+// nothing. The wait is kept in memory only. There is no bound on how often: the
+// function must let a call through now and then to find out.
 func Postpone(after time.Duration, err error) error {
 	if err == nil {
 		err = errors.New("the function postponed the event")
@@ -93,7 +93,7 @@ func Field(name, detail string) error {
 	return &FieldError{Pointer: "/payload/" + name, Detail: detail}
 }
 
-// UnauthorizedError says that a sender could not show who it is.
+// UnauthorizedError says that a sender could not prove its identity.
 type UnauthorizedError struct{ Err error }
 
 func (e *UnauthorizedError) Error() string { return e.Err.Error() }

@@ -14,7 +14,7 @@
 //	            -> any other error    again with backoff; the account waits
 //
 // A function must not open the database's file, not even to copy it: when a process
-// closes a file, POSIX drops all locks that the process has on it, SQLite's among them,
+// closes a file, POSIX drops all locks that the process has on it, also SQLite's,
 // and another program may then remove the write-ahead log while the server writes to it.
 //
 // One folder each: see functions/message for one with tables and functions/work
@@ -72,8 +72,8 @@ type Option func(*Function)
 
 // Tables gives a version of the function's own tables. Versions count from 1; give
 // each as an option of its own, in order, and never change one that was deployed:
-// a new file runs them all, an older one only those it lacks. They run at start,
-// in one transaction.
+// a new file runs every version, an older one only those it lacks, at start and in one
+// transaction.
 func Tables(version int, sql string) Option {
 	return func(f *Function) {
 		f.tables = append(f.tables, db.Migration{Function: f.name, Version: version, SQL: sql})
@@ -163,7 +163,7 @@ func New[P any](name string, work func(context.Context, Event, P) (Effect, error
 
 // HTTP makes an HTTP function: it turns a request that matches pattern (as
 // http.ServeMux has it, with a method) into an event. It is for senders whose body
-// isn't ours. It must decide by itself who may send: no token is asked.
+// isn't ours. It must authorize the sender itself: no token is asked for.
 //
 // The event it returns is checked, appended and answered as one that was posted.
 // An error is answered 400, with its text; Unauthorized makes it 401. The body is

@@ -55,7 +55,7 @@ func (s *Set) Names() []string {
 	return names
 }
 
-// Tables returns the functions' own tables, and Invariants what must hold in them.
+// Tables returns the functions' own tables.
 func (s *Set) Tables() []db.Migration {
 	var all []db.Migration
 	for _, f := range s.all {

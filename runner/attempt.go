@@ -24,7 +24,7 @@ var (
 )
 
 // work attempts the lane's head, and of a Pure function also events behind it, and
-// settles them as one operation, in order. The first failure ends that, and what was
+// settles all as one operation, in order. The first failure ends that, and what was
 // worked behind it is thrown away. It reports whether the lease goes on.
 func (w *worker) work(step schedule.Step) bool {
 	head := step.Events[0]

@@ -86,7 +86,7 @@ func (r *Runner) State(clientID string) State {
 // Stats is what goes on at a moment.
 type Stats struct {
 	Accounts map[State]int  // that have pending events: Idle is not in it
-	Paused   int            // those that would be Ready, if a person hadn't paused them
+	Paused   int            // those that would be Ready without a pause
 	Missing  map[string]int // those that would be Ready, if the type of their next event had a function, by that type
 	InFlight int            // accounts inside functions, or waiting for their settle
 	Pollers  int

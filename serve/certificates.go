@@ -18,7 +18,7 @@ import (
 type certificates struct {
 	config     *tls.Config      // nil: no TLS
 	caFile     string           // of the local CA, else ""
-	notAfter   func() time.Time // when the first of them ends; 1970: one is not there yet. nil: no TLS
+	notAfter   func() time.Time // when the first certificate expires; 1970: one is missing. nil: no TLS
 	warning    func() string    // what a person should look at; "" for nothing
 	run        func(ctx context.Context)
 	reload     func() // has run read the files again; nil: there are none to be read

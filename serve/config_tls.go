@@ -36,7 +36,7 @@ const (
 	tlsOff        = "off"
 )
 
-// validate says what is wrong with the flags, and with them together.
+// validate returns an error for wrong flags, or for flags that don't go together.
 func (f *TLSConfig) validate() error {
 	for flag, c := range map[string]struct{ value, mode string }{
 		"acme-email": {f.ACMEEmail, tlsACME}, "acme-ca": {f.ACMECA, tlsACME}, "acme-root": {f.ACMERoot, tlsACME},

@@ -10,7 +10,7 @@ import (
 )
 
 // drainListener is the public listener. It knows which of its connections have requests, so
-// that HTTP/2's GOAWAY is sent to none of them: Java's client takes all streams that are
+// that HTTP/2's GOAWAY is not sent on such a connection: Java's client takes all streams that are
 // open then for failed, answered or not.
 type drainListener struct {
 	net.Listener

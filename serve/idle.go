@@ -20,7 +20,7 @@ type idleListener struct {
 
 	mu     sync.Mutex
 	open   int       // connections and requests
-	active int       // of them, those that have sent something: a port check does not
+	active int       // those that have sent something, which a port check does not
 	since  time.Time // when active became 0
 	shut   bool
 }

@@ -9,7 +9,7 @@ import (
 	"inturn/functions/api"
 )
 
-// listeners are the listeners for clients, with whatever proxies stand before them.
+// listeners are the listeners for clients, behind the proxies that are configured.
 type listeners struct {
 	public  net.Listener
 	plain   *yieldListener // for plain HTTP beside HTTPS, nil for none
@@ -70,7 +70,7 @@ func (l *listeners) plainAddr() string {
 }
 
 // publicPort is the port that clients use for HTTPS, 0 for its own. Where plain HTTP
-// is not on 80 itself, ports are forwarded, and 443 is among them.
+// is not on 80 itself, ports are forwarded, and 443 is one.
 func publicPort(l *listeners) int {
 	ports := []int{0, 0}
 	for i, addr := range []string{l.public.Addr().String(), l.plainAddr()} {

@@ -54,7 +54,7 @@ func (s *Server) Run(ctx context.Context) error {
 	return nil
 }
 
-// addWork adds the actors of the inner group. The first to end ends them all; each is
+// addWork adds the actors of the inner group. The first to end ends all; each is
 // then interrupted in the order in which it was added.
 func (s *Server) addWork(ctx context.Context, g *run.Group) {
 	g.Add(run.ContextHandler(ctx))

@@ -78,7 +78,7 @@ func (s *signals) stop() {
 }
 
 // hasTerminal reports whether the process has a controlling terminal. The kernel takes it
-// from all processes of a session before it tells one of them that the terminal has gone.
+// from all processes of a session before it sends one SIGHUP because the terminal is gone.
 func hasTerminal() bool {
 	f, err := os.OpenFile("/dev/tty", os.O_RDONLY|syscall.O_NOCTTY, 0)
 	if err != nil {

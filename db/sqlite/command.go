@@ -16,8 +16,8 @@ import (
 //	Resume   ends the Pause of the same account, type or everything
 //	Retry    *HeadMovedError if Seq is not the head. A head that nothing holds runs
 //	         when its turn comes: that is no error
-//	Skip     the head ends dead, with Who and Reason as its error; what of it runs at
-//	         the moment writes nothing. *HeadMovedError if Seq is not the head
+//	Skip     the head ends dead, with the operator and Reason as its error; an attempt
+//	         that runs at the moment writes nothing. *HeadMovedError if Seq is not the head
 //	Redrive  the event becomes pending at a new place, Run + 1, with the same seq and
 //	         receipt; its earlier result is kept in runs. ErrNotDead, ErrStillPending,
 //	         ErrGone. A run that was redriven before is no error.

@@ -215,14 +215,14 @@ func (c *committer) back(ops []operation) {
 // commit brings ops to their end: committed, refused, kept for later, or answered
 // with the failure that ends the process.
 //
-//	own error of one      the group runs again with savepoints; that one is told
-//	transaction ended     the one that did it is told; those before it run again
+//	own error of one      the group runs again with savepoints; that one gets its error
+//	transaction ended     the one that did it gets the error; those before it run again
 //	                      without it, those after it are the next group
 //	constraint at COMMIT  it isn't known whose: each half runs again alone
 //	another writer        wait and try again; appends are refused after a while
 //	disk full             appends are refused, the others kept
 //	I/O error             run again once, then everything is refused and the process ends
-//	I/O error at COMMIT   outcome unknown: told so, and the process ends
+//	I/O error at COMMIT   ErrOutcomeUnknown for all, and the process ends
 //	damaged, moved away,
 //	fenced                everything is refused and the process ends
 func (c *committer) commit(ops []operation, careful bool) {

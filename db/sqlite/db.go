@@ -10,8 +10,8 @@
 //
 // One goroutine, the committer, owns the only write connection. Every write is an
 // operation that waits in its queue; what waits together is committed together,
-// with one fsync. Before each group the committer reads who owns the file, so a
-// process that has lost it writes nothing. The rules, and what they are for, are in
+// with one fsync. Before each group the committer reads the file's owner, so a
+// process that has lost the file writes nothing. The rules, and what they are for, are in
 // docs/design.
 package sqlite
 

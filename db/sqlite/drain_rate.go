@@ -40,6 +40,6 @@ func (p *drainRate) at(now time.Time) (runnable int, perSecond float64) {
 	return p.runnable, float64(sum) / drainRateSeconds
 }
 
-// DrainRate returns how many events are runnable, as Options.MaxPending counts them, and
+// DrainRate returns the number of runnable events, counted as for Options.MaxPending, and
 // how many a second were settled in the last ten seconds.
 func (d *DB) DrainRate() (runnable int, perSecond float64) { return d.drainRate.at(time.Now()) }

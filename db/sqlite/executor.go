@@ -23,7 +23,7 @@ type executor struct {
 	left    bool          // nobody waits for the effect any more
 }
 
-// executed is how far a group got.
+// progress is how far a group got.
 type progress struct {
 	done int // operations; the next one has failed with err
 	err  error

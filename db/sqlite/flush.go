@@ -12,8 +12,8 @@ import (
 	"inturn/db/sqlite/internal/q"
 )
 
-// Filing bounds. A batch is sorted as a whole, so the larger it is, the fewer pages
-// each event dirties; what waits for it is scanned by whoever lists an account.
+// Bounds of a flush. A batch is sorted as a whole, so the larger it is, the fewer pages
+// each event dirties. Events that wait for a batch are scanned when an account is listed.
 const (
 	flushBatch  = 16384 // events
 	flushChunks = 64    // operations that a batch is written in, each about a millisecond of the committer
@@ -33,7 +33,7 @@ type flusher struct {
 	next      int64              // the next event's seq
 	flushed   int64              // everything up to this seq is flushed
 	unflushed []appended         // those beyond it that were committed, in order; also deleted ones
-	waiting   map[string][]int64 // of them, by account, those whose first run is pending
+	waiting   map[string][]int64 // by account, the unflushed events whose first run is pending
 }
 
 type appended struct {
@@ -83,9 +83,9 @@ func newFlusher(ctx context.Context, d *DB, batch int) (*flusher, error) {
 	}
 }
 
-// committed tells what was appended and what was settled, and that seqs below nextSeq
-// are given out. It does not block, and comes before anybody hears of the events: who
-// does finds them here.
+// committed takes in what a commit has appended and settled; all seqs below nextSeq are in
+// use. It does not block, and is called before the events are published, so that they are
+// found here.
 func (f *flusher) committed(events []db.Event, results []q.Result, nextSeq int64) {
 	f.mu.Lock()
 	f.next = nextSeq
@@ -140,9 +140,9 @@ func (f *flusher) waitingOf(clientID string) []int64 {
 	return f.waiting[clientID]
 }
 
-// waitingAfter returns the first of them after a turn, up to limit. Together with
-// lanes, as it is afterwards, they are what is pending of the turns below end; more
-// says that others wait beyond.
+// waitingAfter returns the account's unflushed pending events after a position, up to
+// limit. Together with lanes, as it is afterwards, they are the pending ones of the
+// positions below end. more says that there are further ones.
 func (f *flusher) waitingAfter(clientID string, after int64, limit int) (seqs []int64, end int64, more bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -154,7 +154,7 @@ func (f *flusher) waitingAfter(clientID string, after int64, limit int) (seqs []
 	return list, f.next, false
 }
 
-// given is the next seq.
+// nextSeq returns the seq that the next event gets.
 func (f *flusher) nextSeq() int64 {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -313,8 +313,8 @@ func (o *flushOp) flush(w *writer, a appended) error {
 	return w.hot.insertPending(q.InsertPendingParams{ClientID: a.clientID, Turn: a.seq, Seq: a.seq, Run: 1})
 }
 
-// flushRest flushes what is left, so that lanes shows all that is pending to who looks
-// into a file that nobody has open. Where it can't, the next owner does it.
+// flushRest flushes all that is left, so that lanes has all pending events in a file that
+// no process has open. If it can't, the next owner does it.
 func (d *DB) flushRest() {
 	err := d.committer.space.low()
 	if err == nil {

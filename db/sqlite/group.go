@@ -32,7 +32,7 @@ type operation interface {
 	size() int
 }
 
-// caller is who waits for an operation.
+// caller is the part of an operation by which a goroutine waits for its end.
 type caller struct {
 	err      error // its own outcome
 	excluded error // why it is left out of the group
@@ -85,13 +85,12 @@ type limits struct {
 // statement inside a transaction would roll the whole group back.
 var background = context.Background()
 
-// maxGroupTime bounds how long a group executes before it commits, so that those
-// who wait for its fsync don't wait for everyone else's work.
+// maxGroupTime bounds how long a group executes before it commits, so that an operation
+// does not wait for the work of too many others before its fsync.
 const maxGroupTime = 10 * time.Millisecond
 
-// transaction runs ops as one transaction with one commit, and returns how many of
-// them it took. On an error nothing is written, and at is the operation in which
-// it happened, or -1 where it was none of them.
+// transaction runs ops as one transaction with one commit, and returns how many it took.
+// On an error nothing is written, and at is the operation in which it happened, or -1.
 func (w *writer) transaction(ops []operation, withSavepoints bool) (done, at int, err error) {
 	w.withSavepoints = withSavepoints
 	begun := time.Now()
@@ -174,8 +173,8 @@ func (r refusal) Unwrap() error { return r.error }
 
 // try runs fn so that its failure leaves no trace and no neighbour is concerned.
 // own is fn's own error, after its writes were undone. group means that the group
-// can't go on; without savepoints every failure does that, and the group is then
-// run again with them.
+// can't go on; without savepoints every failure does that, and the group then runs
+// again with savepoints.
 func (w *writer) try(fn func() error) (own, group error) {
 	if !w.withSavepoints {
 		err := fn()

@@ -44,8 +44,8 @@ func (t *memtable) find(seq int64) *unflushed {
 	return &t.events[i]
 }
 
-// position returns where seq stands among n seqs in order, or -1. They have few gaps, so it
-// looks where it would stand without one first.
+// searchSeqs returns the index of seq among n seqs in order, or -1. There are few gaps, so
+// it looks first where seq would be without one.
 func searchSeqs(n int, seq int64, at func(i int) int64) int {
 	if n == 0 || seq < at(0) {
 		return -1

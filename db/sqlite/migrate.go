@@ -14,7 +14,7 @@ import (
 )
 
 // migrations[i] makes schema version i+2 of version i+1. A deployed step is never
-// changed; schema.sql is what a file looks like after all of them.
+// changed; schema.sql is the schema after the last step.
 var migrations = []string{
 	// The unique key of outbox begins with message_id; history takes its other place.
 	`ALTER TABLE owner ADD COLUMN filed INTEGER NOT NULL DEFAULT 0;

@@ -211,7 +211,8 @@ func bulkQuery(b db.BulkCommand, s bulkState) (query, columns, order string, arg
 	return parkedQuery, "a.client_id, a.head_seq, 0", "a.client_id", []any{s.ClientID, b.ClientID, b.Type}
 }
 
-// targets reads the next of them, outside the committer.
+// targets returns the next accounts or events of a bulk command. It reads outside of the
+// committer.
 func (b *bulkRun) targets(ctx context.Context, s bulkState) ([]db.Command, error) {
 	ctx, cancel := context.WithTimeout(ctx, longReadTime)
 	defer cancel()

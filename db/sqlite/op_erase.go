@@ -18,14 +18,14 @@ const (
 	erasePage  = 1 << 16 // rowids that are read at once
 )
 
-// Erase deletes everything of a client: its events with their results, what of them is
-// pending, its account, and the rows of functions' tables that Options.Erasures name.
+// Erase deletes everything of a client: its events with their results, its pending runs,
+// its account, and the rows of functions' tables that Options.Erasures name.
 // Rows and pages that it frees are overwritten, and the WAL is emptied; where SQLite
 // has moved rows of the client between pages that others share, traces may be left
 // until Compact writes the file anew. It returns when all is committed.
 //
 // What operators did to the client stays in audit, without their reasons, under
-// EraseMark in place of its name; and so does the erasure itself, with who and reason.
+// EraseMark in place of its name; and so does the erasure itself, with operator and reason.
 // An erasure that was cut short counts what was left.
 //
 // From its first commit until it ends, new events of the client are refused with

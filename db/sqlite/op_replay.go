@@ -77,7 +77,7 @@ func (d *DB) ExpandReplay(clientID string) (more bool, err error) {
 }
 
 // replayed reads where an account's replay is, and the account's next events in the
-// range: all of them, since only a look at the results tells which are finished.
+// range, finished or not: only the results show which are.
 func (r *reader) replayed(clientID string) (next int64, seqs []int64, err error) {
 	ctx, cancel := context.WithTimeout(background, longReadTime)
 	defer cancel()

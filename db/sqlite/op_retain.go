@@ -173,7 +173,7 @@ func (o *retainOp) exec(w *writer) error {
 	return group
 }
 
-// Not among those that a full disk keeps: it is no hurry.
+// retriedWhenFull is false, since retention can wait for its next round.
 func (o *retainOp) retriedWhenFull() bool { return false }
 func (o *retainOp) size() int             { return 512 * len(o.seqs) }
 

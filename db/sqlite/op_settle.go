@@ -18,7 +18,7 @@ import (
 // storage's: ErrFenced, ErrUnavailable, ErrOutcomeUnknown, ErrClosed. There is no
 // context: what a function has finished is recorded, also while stopping. While
 // the disk is full Settle waits and tries again each second, but not once Close
-// began: then it is told ErrStorageFull, and the event stays pending.
+// began: then it returns ErrStorageFull, and the event stays pending.
 func (d *DB) Settle(items []db.Settlement) (int, error) {
 	op := &settleOp{items: items, limit: len(items), caller: newCaller()}
 	if err := d.committer.submit(op); err != nil {

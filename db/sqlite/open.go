@@ -188,7 +188,7 @@ func (o *opening) own(ctx context.Context) (found foundFile, err error) {
 	}
 }
 
-// read opens the connections that read, and what rests on them.
+// read opens the connections that read, and prepares their statements.
 func (o *opening) read(ctx context.Context) (err error) {
 	o.reader.q = o.w.q
 	if o.path != "" {

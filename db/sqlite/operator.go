@@ -61,8 +61,8 @@ func (r *reader) Audit(ctx context.Context, f db.AuditFilter) ([]db.AuditEntry, 
 
 func page(limit int) int { return min(max(limit, 1), 1000) }
 
-// Dead lists events that were set aside, in the order of seq. It reads an index of
-// them alone.
+// Dead lists events that were set aside, in the order of seq. It reads an index that has
+// only such events.
 func (r *reader) Dead(ctx context.Context, f db.DeadFilter) ([]db.StoredEvent, error) {
 	ctx, cancel := context.WithTimeout(ctx, readTime)
 	defer cancel()

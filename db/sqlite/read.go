@@ -121,7 +121,7 @@ func (r *reader) PendingAfter(ctx context.Context, clientID string, after int64,
 	return events, more || len(events) == limit, nil
 }
 
-// jsonNumbers is a JSON array of them.
+// jsonNumbers returns list as a JSON array.
 func jsonNumbers(list []int64) string {
 	b := []byte{'['}
 	for i, n := range list {

@@ -15,7 +15,7 @@ type found struct {
 	backlog []db.Backlog
 	paused  []string // types
 	unclean bool     // the last owner did not end in order
-	counted int64    // pending events, as the last owner counted them
+	counted int64    // pending events by the last owner's count
 }
 
 // recover finds what is to run. It is the one pass over lanes.

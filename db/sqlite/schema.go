@@ -16,7 +16,7 @@ import (
 var schema string
 
 // engineTables returns the names, in small letters, of the tables and views that schema
-// makes, as SQLite itself knows them: no statement of an effect writes to one.
+// makes, as SQLite has parsed it: no statement of an effect may write to one.
 func engineTables() (names map[string]bool, err error) {
 	pool, err := sql.Open("sqlite", conn.MemoryDSN())
 	if err != nil {

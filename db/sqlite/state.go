@@ -20,7 +20,7 @@ type writerState struct {
 	known       map[string]struct{}
 	published   []db.Event  // new events of this transaction, in order
 	settled     []q.Result  // written by this transaction; of an erased event only the seq
-	dead        []string    // types of those of them that were set aside
+	dead        []string    // types of the settled events that were set aside
 	changes     []db.Change // of this transaction, in order
 	memtable    memtable
 	undo        []undo
@@ -81,7 +81,7 @@ func (m *writerState) rollback(k savepoint) {
 	m.nextSeq, m.nextSettled = k.nextSeq, k.nextSettled
 }
 
-// begin forgets the last transaction's lists.
+// reset empties the lists of the last transaction.
 func (m *writerState) reset() {
 	clear(m.published) // so that payloads and outputs are not kept alive
 	clear(m.settled)

@@ -125,8 +125,8 @@ func (tx *effectTx) query(query string, args []any, values []conn.Value, names [
 	return c, nil
 }
 
-// odd returns what database/sql and the driver say of arguments that can't be had as
-// values, or are too few: they look at them before they run anything.
+// odd returns the error of database/sql or the driver for arguments that can't be
+// converted, or are too few. Arguments are checked before anything runs.
 func (tx *effectTx) odd(query string, args []any) error {
 	if _, err := tx.w.conn.SQL.ExecContext(background, query, args...); err != nil {
 		return tx.judge(err)
@@ -204,7 +204,7 @@ func (tx *effectTx) emit(ev db.Event) (db.Receipt, error) {
 }
 
 // prepare returns the kept statement of a text, or another one while rows of that
-// are open: running it again would end them. tx.mu and the handle are held.
+// are open: running it again would end the rows. tx.mu and the handle are held.
 func (tx *effectTx) prepare(query string) (*conn.Stmt, error) {
 	if tx.broken != nil {
 		return nil, tx.broken

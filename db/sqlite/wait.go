@@ -12,7 +12,7 @@ import (
 	"inturn/db/sqlite/internal/q"
 )
 
-// waiters are those who wait for an event to be settled.
+// waiters are the calls of Wait that have not returned, by the event they wait for.
 type waiters struct {
 	n      atomic.Int64 // spares the committer the lock while nobody waits
 	last   atomic.Int64 // no event with a greater seq is settled
@@ -89,7 +89,7 @@ func (w *waiters) leave(seq int64, ch chan q.Result) {
 	}
 }
 
-// settled hands each of results to who waits for it. Only the committer calls it.
+// settled hands each of results to the calls that wait for it. Only the committer calls it.
 func (w *waiters) settled(results []q.Result) {
 	last := w.last.Load()
 	for i := range results {

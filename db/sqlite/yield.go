@@ -5,10 +5,10 @@ import (
 	"time"
 )
 
-// yielding lets others run between two groups: who was answered sends again, and who is
-// about to submit does, so that all of them share the next commit. It costs nothing
-// where nobody wants the processor. Where functions keep it busy it would, so it stops
-// for a while if it took long for what it brought.
+// yielding lets other goroutines run between two groups: clients that were answered send
+// again, and goroutines that are about to submit do so, so that all share the next commit.
+// It costs nothing while the processor is idle. While functions keep it busy it would cost
+// time, so it stops for a while if it took long for the operations it brought.
 type yielding struct {
 	group  int           // operations in the last group
 	waited time.Duration // in the last yield

@@ -112,7 +112,7 @@ func reasonField(reason string) error {
 	return nil
 }
 
-// who is the operator's name in the audit.
+// auditName returns the operator's name in the audit.
 func (t *token) auditName() string {
 	if t == anyone {
 		return "anyone" // no tokens are asked for

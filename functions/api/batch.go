@@ -26,8 +26,8 @@ const maxResults = 4 << 20
 //	{"results": […], "accepted": n, "duplicates": n, "refused": n}
 //
 // It is 200 however many were refused. Where the array itself is broken, or has too
-// many events, nothing of it is taken: 400, 413. Where the storage takes none of
-// them now, it is one problem.
+// many events, nothing of it is taken: 400, 413. Where the storage takes no
+// event now, it is one problem.
 func (g *ingestion) postBatch(x *exchange, r *http.Request, tok *token, cloud bool, body []byte) error {
 	if err := noIdempotencyKey(r.Header); err != nil {
 		return err

@@ -92,8 +92,8 @@ const maxUnwanted = 32 << 20
 
 // refuseBody answers a body that was not taken, and then reads what still comes of it: a
 // sender that listens only after its last byte would else see a connection that was
-// reset, and not why. HTTP/2 ends the stream and keeps the answer; who waits for 100
-// Continue sends nothing more.
+// reset, and not why. HTTP/2 ends the stream and keeps the answer; a client that waits
+// for 100 Continue sends nothing more.
 //
 // What came of it, in buf, is let go of first. The connection ends: where the body is
 // broken, or too slow or too long, what follows would be taken for the next request.

@@ -21,7 +21,7 @@ const maxAttrs = 16 << 10
 //	CloudEvents is source and id        message_id
 //	type                                type
 //	data                                payload; null if there is none
-//	all but type and data               attrs, as they came, id and source among them
+//	all but type and data               attrs, as they came, also id and source
 type cloudEvent struct {
 	version, id, source, kind, key string
 	keyed, traced                  bool
@@ -155,7 +155,7 @@ func (e *envelope) member(c *cloudEvent) error {
 	return c.attribute(name, text, value)
 }
 
-// mustBeText names the attributes whose type CloudEvents fixes: all of them strings.
+// mustBeText reports whether CloudEvents fixes the type of the attribute as a string.
 func mustBeText(name string) bool {
 	switch name {
 	case "specversion", "id", "source", "type", "subject", "time", "datacontenttype", "dataschema", "partitionkey", "traceparent":

@@ -12,7 +12,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// maxDepth bounds how deep a payload nests. Whoever reads it later may recurse.
+// maxDepth bounds how deep a payload nests. A program that reads it later may recurse.
 const maxDepth = 64
 
 // envelope reads the plain form of an event,

@@ -8,8 +8,8 @@ import (
 	"inturn/functions"
 )
 
-// postEvents is POST /v1/events: one event in, one receipt out, or many of them.
-// See form for how it is told which.
+// postEvents is POST /v1/events: one event and its receipt, or many. The form of the
+// request says which.
 func (g *ingestion) postEvents(x *exchange, r *http.Request) error {
 	x.offers = true
 	tok, err := g.authorize(x, r, scopeIngest)

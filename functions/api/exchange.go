@@ -54,7 +54,7 @@ func (x *exchange) Write(b []byte) (int, error) {
 	return x.ResponseWriter.Write(b)
 }
 
-// Header values that many answers share. net/http only reads them.
+// Header values that many answers share. net/http doesn't change what it is given.
 var (
 	jsonType    = []string{"application/json"}
 	problemType = []string{"application/problem+json"}

@@ -10,7 +10,7 @@ import (
 type form int
 
 const (
-	plainForm      form = iota // one event, or an array of them
+	plainForm      form = iota // one event, or an array of events
 	linesForm                  // NDJSON: an event a line
 	cloudForm                  // one CloudEvent, structured
 	cloudBatchForm             // an array of CloudEvents

@@ -88,7 +88,7 @@ func (f *front) handler(routes func() *http.ServeMux) http.Handler {
 }
 
 // unrouted answers a request that no route has. ServeMux would redirect paths that
-// could be cleaned; paths are exact here, because a redirect unescapes the ids in them.
+// could be cleaned; paths are exact here, because a redirect unescapes the ids in a path.
 func (f *front) unrouted(x *exchange, r *http.Request) {
 	muxStatus := x.status
 	x.routed, x.status = true, 0

@@ -13,8 +13,8 @@ func (m *admin) getHealth(x *exchange, r *http.Request) error {
 }
 
 // getReady is GET /readyz: events are taken. Else 503, and the reason as a problem. A certificate that
-// is about to end is told beside it: a server that is taken out of service for it
-// would only be away sooner.
+// is about to expire is a warning in the answer: a server that is taken out of service for
+// that would only be away sooner.
 func (m *admin) getReady(x *exchange, r *http.Request) error {
 	if stopped(m.stopping) {
 		return shuttingDown.withDetail("new events are refused")

@@ -11,7 +11,7 @@ import (
 )
 
 // httpFunction mounts an HTTP function: it makes the event, the rest is as for one
-// that was posted. It decides by itself who may send, so no token is asked.
+// that was posted. The function authorizes the sender itself, so no token is asked for.
 func (g *ingestion) httpFunction(f functions.Function) func(*exchange, *http.Request) error {
 	_, fn := f.HTTP()
 	return func(x *exchange, r *http.Request) error {

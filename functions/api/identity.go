@@ -32,8 +32,7 @@ type member struct {
 	there bool
 }
 
-// membersIn returns the members of raw with these names, none of them where raw is no JSON
-// object. With nullIsAbsent a member that is null is not there.
+// membersIn returns the members of raw with these names, none if raw is no JSON object. With nullIsAbsent a member that is null is not there.
 func membersIn(raw []byte, nullIsAbsent bool, names ...string) []member {
 	none := make([]member, len(names))
 	d := jsontext.NewDecoder(bytes.NewReader(raw), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))

@@ -83,7 +83,8 @@ func (r *rates) header(h http.Header, q quota) {
 	h.Set("RateLimit", `"client";r=`+strconv.Itoa(q.left)+`;t=`+strconv.Itoa(seconds(q.reset)))
 }
 
-// seconds rounds up: who comes then is not refused again.
+// seconds returns d in seconds, rounded up, so that a client that comes then is not refused
+// again.
 func seconds(d time.Duration) int { return int(math.Ceil(d.Seconds())) }
 
 func (q quota) problem() *problem {
@@ -136,7 +137,7 @@ const (
 )
 
 // backlogRetry is how long the backlog takes to be worked off at the pace of the last
-// seconds: so long it takes until all who are refused now can be taken.
+// seconds: after that all events that are refused now can be taken.
 func backlogRetry(runnable int, perSecond float64) int {
 	if perSecond <= 0 {
 		return maxBacklogRetry

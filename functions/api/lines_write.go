@@ -21,7 +21,7 @@ type lineWriter struct {
 	refusedOnly bool   // ?answers=refused
 	gone        func() // called when the client is gone
 	buf         []byte
-	n, kept     int           // lines that were answered, and of them those whose answers are in spool
+	n, kept     int           // lines that were answered, and lines whose answers are in spool
 	written     chan struct{} // closed when send has ended
 }
 

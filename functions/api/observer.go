@@ -17,7 +17,7 @@ type nobody struct{}
 func (nobody) Offered(string) {}
 func (nobody) Problem(string) {}
 
-// result is what Observer.Offered is told of an event that was refused by p.
+// result returns the result of an event that was refused by p, for Observer.Offered.
 func (p *problem) result() string {
 	switch {
 	case p.kind == idReused:

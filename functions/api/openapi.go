@@ -5,6 +5,10 @@ import (
 	"net/http"
 )
 
+// openAPIText is the API's description.
+//
+// openAPIText is the API's description.
+//
 //go:embed openapi.yaml
 var openAPIText []byte
 

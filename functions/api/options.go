@@ -58,20 +58,20 @@ type Options struct {
 	Closing <-chan struct{}
 
 	// Streams counts the connections and requests that send events for as long as
-	// they like. Nil: New makes one, and nobody can wait for them.
+	// they like. Nil: New makes one, and a shutdown can't wait for its streams.
 	Streams *Streams
 
 	Now func() time.Time // nil: time.Now
 
-	// Profiles lets whoever reaches the admin address see profiles of the process,
-	// with a token of scope operate where Tokens has any. Without tokens it is for an
+	// Profiles shows profiles of the process on the admin address, for a token of scope
+	// operate where Tokens has any. Without tokens it is for an
 	// address that only this machine reaches.
 	Profiles bool
 
 	Observer Observer // nil: nobody
 
-	// LogLevel is what GET and PUT /loglevel on the admin address show and set, for
-	// whom Profiles is for; nil: nothing does.
+	// LogLevel is what GET and PUT /loglevel on the admin address show and set, with
+	// the same rights as Profiles; nil: no log level is shown.
 	LogLevel *slog.LevelVar
 
 	// Metrics answers GET /metrics on the admin address; nil: nothing does. OpenMetrics

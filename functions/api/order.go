@@ -1,7 +1,7 @@
 package api
 
 // maxHeldAccounts bounds the accounts of which an order remembers that an event was
-// refused. Past it nothing more is taken: safe, and who gets there can't be helped.
+// refused. Past it nothing more is taken, which is safe.
 const maxHeldAccounts = 10_000
 
 // order keeps the events of a batch, of a stream of lines or of a connection in turn

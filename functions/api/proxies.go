@@ -45,8 +45,8 @@ func (p Proxies) trust(addr netip.Addr) bool {
 	return false
 }
 
-// client returns who sent r and by which scheme ("" if nobody said). Only a trusted
-// proxy is asked: of X-Forwarded-For the last address that is not a trusted proxy's
+// client returns the address of the client that sent r, and its scheme ("" if unknown).
+// Headers count only from a trusted proxy: of X-Forwarded-For the last address that is not a trusted proxy's
 // counts, because whatever stands before it the client may have written.
 func (p Proxies) client(r *http.Request) (addr, scheme string) {
 	peer, err := netip.ParseAddrPort(r.RemoteAddr)
@@ -91,7 +91,7 @@ func parseHop(text string) (netip.Addr, bool) {
 const proxyHeaderTimeout = 5 * time.Second
 
 // ProxyListener reads the PROXY protocol's header (version 1 or 2) of connections
-// from trusted addresses, who must send one, and makes the client it names the
+// from trusted addresses, which must send one, and makes the client it names the
 // connection's remote address. Of others nothing is read: what they send is data,
 // also if it looks like a header. Accept never waits for a header.
 func ProxyListener(l net.Listener, trusted Proxies, log *slog.Logger) net.Listener {

@@ -133,8 +133,8 @@ func (s *spool) toFile(p []byte) bool {
 	return true
 }
 
-// take waits for bytes, and copies some of them, in order, to p, and whether there are
-// more now. It returns io.EOF once nothing more will come, or why it can't be read.
+// take waits for bytes and copies the next ones to p. more reports whether there are
+// further ones now. It returns io.EOF once nothing more will come, or why it can't be read.
 func (s *spool) take(p []byte) (n int, more bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -32,7 +32,7 @@ type appender interface {
 	Append(ctx context.Context, ev db.Event) (db.Receipt, error)
 
 	// AppendBatch appends events in one transaction, and answers each in order. Its error
-	// concerns all of them and is one of Append's.
+	// concerns all events and is one of Append's.
 	AppendBatch(ctx context.Context, b db.Batch) ([]db.AppendResult, error)
 
 	// Find returns the event with this identity, or db.ErrNotFound.

@@ -145,8 +145,8 @@ func (c closing) Error() string { return c.reason }
 
 var goingAway = closing{websocket.StatusGoingAway, "the server is shutting down: connect again and resend what was not answered"}
 
-// gone reports whether reading ended in a way after which nobody waits for answers.
-// Who closed, or ended only its half of the connection, does.
+// gone reports whether reading ended in a way after which the client doesn't wait for
+// answers. A client that closed, or ended only its half of the connection, does wait.
 func gone(err error) bool {
 	_, ours := errors.AsType[closing](err)
 	return !ours && websocket.CloseStatus(err) == -1 && !errors.Is(err, io.EOF) && !errors.Is(err, errStopped)
@@ -207,7 +207,7 @@ func (s *streamer) frame(body io.Reader, buf []byte) ([]byte, error) {
 	}
 }
 
-// answer takes groups and answers them until there are no more. It returns nil when
+// answer answers group after group until there are no more. It returns nil when
 // everything that was read is answered, else why the rest is not.
 func (s *streamer) answer(ctx context.Context) error {
 	n := 0

@@ -72,7 +72,7 @@ func (u *upgrader) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 }
 
 // streamConn is a stream's connection. Each read and write has a deadline of its own:
-// who is silent, or doesn't read, is gone.
+// a client that is silent, or doesn't read, is gone.
 //
 // It also holds the sender's close frame back until every frame before it has been
 // answered. The library answers a close at once, after which no answer may be sent

@@ -16,8 +16,8 @@ const (
 	mostStreamsHeld = 2 * maxStreamsHeld
 )
 
-// Streams counts what sends events for as long as it likes. Their connections may
-// be out of net/http's hands, so that a shutdown must wait for them here.
+// Streams counts the connections and requests that send events for as long as they like.
+// net/http may not know such a connection any more, so a shutdown must wait here.
 type Streams struct {
 	max int
 
@@ -28,7 +28,7 @@ type Streams struct {
 	empty chan struct{} // closed when open is 0; nil: nobody waits
 }
 
-// NewStreams bounds them by most (0: DefaultMaxStreams).
+// NewStreams returns Streams of at most most streams (0: DefaultMaxStreams).
 func NewStreams(most int) *Streams {
 	if most <= 0 {
 		most = DefaultMaxStreams

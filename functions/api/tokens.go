@@ -42,8 +42,8 @@ func (s scope) String() string {
 	return "?"
 }
 
-// Tokens are those that are taken, and the secrets of those who sign. Reload and
-// Watch exchange all of them at once.
+// Tokens are the tokens that are accepted, and the secrets of senders that sign. Reload
+// and Watch exchange all at once.
 type Tokens struct {
 	path, env string
 	set       atomic.Pointer[tokenSet]
@@ -83,7 +83,7 @@ func HashToken(secret string) string {
 //
 // with HashToken's hash. client_ids is optional; with it the token is good for
 // these alone, for writing and reading. secrets is optional: by client_id, the keys
-// of those who sign as Standard Webhooks says; where two are listed both are good, so
+// of senders that sign as Standard Webhooks says; where two are listed both are good, so
 // that one can follow the other without a gap.
 func LoadTokens(path, env string) (*Tokens, error) {
 	env = strings.TrimSpace(env)
@@ -242,8 +242,8 @@ func (s *tokenSet) add(tok token) error {
 	return nil
 }
 
-// find returns the token with this secret, or nil. It compares hashes, all of
-// them, each in constant time: how long it takes tells nothing about any.
+// find returns the token with this secret, or nil. It compares all hashes, each in
+// constant time, so that its duration reveals nothing about a token.
 func (t *Tokens) find(secret string) *token {
 	sum := sha256.Sum256([]byte(secret))
 	list := t.set.Load().list

@@ -12,8 +12,8 @@ import (
 const tokensEvery = 2 * time.Second
 
 // Watch reloads the tokens when their file changes and at each signal from now,
-// until ctx ends. A file that is not good changes nothing, and the log says so: who
-// had access keeps it, nobody gets any.
+// until ctx ends. A file that is not valid changes nothing, and the log says so: the
+// tokens of before stay valid.
 func (t *Tokens) Watch(ctx context.Context, now <-chan os.Signal, log *slog.Logger) {
 	if t == nil || t.path == "" {
 		<-ctx.Done()
@@ -57,7 +57,7 @@ func (t *Tokens) reload(log *slog.Logger, say bool) {
 type fileStamp struct {
 	modified time.Time
 	size     int64
-	info     any // inode and device, where the system has them
+	info     any // inode and device, on systems that have such
 }
 
 func stampOf(path string) fileStamp {

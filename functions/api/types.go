@@ -15,7 +15,7 @@ import (
 //
 //	{"paused": false, "types": [{"type": "greet", "paused": false, "function": false, "waiting": 2}, {"type": "message", "paused": false}]}
 //
-// with since, who and reason of each pause. waiting is how many accounts wait for the
+// with the time, the operator and the reason of each pause. waiting is how many accounts wait for the
 // type to have a function.
 func (q *queries) listTypes(x *exchange, r *http.Request) error {
 	tok, err := q.authorize(x, r, scopeRead)

@@ -1,5 +1,5 @@
-// Package cloudevents has the rules of CloudEvents 1.0.2 that the door, which takes
-// events, and package webhook, which sends and receives them, have in common: what an
+// Package cloudevents has the rules of CloudEvents 1.0.2 that package api, which takes
+// events, and package webhook, which sends and receives events, have in common: what an
 // attribute may be, and how an event's identity there and here go together.
 //
 //	partitionkey, else source    client_id

@@ -60,8 +60,8 @@ func DecodeBatch(body []byte, limit int) ([]Event, error) {
 	return events, end(d)
 }
 
-// IsBinary reports whether the headers of a message have attributes in them (HTTP
-// protocol binding 1.0.2, section 3.1).
+// IsBinary reports whether the headers of a message include attributes (HTTP protocol
+// binding 1.0.2, section 3.1).
 func IsBinary(header map[string][]string) bool {
 	for name := range header {
 		if strings.HasPrefix(name, "Ce-") {
@@ -72,7 +72,7 @@ func IsBinary(header map[string][]string) bool {
 }
 
 // DecodeBinary returns the event of a message in binary mode: attributes are headers,
-// with their names as net/http writes them, and the body is data, which must be JSON or
+// with names as net/http has it, and the body is data, which must be JSON or
 // nothing.
 func DecodeBinary(header map[string][]string, body []byte) (Event, error) {
 	var e Event
@@ -239,8 +239,8 @@ func (e *Event) finish() error {
 
 // headerText decodes the value of an attribute's header (HTTP protocol binding 1.0.2,
 // section 3.1.3.2): a quoted string is unquoted, then percent-decoded once. Senders that
-// don't encode are many: a % that no two hex digits follow is itself, and so is each of
-// them where decoding would make something else of a URI, or no UTF-8.
+// don't encode are many: a % that no two hex digits follow is itself, and so is each %
+// where decoding would make something else of a URI, or no UTF-8.
 func headerText(name, s string) string {
 	if len(s) >= 2 && s[0] == '"' && s[len(s)-1] == '"' {
 		s = unquote(s[1 : len(s)-1])

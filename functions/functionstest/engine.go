@@ -90,8 +90,8 @@ func Open(t testing.TB, path string, fns ...functions.Function) *Engine {
 	return e
 }
 
-// run is what serve does: the runner until it is stopped, then the database, which
-// must outlive whoever writes to it.
+// run runs the runner until it is stopped, and then closes the database, which must
+// outlive all that write to it, as in serve.
 func (e *Engine) run(r *runner.Runner) error {
 	var g run.Group
 	r.AddTo(&g, patience)

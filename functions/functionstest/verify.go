@@ -41,8 +41,8 @@ func (e *Engine) checkFile() {
 var engines atomic.Int64
 
 // newLabel names an engine. A goroutine inherits the labels of the one that starts
-// it, so those of an engine and of its functions can be told from everybody else's,
-// also while tests run in parallel.
+// it, so the goroutines of an engine and of its functions can be distinguished from
+// all others, also while tests run in parallel.
 func newLabel(t testing.TB) string {
 	return fmt.Sprintf("%s %d", t.Name(), engines.Add(1))
 }

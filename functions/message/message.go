@@ -20,6 +20,10 @@ import (
 	"inturn/functions/message/q"
 )
 
+// tables makes the function's tables.
+//
+// tables makes the function's tables.
+//
 //go:embed tables.sql
 var tables string
 

@@ -19,8 +19,8 @@ const (
 	unreachable               // no connection: no event's fault
 )
 
-// A circuit opens when so many healthy accounts, one after another, find the endpoint
-// struggling, and none finds it well.
+// trips is how many healthy accounts, one after another, must find the endpoint struggling,
+// and none well, for the circuit to open.
 const trips = 5
 
 // While it is open, calls are let through one by one, at growing distances.
@@ -46,9 +46,9 @@ const maxKnown = 4096
 // Some accounts may fail while the endpoint is well: the events of one customer that it
 // can't serve, or that it limits. They hold themselves and no other account. So failures
 // count only of healthy accounts, which are those that have not failed at their last
-// call; each counts once; and one of them must have found the endpoint well before, if
+// call; each counts once; and a healthy account must have found the endpoint well before, if
 // any account has within the last minute. While the circuit is open healthy accounts are
-// let through first, one of them at once, and the first that finds the endpoint well
+// let through first, one at once, and the first that finds the endpoint well
 // closes it.
 type circuit struct {
 	log *slog.Logger
@@ -57,7 +57,7 @@ type circuit struct {
 	accounts *simplelru.LRU[string, bool] // whether an account's last call found the endpoint well
 	lastWell time.Time
 	failed   map[string]struct{} // accounts that count, since it was last found well
-	known    bool                // one of them had found it well before
+	known    bool                // an account of the row had found it well before
 
 	open    bool
 	since   time.Time

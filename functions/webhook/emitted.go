@@ -22,7 +22,7 @@ type answerMode int
 const (
 	asResult answerMode = iota
 	asEvent             // one CloudEvent
-	asBatch             // an array of them
+	asBatch             // an array of CloudEvents
 	asBinary            // one, whose attributes are headers
 )
 
@@ -41,7 +41,7 @@ func modeOf(h http.Header) answerMode {
 
 // decodeEmitted returns the events that the answer to parent is. They are in the account
 // that their partitionkey names, else in parent's, under their own id; their type, as any
-// event's, is one that has a function. What else of attributes they have goes with them.
+// event's, is one that has a function. Their other attributes are kept.
 func decodeEmitted(mode answerMode, h http.Header, body []byte, parent functions.Event) ([]functions.Event, error) {
 	if len(body) > maxEmitted {
 		return nil, fmt.Errorf("with more than the %d bytes that events may have together", maxEmitted)

@@ -58,8 +58,8 @@ func newEndpoint(t Target, maxConcurrent int) *endpoint {
 }
 
 // checkRedirect follows 307 and 308 on the same scheme, host and port: they ask for the
-// same request again. Anything else would hand the event, and a signature that is good
-// for minutes, to somebody whom nobody has named.
+// same request again. Anything else would send the event, and a signature that is valid
+// for minutes, to an address that the operator hasn't named.
 func checkRedirect(r *http.Request, via []*http.Request) error {
 	status, was := r.Response.StatusCode, via[0].URL
 	same := r.URL.Scheme == was.Scheme && r.URL.Host == was.Host && r.URL.User == nil

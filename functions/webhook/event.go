@@ -76,9 +76,9 @@ func appendText(b []byte, s string) []byte {
 	return b
 }
 
-// attributes are what came with an event. Those are left out whose name or value
-// CloudEvents doesn't allow: an event that a function emits may have them, or one that
-// is older than the door's rules.
+// attributes are the attributes that came with an event, without those whose name or value
+// CloudEvents doesn't allow. Events that a function emits may have such, and events that
+// are older than the rules of package api.
 type attributes struct {
 	text   map[string]string // those that are strings
 	others []byte            // `,"name":value` of each that encode doesn't set itself

@@ -21,8 +21,8 @@ const (
 
 // Secrets reads the types' secrets from the environment (as os.Environ has it):
 // INTURN_FUNCTION_SECRET_<TYPE>, else INTURN_FUNCTION_SECRET. A value is one or more,
-// with a blank or comma between: all of them sign, so that one can follow another
-// without a gap. One that no type asks for is an error: it is misspelled. No error has
+// with a blank or comma between: all sign, so that one can follow another without a gap.
+// A variable that no type asks for is an error: it is misspelled. No error has
 // a secret in it.
 func Secrets(environ []string, targets []Target) (map[string][]string, error) {
 	given := map[string][]string{}

@@ -17,7 +17,7 @@ import (
 type Target struct {
 	Type string
 
-	Secrets       []string // whsec_ and base64; all of them sign
+	Secrets       []string // whsec_ and base64; each signs
 	MaxConcurrent int
 	Timeout       time.Duration
 	Policy        functions.Policy // its Timeout is not used

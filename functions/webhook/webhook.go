@@ -27,12 +27,12 @@
 // and a counter: the epoch grows by a commit, so no clock is in it. Turn and attempt would
 // not do, as attempts begin anew after a crash.
 //
-// An answer that is one CloudEvent or a batch of them is appended in the transaction that
+// An answer that is one CloudEvent or a batch is appended in the transaction that
 // settles the event, as by Tx.Emit: so the events are there once, if and only if the
 // event is done. Its result is their receipts.
 //
-// The package enters through the door that is open to every function: work is one POST,
-// the effect is its answer. Of the engine it needs Park and Postpone; the latter is kept
+// The package uses the same interface as every function: work is one POST, and the effect
+// is its answer. Of the engine it needs Park and Postpone; the latter is kept
 // in memory only, because ten thousand accounts may say it again and again while an
 // endpoint is down. MaxConcurrent is by type, the circuit and the connections are by URL.
 package webhook
@@ -141,7 +141,7 @@ func (w *Webhooks) function(t Target, e *endpoint, sign signer) functions.Functi
 	return f
 }
 
-// Functions returns them.
+// Functions returns the functions, one for each type.
 func (w *Webhooks) Functions() []functions.Function { return w.functions }
 
 // Down says of each type whether its endpoint is down: its accounts wait, and are tried

@@ -42,8 +42,8 @@ type lane struct {
 	lastChange retry      // what the newest commit says of the account
 	waitsFor   *eventType // while paused or missing: the head's type; nil for the account
 	slot       *eventType // whose slot it has
-	at         int        // index in Schedule.delayed, or in waitsFor.lanes
-	agesAt     int        // index in Schedule.free or blocked, from 1; 0: in neither
+	at         int        // index in Schedule.delays, or in waitsFor.lanes
+	agesAt     int        // index in census.free or census.blocked, from 1; 0: in neither
 
 	since   time.Time // begin of the lease
 	ran     int       // events settled in this lease
@@ -55,7 +55,7 @@ type lane struct {
 	overcommitted bool // holds an event beyond Limits.Memory
 	stuck         bool // see Overdue
 	retries       bool // counts in Schedule.retrying
-	blocked       bool // is in Schedule.blocked
+	blocked       bool // is in census.blocked
 	headReplays   bool // the first pending event is one that runs again
 
 	stored    bool // the store has attempts of the head

@@ -53,8 +53,8 @@ type Request struct {
 	Bytes  int
 }
 
-// Peek says what to do next. Events that it gives out have begun: a pause that comes
-// later lets them end.
+// Peek says what to do next. Events that it gives out have begun: a later pause does
+// not stop an attempt.
 func (le Lease) Peek(now time.Time) Step {
 	s, l := le.s, le.l
 	s.census.refresh(l)
@@ -153,7 +153,7 @@ func (le Lease) Load() (Request, bool) {
 }
 
 // Loaded takes the events that the store had for a Request; more says that it has
-// others behind them. After a read that failed, Evict and Delay come in its place.
+// further ones. After a read that failed, Evict and Delay come in its place.
 func (le Lease) Loaded(events []db.Event, more bool) {
 	s, l := le.s, le.l
 	s.memory.loaded(l, events, more)
@@ -199,7 +199,8 @@ type Attempts struct {
 	Recorded bool // the store counts the attempt that runs, too
 }
 
-// Attempts returns those of the lane's head: a person may have reset them since Peek.
+// Attempts returns the attempts of the lane's head, which a person may have reset since
+// Peek.
 func (le Lease) Attempts() Attempts {
 	le.s.census.refresh(le.l)
 	return Attempts{N: le.l.attempts, Stored: le.l.stored, Recorded: le.l.recorded}

@@ -7,7 +7,7 @@ import "inturn/db"
 const MaxOvercommitted = 64
 
 const (
-	maxLaneEvents = 256 // of one lane; past them it becomes cold
+	maxLaneEvents = 256 // of one lane; with more it becomes cold
 	maxLaneBytes  = 1 << 20
 	maxLoadEvents = 64 // of a cold lane, at once
 	maxLoadBytes  = 64 << 10

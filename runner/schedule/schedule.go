@@ -26,8 +26,8 @@
 //	       +------------------------------------ +-- Peek ----------> Missing   for a function
 //	                                             +-- Done ----------> Left      until a restart
 //
-// Next returns a Lease, whose verbs are for the one that got it, until one of them ends
-// it: Peek when it returns Ended, Load when it reports false; Delay, Park and Done always.
+// Next returns a Lease, whose methods are for its holder alone, until one ends the
+// lease: Peek when it returns Ended, Load when it reports false; Delay, Park and Done always.
 //
 // Order. An account's events are given out by position, one at a time, or several that
 // may be worked ahead; the next ones only after Advance.
@@ -63,7 +63,7 @@ const (
 	retryShare = 4                      // lanes whose head failed before get at most 1/4 of Limits.Running
 )
 
-// Schedule is the lanes and what each of them waits for. It is not safe for concurrent
+// Schedule has the lanes and what each waits for. It is not safe for concurrent
 // use.
 type Schedule struct {
 	limits Limits
@@ -82,7 +82,7 @@ type Schedule struct {
 }
 
 // New returns a schedule without lanes. types are the event types that have a function,
-// as SetTypes takes them.
+// in the form of SetTypes.
 func New(limits Limits, types map[string]int) *Schedule {
 	s := &Schedule{
 		limits: limits,

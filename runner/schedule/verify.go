@@ -3,7 +3,7 @@ package schedule
 import "fmt"
 
 // Verify recounts what the schedule counts as it goes, and returns the first difference.
-// Its cost grows with lanes and events: it is for tests, and for whoever doubts.
+// Its cost grows with lanes and events: it is for tests.
 func (s *Schedule) Verify() error {
 	want := Stats{Examined: s.examined}
 	calls, queued := map[*eventType]int{}, s.queued()

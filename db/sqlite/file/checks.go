@@ -27,7 +27,7 @@ import (
 //	history          an account's history lacks an event, or has one that isn't its
 //	account          an account's row is missing, or is held by an event
 //	                 that is not the first to run                          (promise 5)
-//	audit            something was paused or run again, and nothing says who did that
+//	audit            something was paused or run again, without a row in audit
 //	value            a column has a value that its CHECK refuses: SQLite leaves those
 //	                 out where it opens a file for reading
 //	invariant-query  the query of a function's invariant can't run

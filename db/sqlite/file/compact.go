@@ -13,9 +13,10 @@ import (
 )
 
 // Compact writes the database at path anew, without free pages and without traces of
-// what was deleted, and returns its size before and after, in bytes. Nobody else may
-// have the file open. The new one is a copy beside it that is checked before it takes
-// its place, so a crash leaves one of them, whole; there must be room for both.
+// what was deleted, and returns its size before and after, in bytes. No other process
+// may have the file open. The new file is a copy beside it that is checked before it takes
+// its place, so a crash leaves the old file or the new one, whole; there must be room for
+// both.
 //
 // Errors: ErrInUse, also for a program that only reads; and those of Backup. After an
 // error path is as it was.

@@ -54,7 +54,8 @@ func (p *part) rename(to string) error {
 	return SyncDir(filepath.Dir(to))
 }
 
-// link does too, and fails with ErrExists where there is such a name.
+// link gives the copy its name and syncs the folder, as rename does. It fails with
+// ErrExists if there is such a name.
 func (p *part) link(to string) error {
 	err := os.Link(p.path, to)
 	switch {
@@ -216,8 +217,8 @@ func roomFor(dir string, bytes int64) error {
 	return nil
 }
 
-// chownLike makes the file at path belong to whom like belongs, or else its folder: a
-// person who is root works on files of a server that is not.
+// chownLike gives the file at path the owner of like, or if like is missing that of its
+// folder: root may run a command on the files of a server that runs as another user.
 func chownLike(path, like string) error {
 	if os.Geteuid() != 0 {
 		return nil

@@ -9,10 +9,10 @@ import (
 	"syscall"
 )
 
-// MakeDirs makes dir and what is missing above it, readable by this user only, and
-// syncs the folders above: without that a power cut can take the folder, and every
-// acknowledged event with it. Those that are there are synced too, because whoever
-// made them may have been killed before that.
+// MakeDirs makes dir and its missing parents, readable by this user only, and syncs the
+// folders above: without that a power cut can take the folder, and every acknowledged
+// event with it. Folders that exist are synced as well, because the process that made one
+// may have been killed before it synced.
 func MakeDirs(dir string) error {
 	parent := filepath.Dir(dir)
 	if parent == dir {
@@ -63,8 +63,8 @@ func syncFound(dir string) error {
 	return err
 }
 
-// Resolve follows links, as SQLite does, so that everyone who opens the file by
-// any of its names takes the same lock.
+// Resolve follows links, as SQLite does, so that the lock of a file is the same by
+// whichever name it is opened.
 func Resolve(path string) (string, error) {
 	real, err := filepath.EvalSymlinks(path)
 	if errors.Is(err, fs.ErrNotExist) {

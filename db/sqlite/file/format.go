@@ -15,7 +15,7 @@ const SchemaVersion = 5
 // database is taken for ours. https://www.sqlite.org/pragma.html#pragma_application_id
 const ApplicationID = 0x696e7475
 
-// OwnerName tells people who holds the file.
+// OwnerName returns a name of this process, for people: its host and process id.
 func OwnerName() string {
 	host, err := os.Hostname()
 	if err != nil {

@@ -8,8 +8,8 @@ const (
 	spaceReserveShare = 20 // a twentieth of the disk
 )
 
-// FreeSpace returns the bytes that are left on dir's disk, and how many of them are kept
-// for settles. ok is false where the system doesn't say.
+// FreeSpace returns the bytes that are left on dir's disk, and how many bytes are kept for
+// settles. ok is false where the system doesn't say.
 func FreeSpace(dir string) (free, reserve uint64, ok bool) {
 	var st syscall.Statfs_t
 	if err := syscall.Statfs(dir, &st); err != nil {

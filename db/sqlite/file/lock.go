@@ -35,9 +35,9 @@ const (
 	lockSay   = 10 * time.Second
 )
 
-// Acquire waits for the lock of the database at path until ctx ends. name is what
-// others are told about its holder; lost is called once if another process has
-// taken the lock's place.
+// Acquire waits for the lock of the database at path until ctx ends. Processes that wait
+// log name as that of the holder; lost is called once if another process has taken the
+// lock's place.
 func Acquire(ctx context.Context, path, name string, log *slog.Logger, lost func()) (*Lock, error) {
 	l := &Lock{path: path + ".lock", quit: make(chan struct{}), done: make(chan struct{})}
 	var holder, beat string

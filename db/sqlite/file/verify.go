@@ -17,9 +17,9 @@ const maxDetails = 100
 // verifyCache is the page cache of Verify, in KiB.
 const verifyCache = 64 << 10
 
-// Verify proves the engine's promises from the file alone, as far as a file can
-// show them, and the functions' invariants. It only reads, in one transaction, so
-// it sees one consistent state also while a server writes. A sound file gives none.
+// Verify checks the engine's promises, as far as the file alone can show a violation, and
+// the functions' invariants. It only reads, in one transaction, so it sees one consistent
+// state while a server writes as well. It returns no violations for a sound file.
 //
 // Memory is bounded; sorting a big file uses the system's temporary folder. The
 // error says that the file could not be read at all, or is ctx's.

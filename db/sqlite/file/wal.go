@@ -8,9 +8,9 @@ import (
 	"os"
 )
 
-// RewriteWAL writes what stands in the WAL over itself, so that the next sync
-// covers it whatever happened before: after a sync that failed, the kernel goes on
-// showing bytes that it will never write, and no later sync tells of them (fsync(2)).
+// RewriteWAL writes the content of the WAL over itself, so that the next sync covers it
+// whatever happened before: after a sync that failed, the kernel goes on showing bytes
+// that it will never write, and no later sync reports an error (fsync(2)).
 // The last owner ended because of such an error; what it left must not be answered
 // from, nor checkpointed, before it is on the disk. The caller holds SQLite's write
 // lock, so that nobody else changes the WAL.

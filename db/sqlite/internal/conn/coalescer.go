@@ -21,7 +21,7 @@ type coalescer struct {
 	base    uintptr // the VFS's methods
 	methods uintptr // ours, in C's memory
 	vfs     walMethods
-	ours    walMethods // kept, as is rolled: C's pointers to them don't
+	ours    walMethods // kept alive here, as is rolled: C's pointers don't
 	rolled  func(tls *libc.TLS, arg uintptr)
 
 	held   []byte // C's memory
@@ -91,8 +91,8 @@ func replace[F any](at *uintptr, was *F, is F) {
 	*at = address(is)
 }
 
-// address is C's pointer to a Go function: the function value itself, as
-// modernc.org/libc lays them out.
+// address returns C's pointer to a Go function, which is the function value itself, as
+// modernc.org/libc lays it out.
 func address[F any](f F) uintptr { return *(*uintptr)(unsafe.Pointer(&f)) }
 
 // close gives the file and the hook's place back: the connection outlives us in its
@@ -126,9 +126,9 @@ func (c *coalescer) flush(tls *libc.TLS, file uintptr) int32 {
 	return c.failed
 }
 
-// grow fills the file with zeros behind end, where nothing stands that is valid: who
-// writes there holds the write lock. No frame begins with a zero, so they end the WAL
-// for who reads it after a crash. Where there is no room for them it does without.
+// grow fills the file with zeros behind end, where there is no valid frame: the connection
+// holds the write lock. No frame begins with a zero, so recovery after a crash ends at the
+// first one. If the disk has no room, the file doesn't grow.
 // https://www.sqlite.org/fileformat2.html#walformat
 func (c *coalescer) grow(tls *libc.TLS, file uintptr, end int64) {
 	clear(c.held)

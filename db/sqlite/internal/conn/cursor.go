@@ -92,6 +92,9 @@ func (c *Cursor) Next(dest []driver.Value) error {
 	return nil
 }
 
+// column returns the value of a column of the present row.
+// column returns the value of a column of the present row.
+// column returns the value of a column of the present row.
 // https://www.sqlite.org/c3ref/column_blob.html
 func (c *Cursor) column(i int32) driver.Value {
 	tls, p := c.s.h.tls, c.s.p

@@ -8,11 +8,11 @@ import (
 // WriteDSN names the file at path for the connection that writes. The settings of all
 // connections, and why:
 //
-//	journal_mode WAL     readers never wait for the writer, nor it for them. Set once
+//	journal_mode WAL     readers and the writer never wait for each other. Set once
 //	                     the file is known to be ours: it changes the file
 //	synchronous FULL     one fsync of the WAL a commit: an answer means durable.
 //	                     (NORMAL has none, and loses the last commits with the power)
-//	foreign_keys         functions' tables use them
+//	foreign_keys         functions' tables have foreign keys
 //	busy_timeout         another program may hold the write lock for a moment; the
 //	                     committer's own loop waits longer than that
 //	cache_size           64 MiB: with the default of 2 MB the writer reads the file

@@ -11,7 +11,7 @@ import (
 // disguise, and a statement that finds itself outside the transaction after that has
 // ended, are rolled back instead. https://www.sqlite.org/c3ref/commit_hook.html
 type guard struct {
-	on            bool // whoever runs statements on the connection has it
+	on            bool // used only by the goroutine that runs statements
 	begin, commit *Stmt
 }
 

@@ -9,7 +9,7 @@ import (
 	"modernc.org/libc"
 )
 
-// maxReaders bounds the read connections, and with them memory.
+// maxReaders bounds the read connections and their memory.
 const maxReaders = 8
 
 // Readers opens a pool of at most maxReaders connections that read the file at path.
@@ -33,8 +33,7 @@ type withoutMutex struct {
 
 func (u withoutMutex) Driver() driver.Driver { return u.driver }
 
-// Connect leaks the mutex, some 40 bytes: a pool of maxReaders connections has few of
-// them in its life.
+// Connect leaks the mutex, some 40 bytes: a pool opens few connections in its life.
 func (u withoutMutex) Connect(context.Context) (driver.Conn, error) {
 	conn, err := u.driver.Open(u.dsn)
 	if err != nil {

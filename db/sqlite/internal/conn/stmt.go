@@ -117,8 +117,8 @@ func (s *Stmt) Number() (int64, error) {
 	return n, nil
 }
 
-// What SQLite is told about the memory of a text: that it stays until the next
-// statement, so that nothing is copied, or that it doesn't.
+// How long the memory of a text stays: until the next statement, so that SQLite copies
+// nothing, or not.
 // https://www.sqlite.org/c3ref/c_static.html
 const (
 	stays  uintptr = 0

@@ -13,9 +13,10 @@ import (
 // of many times.
 const CheckpointFrames = 4096
 
-// walHook is told by SQLite of every commit that wrote into the WAL, after its sync. It
-// takes the place of SQLite's own hook, PRAGMA wal_autocheckpoint, which moves a long
-// WAL into the file inside the commit: whoever waits for the commit would wait for that.
+// walHook is called by SQLite after the sync of every commit that wrote into the WAL. It
+// takes the place of SQLite's own hook, PRAGMA wal_autocheckpoint, which moves a long WAL
+// into the file inside the commit, so that each waiting answer would wait for that as
+// well.
 // https://www.sqlite.org/c3ref/wal_hook.html
 type walHook struct {
 	checkpointed func(took time.Duration)
