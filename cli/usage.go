@@ -36,7 +36,7 @@ func Parse(parser *kong.Kong, args, environ []string) (*kong.Context, error) {
 	command := ""
 	if node := ctx.Selected(); node != nil {
 		command = node.Path()
-		if _, ok := node.Target.Interface().(interface{ acceptsEmpty() }); ok {
+		if _, ok := reflect.TypeAssert[interface{ acceptsEmpty() }](node.Target); ok {
 			return ctx, nil
 		}
 	}

@@ -20,7 +20,7 @@ func (c *Config) Watch(ctx context.Context, now <-chan os.Signal, env Environmen
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
 	for w := newWatcher(c, env); ; {
-		changed := false
+		var changed bool
 		select {
 		case <-ctx.Done():
 			return

@@ -3,6 +3,7 @@ package sqlite
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"regexp"
 	"strings"
 	"testing"
@@ -80,9 +81,7 @@ func forEachWithRights(t *testing.T, test func(t *testing.T, d *DB)) {
 func TestEffectsMayNot(t *testing.T) {
 	forEachWithRights(t, func(t *testing.T, d *DB) {
 		wants := map[string]string{}
-		for text, want := range forbidden {
-			wants[text] = want
-		}
+		maps.Copy(wants, forbidden)
 		for _, text := range severalStatements {
 			wants[text] = "statement" // more than one, or a NUL character
 		}

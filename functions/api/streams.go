@@ -28,7 +28,7 @@ type Streams struct {
 	empty chan struct{} // closed when open is 0; nil: nobody waits
 }
 
-// NewStreams returns Streams of at most most streams (0: DefaultMaxStreams).
+// NewStreams returns Streams that allow most streams at once (0: DefaultMaxStreams).
 func NewStreams(most int) *Streams {
 	if most <= 0 {
 		most = DefaultMaxStreams

@@ -203,7 +203,7 @@ func TestBinaryAnswers(t *testing.T) {
 		"a datacontenttype of theirs": {"Ce-Id: 1|Ce-Source: /s|Ce-Datacontenttype: text/plain", ``, `datacontenttype as Content-Type`},
 	} {
 		h := http.Header{"Content-Type": {"application/json"}, "Ce-Specversion": {"1.0"}, "Ce-Type": {"leaf"}}
-		for _, line := range strings.Split(c.headers, "|") {
+		for line := range strings.SplitSeq(c.headers, "|") {
 			name, value, _ := strings.Cut(line, ": ")
 			h.Add(name, value)
 		}
