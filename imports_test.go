@@ -23,7 +23,7 @@ type rule struct {
 // rules are the edges of design: the first that matches a package counts.
 var rules = []rule{
 	{"", []string{"serve", "functions/*"}, "main lists the functions of this binary, as the main of any other module does"},
-	{"serve", []string{"cli", "db", "db/sqlite", "db/sqlite/file", "functions", "functions/api", "functions/hook", "functions/webhook", "logs", "metrics", "runner", "tls"},
+	{"serve", []string{"cli", "config", "schedules", "db", "db/sqlite", "db/sqlite/file", "functions", "functions/api", "functions/hook", "functions/webhook", "logs", "metrics", "runner", "tls"},
 		"serve wires the parts, and knows no function by name: a module of its own brings others"},
 	{"db", nil, "the contract stands below everything: a second engine takes the first one's place without touching anybody"},
 	{"db/sqlite", []string{"db", "./file", "./internal/conn", "./internal/q"}, "an engine knows the contract, and nobody that uses it"},

@@ -60,6 +60,8 @@ func TestTheREADMEIsTrue(t *testing.T) {
 			// It names its file: TestTheRecipeForAFunction does what it says.
 		case endpointBlock.MatchString("```" + f.language + "\n" + strings.Join(f.lines, "\n") + "\n```"):
 			// TestTheEndpointOfTheREADME runs it.
+		case f.language == "yaml":
+			// TestConfigurationsAreGood checks it.
 		case f.language == "console":
 			r.console(f.lines)
 		case f.language == "sh":

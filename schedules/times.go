@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"time"
+	_ "time/tzdata" // images without a system have no zones
 
 	"github.com/robfig/cron/v3"
 )

@@ -34,6 +34,8 @@ type Config struct {
 	ClientBurst       int      `help:"Events of one client_id at once. 0: those of one second." default:"0" env:"INTURN_CLIENT_BURST"`
 	MaxConnections    int      `help:"Connections at once; further ones wait." default:"10000" env:"INTURN_MAX_CONNECTIONS"`
 
+	File string `name:"config" help:"Configuration file (YAML): functions, schedules and hooks. Followed while it changes; what is wrong in it changes nothing." env:"INTURN_CONFIG" placeholder:"FILE"`
+
 	Function              []string      `help:"TYPE=URL: events of this type are POSTed to this endpoint, signed with INTURN_FUNCTION_SECRET_<TYPE> or INTURN_FUNCTION_SECRET; may be repeated." sep:" " env:"INTURN_FUNCTION" placeholder:"TYPE=URL"`
 	FunctionMaxConcurrent int           `help:"Calls of one endpoint's type at the same time." default:"64" env:"INTURN_FUNCTION_MAX_CONCURRENT,INTURN_FUNCTION_AT_ONCE" aliases:"function-at-once"`
 	FunctionTimeout       time.Duration `help:"How long an endpoint may take for one event." default:"30s" env:"INTURN_FUNCTION_TIMEOUT"`
@@ -74,7 +76,7 @@ func (c *Config) Validate() error {
 	if err := c.TLSConfig.validate(); err != nil {
 		return err
 	}
-	if len(c.Function) > 0 {
+	if len(c.Function) > 0 || c.File != "" {
 		return c.validateWebhooks()
 	}
 	return nil

@@ -40,6 +40,7 @@ type commands struct {
 	Token      cli.Token      `cmd:"" help:"Make, list and revoke tokens."`
 	Check      cli.Check      `cmd:"" help:"Prove from the file alone that nothing was lost, doubled or overtaken."`
 	Query      cli.Query      `cmd:"" help:"Run read-only SQL on the file, also while the server runs."`
+	Config     configCommand  `cmd:"" help:"Look at configuration files."`
 	Backup     cli.Backup     `cmd:"" help:"Make a checked copy of the file, also while the server runs."`
 	Compact    cli.Compact    `cmd:"" help:"Give the space of deleted rows back; the server must be stopped."`
 	Restore    cli.Restore    `cmd:"" help:"Make the file from a backup."`

@@ -73,6 +73,8 @@ func (s *Server) addWork(ctx context.Context, g *run.Group) {
 	}
 	addUntil(g, func(ctx context.Context) { s.tokens.Watch(ctx, s.reload, s.log) })
 	addUntil(g, s.certs.run)
+	addUntil(g, s.followConfig)
+	addUntil(g, s.ticks.Run)
 	s.runner.AddTo(g, s.config.Drain)
 }
 
@@ -110,7 +112,11 @@ func (s *Server) endStreams() error {
 // endWhenIdle returns when the server has been idle for so long, or stops.
 func (s *Server) endWhenIdle() error {
 	if s.idle.wait(s.stopping, s.config.ExitWhenIdle, s.runner.Busy) {
-		s.log.Info("nothing to do; ending", "for", s.config.ExitWhenIdle)
+		line := s.log.With("for", s.config.ExitWhenIdle)
+		if next := s.ticks.Next(); !next.IsZero() {
+			line = line.With("next_tick", next) // the process must be started again by then
+		}
+		line.Info("nothing to do; ending")
 	}
 	return nil
 }
@@ -129,7 +135,11 @@ func (s *Server) refuseAll() {
 func (s *Server) addServers(g *run.Group) {
 	drained := make(chan struct{})
 	done := sync.OnceFunc(func() { close(drained) })
-	public := api.Server(s.handler, s.certs.config, s.log)
+	var handler http.Handler = s.handler
+	if s.idle != nil {
+		handler = s.idle.requests(handler)
+	}
+	public := api.Server(handler, s.certs.config, s.log)
 	public.ConnState = s.public.connState
 	addServer(g, public, s.public, drained, done)
 	if s.clients.plain != nil {

@@ -9,20 +9,19 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
-	"net/http"
 	"os"
 	"slices"
-	"syscall"
+	"sync/atomic"
 
 	"inturn/cli"
+	"inturn/config"
 	"inturn/db/sqlite"
 	"inturn/functions"
 	"inturn/functions/api"
-	"inturn/functions/hook"
-	"inturn/functions/webhook"
 	"inturn/logs"
 	"inturn/metrics"
 	"inturn/runner"
+	"inturn/schedules"
 )
 
 // Server is one inturn server: a database, what runs its events, and the addresses where
@@ -36,8 +35,10 @@ type Server struct {
 	closes []func() error // what is open, in the order of opening
 
 	tokens    *api.Tokens // nil: everyone may do everything
-	functions *functions.Set
-	webhooks  *webhook.Webhooks
+	assembler *assembler
+	assembly  atomic.Pointer[assembly]
+	file      *config.Config   // as it was at the start; nil: there is none
+	ticks     *schedules.Actor // makes the events of schedules
 	numbers   *metrics.Metrics
 	store     *sqlite.DB
 	runner    *runner.Runner
@@ -49,13 +50,14 @@ type Server struct {
 	idle    *idleListener  // nil: the process never sleeps
 	public  *drainListener // around what clients has
 	api     api.Options
-	handler http.Handler // of the public address
+	handler *api.Handler // of the public address
 
-	reload   chan os.Signal // makes the token file be read again
-	stopping chan struct{}  // closed by stop
-	closing  chan struct{}  // closed when no request is taken any more
-	stop     func()         // new events are refused from now on
-	onStop   []func()
+	reload       chan os.Signal // makes the token file be read again
+	reloadConfig chan os.Signal // makes the configuration be read again
+	stopping     chan struct{}  // closed by stop
+	closing      chan struct{}  // closed when no request is taken any more
+	stop         func()         // new events are refused from now on
+	onStop       []func()
 }
 
 // Addresses are those that a server listens on.
@@ -68,7 +70,7 @@ type Addresses struct {
 // New opens the database, waiting for a server that owns it, and the addresses. ctx bounds
 // that wait alone. Run must be called on what New returns: it closes it.
 func New(ctx context.Context, config Config, set *functions.Set, out cli.IO) (*Server, error) {
-	s := &Server{config: config, out: out.Out, reload: make(chan os.Signal, 1), stopping: make(chan struct{}), closing: make(chan struct{})}
+	s := &Server{config: config, out: out.Out, reload: make(chan os.Signal, 1), reloadConfig: make(chan os.Signal, 1), stopping: make(chan struct{}), closing: make(chan struct{})}
 	if err := s.open(ctx, set, out.Err); err != nil {
 		_ = s.close() // what is wrong is err
 		return nil, fmt.Errorf("serve: %w", err)
@@ -84,19 +86,6 @@ func (s *Server) Addr() Addresses {
 // OnStop has f called once, before the server refuses the first event. It is called
 // before Run.
 func (s *Server) OnStop(f func()) { s.onStop = append(s.onStop, f) }
-
-// Reload has the files read again that a running server follows: the token file, and the
-// certificate of --tls files. One that is not good changes nothing, and the log says so.
-func (s *Server) Reload() {
-	s.log.Info("reloading", "token_file", s.config.TokenFile, "cert", s.config.Cert)
-	select {
-	case s.reload <- syscall.SIGHUP:
-	default: // it is about to be read
-	}
-	if s.certs.reload != nil {
-		s.certs.reload()
-	}
-}
 
 // open opens all parts in turn, each with what the ones before it have made.
 func (s *Server) open(ctx context.Context, set *functions.Set, errOut io.Writer) error {
@@ -142,24 +131,29 @@ func (s *Server) openTokens() (err error) {
 	return err
 }
 
-// openFunctions adds to the functions of the binary those that --function names and the
-// one that takes signed webhooks.
+// openFunctions adds to the functions of the program those that --function and the
+// configuration file name.
 func (s *Server) openFunctions(set *functions.Set) (err error) {
-	s.webhooks, err = s.config.openWebhooks(set, s.log, func() int64 { return s.store.Epoch() })
+	s.assembler = &assembler{flags: &s.config, built: set, secrets: s.tokens.Secrets, epoch: func() int64 { return s.store.Epoch() }, log: s.log}
+	if s.file, err = s.assembler.load(); err != nil {
+		return err
+	}
+	made, err := s.assembler.assemble(s.file, nil)
 	if err != nil {
 		return err
 	}
-	s.onClose(s.webhooks.Close)
-	s.functions, err = functions.NewSet(slices.Concat(set.All(), s.webhooks.Functions(), []functions.Function{hook.Function(s.tokens.Secrets)})...)
-	return err
+	s.assembly.Store(made)
+	s.onClose(func() { s.assembly.Load().webhooks.Close() })
+	return nil
 }
 
 // openStore takes the database and gives the runner what is pending.
 func (s *Server) openStore(ctx context.Context) (err error) {
-	c, set := &s.config, s.functions
+	c, made := &s.config, s.assembly.Load()
+	set := made.functions
 	s.numbers = metrics.New(set.Names(), programVersion())
 	s.store, err = sqlite.Open(ctx, sqlite.Options{
-		Path: c.DB, Tables: set.Tables(), Erasures: set.Erasures(), Check: set.Check,
+		Path: c.DB, Tables: set.Tables(), Erasures: set.Erasures(), Check: s.check,
 		MaxPending: c.MaxPending, MaxAccountPending: c.MaxAccountPending, Log: s.log, Observer: s.numbers,
 	})
 	if err != nil {
@@ -172,6 +166,8 @@ func (s *Server) openStore(ctx context.Context) (err error) {
 	s.store.OnChange(s.runner.Changed)
 	s.store.OnAppend(s.runner.Appended)
 	s.runner.Start(s.store.Backlog())
+	s.ticks = schedules.New(schedules.Options{Store: checkedStore{s}, Log: s.log, Observer: s.numbers})
+	s.ticks.Set(made.schedules)
 	return nil
 }
 
@@ -204,10 +200,11 @@ func (s *Server) openAPI() (err error) {
 	c := &s.config
 	s.streams = api.NewStreams(0)
 	s.api = api.Options{
-		Store: s.store, Functions: s.functions, Log: s.log, MaxEvent: int64(c.MaxEvent), MaxBody: int64(c.MaxBody), MaxBatch: c.MaxBatch,
+		Store: s.store, Functions: s.assembly.Load().functions, Log: s.log, MaxEvent: int64(c.MaxEvent), MaxBody: int64(c.MaxBody), MaxBatch: c.MaxBatch,
 		Tokens: s.tokens, Profiles: s.tokens != nil || isLoopback(c.Admin), LogLevel: s.level, Observer: s.numbers,
 		Stopping: s.stopping, Closing: s.closing, Streams: s.streams, ClientRate: c.ClientRate, ClientBurst: c.ClientBurst, Hosts: c.hosts(s.tokens != nil), AdminHosts: c.AdminHost,
 		Proxies: s.clients.proxies, Warning: s.warning,
+		ConfigSchema: config.Schema(),
 		AccountState: func(clientID string) string { return string(s.runner.State(clientID)) },
 		MissingTypes: func() map[string]int { return s.runner.Stats().Missing },
 	}
@@ -217,10 +214,10 @@ func (s *Server) openAPI() (err error) {
 	if s.handler, err = api.New(s.api); err != nil {
 		return err
 	}
-	s.numbers.Watch(metrics.Sources{Storage: s.store, Turns: s.runner, Streams: s.streams, CertificateEnd: s.certs.notAfter, EndpointsDown: s.webhooks.Down, LogLost: s.lines.Lost})
+	s.numbers.Watch(metrics.Sources{Storage: s.store, Turns: s.runner, Streams: s.streams, CertificateEnd: s.certs.notAfter, EndpointsDown: func() map[string]bool { return s.assembly.Load().webhooks.Down() }, LogLost: s.lines.Lost})
 	if c.ExitWhenIdle > 0 {
 		s.idle = newIdleListener(s.clients.public)
-		s.clients.public, s.handler = s.idle, s.idle.requests(s.handler)
+		s.clients.public = s.idle
 	}
 	s.public = newDrainListener(s.clients.public)
 	s.public.observe = s.numbers.Connection

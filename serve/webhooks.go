@@ -3,12 +3,12 @@ package serve
 import (
 	"errors"
 	"fmt"
-	"log/slog"
 	"os"
+	"slices"
 	"time"
 
 	"inturn/cli"
-	"inturn/functions"
+	"inturn/config"
 	"inturn/functions/webhook"
 )
 
@@ -26,26 +26,40 @@ func (c *Config) validateWebhooks() error {
 	return nil
 }
 
-// openWebhooks makes the functions that call endpoints. epoch is asked once events run.
-func (c *Config) openWebhooks(built *functions.Set, log *slog.Logger, epoch func() int64) (*webhook.Webhooks, error) {
-	targets, err := webhook.ParseTargets(c.Function, c.InsecureFunctions)
+// webhooks makes the functions that call endpoints: those of --function, then those of the
+// configuration file.
+func (a *assembler) webhooks(file *config.Config, before *assembly) (*webhook.Webhooks, error) {
+	targets, err := webhook.ParseTargets(a.flags.Function, a.flags.InsecureFunctions)
 	if err != nil {
 		return nil, fmt.Errorf("--function: %w", err)
 	}
 	for _, t := range targets {
-		if _, ok := built.Get(t.Type); ok {
+		if _, ok := a.built.Get(t.Type); ok {
 			return nil, fmt.Errorf("--function: the type %q is built in: choose another name", t.Type)
 		}
 	}
-	var secrets map[string][]string
-	if len(targets) > 0 {
-		if secrets, err = webhook.Secrets(os.Environ(), targets); err != nil {
+	ofFile, err := a.targetsOf(file, targets)
+	if err != nil {
+		return nil, err
+	}
+	all := slices.Concat(targets, ofFile)
+	o := webhook.Options{
+		MaxConcurrent: a.flags.FunctionMaxConcurrent, Timeout: a.flags.FunctionTimeout, Version: programVersion(), Epoch: a.epoch, Log: a.log,
+	}
+	if before != nil {
+		o.Before = before.webhooks
+	}
+	if len(all) > 0 {
+		if o.Secrets, err = webhook.Secrets(os.Environ(), all); err != nil {
 			return nil, err
 		}
 	}
-	w, err := webhook.New(targets, webhook.Options{
-		MaxConcurrent: c.FunctionMaxConcurrent, Timeout: c.FunctionTimeout, Version: programVersion(), Secrets: secrets, Epoch: epoch, Log: log,
-	})
+	for i, t := range ofFile {
+		if len(t.Secrets) == 0 && len(o.Secrets[t.Type]) == 0 && !t.Loopback() {
+			return nil, file.At(fmt.Sprintf("functions[%d]", i), `needs secret_env or secret_file: its endpoint is beyond loopback, and there is no secret to sign with; this makes one: echo "whsec_$(openssl rand -base64 32)"`)
+		}
+	}
+	w, err := webhook.New(all, o)
 	if errors.Is(err, webhook.ErrNoSecret) {
 		return nil, &cli.Hint{
 			Err:  fmt.Errorf("--function: %w", err),
@@ -56,4 +70,26 @@ func (c *Config) openWebhooks(built *functions.Set, log *slog.Logger, epoch func
 		return nil, fmt.Errorf("--function: %w", err)
 	}
 	return w, nil
+}
+
+// targetsOf returns the endpoints of the file, whose types neither the program nor the
+// flags have.
+func (a *assembler) targetsOf(file *config.Config, flags []webhook.Target) ([]webhook.Target, error) {
+	var all []webhook.Target
+	for i, f := range file.Functions {
+		at := fmt.Sprintf("functions[%d]", i)
+		if _, ok := a.built.Get(f.Type); ok {
+			return nil, file.At(at+".type", "is built in: choose another name")
+		}
+		if slices.ContainsFunc(flags, func(t webhook.Target) bool { return t.Type == f.Type }) {
+			return nil, file.At(at+".type", "is given by --function too: leave one of the two out")
+		}
+		t, err := webhook.ParseTarget(f.Type, f.URL, a.flags.InsecureFunctions)
+		if err != nil {
+			return nil, file.At(at+".url", err.Error())
+		}
+		t.Secrets, t.MaxConcurrent, t.Timeout, t.Policy, t.Rate = f.Secrets, f.MaxConcurrent, f.Timeout, f.Policy, f.Rate.PerSecond()
+		all = append(all, t)
+	}
+	return all, nil
 }

@@ -98,5 +98,8 @@ func ParseTarget(typ, address string, insecure bool) (Target, error) {
 	return t, nil
 }
 
+// Loopback reports whether the URL itself says that the endpoint is on this machine.
+func (t Target) Loopback() bool { return t.local }
+
 // origin names the endpoint where people read it. Its path and query may be secrets.
 func (t Target) origin() string { return t.url.Scheme + "://" + t.url.Host }
