@@ -18,7 +18,7 @@ import (
 )
 
 // faultTable is the table of errors in docs/design/storage.md: what fails and
-// where, what whoever asked is told, and whether the process ends.
+// where, the error of the caller, and whether the process ends.
 var faultTable = []struct {
 	at    string // the step that meets the fault
 	fault string
@@ -230,8 +230,8 @@ func (f *faulty) append(fault faultvfs.Fault) error {
 	return err
 }
 
-// settle returns what the settle is told, after the fault is gone where it waits
-// for that.
+// settle returns the error of the settle, which where it waits comes after the fault is
+// gone.
 func (f *faulty) settle(fault faultvfs.Fault) error {
 	fault.Kind = faultvfs.WAL
 	f.watched.Inject(fault)

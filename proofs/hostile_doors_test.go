@@ -102,7 +102,7 @@ func writeDoorTokens(t *testing.T, path string) {
 // visit is one request to a door.
 type visit struct {
 	client, id, token string
-	secret            string // of whom the webhook is signed by, "" for nobody
+	secret            string // the key that the webhook is signed with, "" for none
 	host, origin      string
 }
 
@@ -206,8 +206,8 @@ func statusOf(text string) (status int) {
 	return status
 }
 
-// Every way in asks who comes, from where and for whom, and refuses each stranger in
-// its own way. What was refused is not stored; what was said in confidence is not logged.
+// TestEveryDoorIsGuarded: every way in authenticates and authorizes its clients, and
+// refuses strangers in its own way. What was refused is not stored; secrets are not logged.
 func TestEveryDoorIsGuarded(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -244,7 +244,7 @@ func TestEveryDoorIsGuarded(t *testing.T) {
 		if writes {
 			atHome, abroad = 202, 403
 		}
-		guest := func(status int) int { // who is refused where somebody must show who they are
+		guest := func(status int) int { // a client without a token, where one is needed
 			if d.public {
 				return 200
 			}

@@ -158,7 +158,7 @@ func slowBodiesAreCut(a *assault) error {
 			told++
 		}
 	}
-	// Who still sends when the connection is closed may lose the answer to a reset.
+	// A client that still sends when the connection is closed may lose the answer to a reset.
 	if err == nil && told == 0 {
 		err = errors.New("nobody was told that it is too slow")
 	}
@@ -263,7 +263,7 @@ func cutRequests(a *assault) error {
 	return a.meanwhile(20)
 }
 
-// hostileJSON sends JSON that is meant to hurt who reads it, in every form.
+// hostileJSON sends JSON that is meant to hurt its reader, in every form.
 func hostileJSON(a *assault) error {
 	deep := func(n int) string { return strings.Repeat(`{"a":[`, n) + `"` + canary + `"` + strings.Repeat("]}", n) }
 	digits := strings.Repeat("9", 100_000)

@@ -63,7 +63,7 @@ type heard struct {
 	end                   chan error // how reading ended
 }
 
-// listen reads all frames. It acknowledges settings only if h is told to.
+// listen reads all frames. It acknowledges no settings: the caller does that by h.
 func (h *h2) listen() *heard {
 	said := &heard{end: make(chan error, 1)}
 	go func() {

@@ -190,7 +190,7 @@ func (w *world) target(o order) (client string, evs []db.StoredEvent) {
 	return client, evs
 }
 
-// refused: an operator is told why, and only what can be so.
+// refused fails the run if err is none of the errors that the verb may have.
 func (w *world) refused(a db.Command, err error) {
 	allowed := map[db.Verb][]error{
 		db.Redrive: {db.ErrNotDead, db.ErrStillPending}, db.Replay: {db.ErrNothingToReplay, db.ErrReplaying},

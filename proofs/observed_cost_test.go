@@ -54,10 +54,10 @@ func unobserved(t *testing.T) string {
 	return binary
 }
 
-// What is counted and logged costs less than a twentieth of the throughput at full
-// load: a server as it ships, scraped each second, beside one that counts nothing and
+// TestCostOfObservation: counters and logs cost less than a twentieth of the throughput at
+// full load: a server as it ships, scraped each second, beside one that counts nothing and
 // logs errors only. They take turns; the medians count. Processor time an event, which
-// other programs on the machine disturb less, is told beside it.
+// other programs on the machine disturb less, is logged as well.
 //
 //	INTURN_LONG=1 go test ./proofs -v -run TestCostOfObservation
 func TestCostOfObservation(t *testing.T) {
@@ -70,7 +70,7 @@ func TestCostOfObservation(t *testing.T) {
 	got, cpu := map[string][]float64{}, map[string][]float64{}
 	for round := range rounds {
 		order := []string{"observed", "unobserved"}
-		if round%2 == 1 { // whoever is first has no advantage
+		if round%2 == 1 { // neither side is always first
 			slices.Reverse(order)
 		}
 		for _, side := range order {

@@ -178,7 +178,7 @@ func sameAsKernel(t testing.TB, w *faultvfs.Watched, dir string) {
 // TestPowerKillFirst kills the process before each sync, when everything is written
 // and the last group is not safe, restarts, sends everything again, and cuts the
 // power after each answer: an answer about what was found must hold. Once with
-// somebody who reads an old state, so that no checkpoint can run.
+// a reader of an old state, so that no checkpoint can run.
 func TestPowerKillFirst(t *testing.T) {
 	t.Parallel()
 	for _, reader := range []bool{false, true} {

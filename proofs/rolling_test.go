@@ -14,8 +14,8 @@ import (
 )
 
 // TestRollingLoadTest replaces the process again and again under `inturn loadtest`,
-// each time on the same port: whoever sends is refused with a time to come back, cut
-// off, or finds nobody, and nothing that was answered is lost, doubled or out of turn.
+// each time on the same port: a client is refused with a time to come back, cut off,
+// or finds no server, and nothing that was answered is lost, doubled or out of turn.
 func TestRollingLoadTest(t *testing.T) {
 	needThorough(t)
 	t.Parallel()

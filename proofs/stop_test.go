@@ -131,7 +131,7 @@ func wantUntouched(t *testing.T, dir string) {
 	}
 }
 
-// TestSecondSignal: who asks twice gets an end at once, which is as safe as a crash.
+// TestSecondSignal: a second signal ends the process at once, which is as safe as a crash.
 func TestSecondSignal(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

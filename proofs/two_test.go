@@ -37,7 +37,7 @@ func wantWaiting(t *testing.T, second, first *process) {
 	}
 }
 
-// TestSecondAfterCrash: who waits for the file takes over when its holder dies.
+// TestSecondAfterCrash: a process that waits for the file takes over when its holder dies.
 func TestSecondAfterCrash(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -92,7 +92,7 @@ func TestStandstill(t *testing.T) {
 }
 
 // TestBriefStop: a process that was stopped for less than a beat may stand still has
-// lost nothing; and who waits for it can be told to end.
+// lost nothing; and a process that waits for the file can be stopped.
 func TestBriefStop(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -221,7 +221,7 @@ func (f *fenced) afterTakeover(t *testing.T, first, second *process) {
 	}
 }
 
-// mark sums up what the file holds and who owns it.
+// mark sums up the content and the owner of the file.
 func mark(t testing.TB, dir string) (sum string) {
 	t.Helper()
 	file, err := file.OpenReadOnly(t.Context(), dbFile(dir))
@@ -340,7 +340,7 @@ func TestPersonHoldsLock(t *testing.T) {
 	}
 }
 
-// person is one who has begun a write transaction beside a server.
+// person has begun a write transaction beside a server, as in sqlite3.
 // release runs some SQL in it and commits.
 type person struct{ release func(sql string) }
 

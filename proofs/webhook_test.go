@@ -90,7 +90,7 @@ func (p *pythons) arrivals() (all []arrival) {
 	return all
 }
 
-// nobody listens, and counts who comes.
+// nobody listens, and counts the connections.
 func nobody(t *testing.T) (addr string, came *atomic.Int64) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")

@@ -251,7 +251,7 @@ func (s *acmeServer) wantOrdinary(t *testing.T, ca *pebble.CA, name string) {
 	if body, err := io.ReadAll(r.Body); err != nil || string(body) != "hello over HTTP/2.0" {
 		t.Errorf("%q, %v", body, err)
 	}
-	// One who names no host gets the first domain's; a stranger's name gets a clear no.
+	// A client that names no host gets the first domain's; a stranger's name gets a clear no.
 	conn, err := s.dial(ca, "", func(config *stdtls.Config) { config.InsecureSkipVerify = true })
 	if err != nil {
 		t.Error(err)

@@ -109,7 +109,7 @@ func (c *committer) run() {
 		case len(ops) > 0:
 			c.guard.Lock()
 			c.commit(ops, false)
-			if c.failedWith() == nil { // who waited has been answered
+			if c.failedWith() == nil { // the operations have been answered
 				c.w.conn.Checkpoint()
 			}
 			c.tidy()

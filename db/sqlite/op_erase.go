@@ -126,7 +126,7 @@ func (e *eraser) pending() error {
 				if err := w.deleteEvent(e.clientID, p[1]); err != nil {
 					return err
 				}
-				w.settled = append(w.settled, q.Result{Seq: p[1]}) // who waits for it need not any more
+				w.settled = append(w.settled, q.Result{Seq: p[1]}) // ends every Wait for it
 			}
 			w.pend(e.clientID, -len(list))
 			return nil

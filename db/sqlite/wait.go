@@ -95,7 +95,7 @@ func (w *waiters) settled(results []q.Result) {
 	for i := range results {
 		last = max(last, results[i].Seq)
 	}
-	w.last.Store(last) // before n is read: who joins later sees it
+	w.last.Store(last) // before n is read: a Wait that joins later sees it
 	if w.n.Load() == 0 {
 		return
 	}

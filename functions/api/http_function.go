@@ -73,7 +73,7 @@ func functionProblem(err error) *problem {
 	if ue, ok := errors.AsType[*functions.UnauthorizedError](err); ok {
 		p := unauthorized.withDetail("%s", cut(ue.Error(), 1000))
 		// A 401 must have a challenge (RFC 9110, section 15.5.2). How the function
-		// wants to be shown who sends is not known here.
+		// authenticates its senders is not known here.
 		p.challenge = `HTTP-Function realm="inturn"`
 		return p
 	}

@@ -123,7 +123,7 @@ func (t *ingester) allowRate(ctx context.Context, clientID string) *problem {
 		select {
 		case <-time.After(q.wait):
 		case <-ctx.Done():
-			return nil // whoever writes says so
+			return nil // the write will fail
 		case <-t.stopping:
 			return nil
 		}

@@ -92,7 +92,7 @@ func compact(ctx context.Context, path string, o CopyOptions) (before, after int
 		return before, 0, ErrInUse
 	}
 	// The exclusive lock is held on the old file until the new one stands in its place.
-	if err := errors.Join(p.rename(path), RemoveAll(path+"-shm")); err != nil { // a reader's, who has ended
+	if err := errors.Join(p.rename(path), RemoveAll(path+"-shm")); err != nil { // of a reader that has ended
 		return before, 0, err
 	}
 	return before, Size(path), nil
