@@ -191,10 +191,27 @@ func explainCopy(err error) error {
 		hint = "make room there, or choose another disk; nothing has changed"
 	case errors.Is(err, file.ErrUnsound), errors.Is(err, db.ErrCorrupt):
 		hint = "see what `inturn check` says of the file that was copied; keep it as it is, with its -wal"
+	default:
+		return ExplainFile(err)
+	}
+	return &Hint{Err: err, Hint: hint}
+}
+
+// ExplainFile adds to the refusal of a file that isn't inturn's, or is of another version,
+// a hint for people. Every command and the server say it in the same words.
+func ExplainFile(err error) error {
+	var hint string
+	switch {
+	case errors.Is(err, file.ErrUnmarked):
+		hint = file.WayBack
 	case errors.Is(err, db.ErrForeign):
-		hint = "name inturn's own file"
+		hint = "name inturn's own file, or for serve a new one, with --db or INTURN_DB"
 	case errors.Is(err, db.ErrNewer):
-		hint = "use that newer version of inturn"
+		hint = "run that newer version, or restore a backup from before it"
+	case errors.Is(err, file.ErrOlder):
+		hint = "`inturn serve` migrates it when it starts; until then use the version that wrote it"
+	case errors.Is(err, db.ErrCorrupt):
+		hint = "keep a copy of the file as it is, with its -wal, or restore a backup; if it never was inturn's, name another with --db"
 	default:
 		return err
 	}

@@ -34,6 +34,15 @@ func (u *uncheckable) Error() string   { return u.err.Error() }
 func (u *uncheckable) Unwrap() error   { return u.err }
 func (u *uncheckable) ExitStatus() int { return 3 }
 
+// explainCheck tells a file that can't be judged from one that can't be read.
+func explainCheck(err error) error {
+	explained := ExplainFile(err)
+	if _, ok := errors.AsType[*Hint](explained); ok {
+		return &uncheckable{explained}
+	}
+	return err
+}
+
 type namedViolation struct {
 	Kind   string `json:"kind"`
 	Detail string `json:"detail"`
@@ -54,11 +63,8 @@ func (c Check) Run(ctx context.Context, out IO, invariants []db.Invariant) error
 		return fmt.Errorf("check: %w", err)
 	}
 	found, err := file.Verify(ctx, c.DB, invariants)
-	if errors.Is(err, db.ErrForeign) || errors.Is(err, db.ErrNewer) {
-		return &uncheckable{explainCopy(fmt.Errorf("check: %w", err))}
-	}
 	if err != nil {
-		return fmt.Errorf("check: %w", err)
+		return explainCheck(fmt.Errorf("check: %w", err))
 	}
 	result := checked{OK: len(found) == 0, Violations: []namedViolation{}}
 	for _, v := range found {

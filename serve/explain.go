@@ -24,10 +24,9 @@ func (c *Config) explain(err error) error {
 		return &cli.Hint{Err: err, Hint: "another inturn has taken the file over; this one has written nothing since"}
 	case errors.Is(err, file.ErrRestoring):
 		return &cli.Hint{Err: err, Hint: "run `inturn restore --force` again; what was there before is kept beside, as .before-…"}
-	case errors.Is(err, db.ErrForeign):
-		return &cli.Hint{Err: err, Hint: "name inturn's own file, or a new one, with --db or INTURN_DB"}
-	case errors.Is(err, db.ErrNewer):
-		return &cli.Hint{Err: err, Hint: "run that newer version, or restore a backup from before it"}
+	}
+	if explained := cli.ExplainFile(err); explained != err {
+		return explained
 	}
 	if info, serr := os.Stat(c.DB); serr == nil && info.IsDir() {
 		return &cli.Hint{Err: err, Hint: "that is a folder: name a file, such as " + filepath.Join(c.DB, "inturn.db") + ", with --db or INTURN_DB"}

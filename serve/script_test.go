@@ -1,9 +1,11 @@
 package serve
 
 import (
+	"errors"
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"testing"
 
 	"inturn/internal/program"
@@ -30,6 +32,7 @@ func TestScripts(t *testing.T) {
 				Dir:                 dir,
 				RequireExplicitExec: true,
 				RequireUniqueNames:  true,
+				Cmds:                map[string]func(*testscript.TestScript, bool, []string){"patch": patchFile},
 				Setup: func(env *testscript.Env) error {
 					env.Setenv("SERVED", served)
 					env.Setenv("FRESH", fresh)
@@ -39,6 +42,26 @@ func TestScripts(t *testing.T) {
 			})
 		})
 	}
+}
+
+// patchFile is the command `patch FILE OFFSET BYTE…` of the scripts: it writes bytes into a
+// file, such as the version of a database (https://sqlite.org/fileformat2.html, 1.3).
+func patchFile(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 3 {
+		ts.Fatalf("usage: patch FILE OFFSET BYTE…")
+	}
+	var numbers []byte
+	offset, err := strconv.Atoi(args[1])
+	ts.Check(err)
+	for _, text := range args[2:] {
+		n, err := strconv.ParseUint(text, 10, 8)
+		ts.Check(err)
+		numbers = append(numbers, byte(n))
+	}
+	f, err := os.OpenFile(ts.MkAbs(args[0]), os.O_WRONLY, 0)
+	ts.Check(err)
+	_, err = f.WriteAt(numbers, int64(offset))
+	ts.Check(errors.Join(err, f.Close()))
 }
 
 func serveOnce(t *testing.T, dir string) *inProcess {

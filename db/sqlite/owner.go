@@ -34,24 +34,20 @@ func (o *ownership) take(name string) (found foundFile, err error) {
 		return found, fmt.Errorf("begin: %w", err)
 	}
 	defer func() { err = errors.Join(err, o.conn.Rollback()) }()
-	var app, tables int
-	header := o.conn.SQL.QueryRowContext(background, `SELECT
-		(SELECT user_version FROM pragma_user_version), (SELECT application_id FROM pragma_application_id),
-		(SELECT count(*) FROM sqlite_schema)`)
-	if err := header.Scan(&found.version, &app, &tables); err != nil {
+	marks, err := file.ReadMarks(background, o.conn.SQL)
+	if err != nil {
 		return found, fmt.Errorf("read header: %w", err)
 	}
-	switch {
-	case tables == 0 && found.version == 0 && app == 0:
+	if marks == (file.Marks{}) {
 		if err := o.create(name); err != nil {
 			return found, err
 		}
 		return foundFile{file.SchemaVersion, true, 1, 1}, o.conn.Commit()
-	case app != file.ApplicationID, found.version < 1:
-		return found, db.ErrForeign
-	case found.version > file.SchemaVersion:
-		return found, fmt.Errorf("%w (schema %d, this one knows %d)", db.ErrNewer, found.version, file.SchemaVersion)
 	}
+	if err := marks.Check(); err != nil {
+		return found, err
+	}
+	found.version = marks.Version
 	row, err := o.q0().ReadOwner(background)
 	if err != nil {
 		return found, fmt.Errorf("read owner: %w", err)

@@ -61,8 +61,6 @@ func TestVerifyPlanted(t *testing.T) {
 		payload TEXT, received_at INTEGER, request_id TEXT, attrs TEXT) STRICT; INSERT INTO outbox SELECT * FROM was; DROP TABLE was;
 		DROP VIEW events; DROP VIEW account_events; `
 	tests := []struct{ kind, sql, says string }{
-		{"schema", "PRAGMA application_id = 1", "application_id is 1,"},
-		{"schema", "PRAGMA user_version = 7", "user_version is 7,"},
 		{"schema", "DROP VIEW events; DROP TABLE results", "table results is missing"},
 		{"schema", "DROP TABLE function_tables", "table function_tables is missing"},
 		{"schema", "DROP VIEW events; ALTER TABLE results DROP COLUMN turn", "no such column"},
@@ -204,17 +202,58 @@ func TestVerifyBesideWriter(t *testing.T) {
 	writers.Wait()
 }
 
-func TestVerifyNotADatabase(t *testing.T) {
+// TestVerifyCanNotJudge: what is no file of this version is an error, and no violation.
+func TestVerifyCanNotJudge(t *testing.T) {
 	path := tempFile(t)
-	for _, content := range []string{"", "x", strings.Repeat("not a database ", 1000)} {
+	for content, want := range map[string]error{"": db.ErrForeign, "x": db.ErrForeign, strings.Repeat("not a database ", 1000): db.ErrCorrupt} {
 		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		violations, err := file.Verify(t.Context(), path, nil)
-		if err != nil || len(violations) == 0 {
-			t.Errorf("%.10q: %v, %v", content, violations, err)
+		if violations, err := file.Verify(t.Context(), path, nil); !errors.Is(err, want) || len(violations) > 0 {
+			t.Errorf("%.10q: %v, %v; want %v", content, violations, err, want)
 		}
 	}
+	sound := busyFile(t)
+	for text, want := range map[string]error{
+		"PRAGMA application_id = 1": db.ErrForeign, "PRAGMA application_id = 0; PRAGMA user_version = 0": file.ErrUnmarked, "PRAGMA user_version = 0": file.ErrUnmarked,
+		fmt.Sprintf("PRAGMA user_version = %d", file.SchemaVersion+1): db.ErrNewer, fmt.Sprintf("PRAGMA user_version = %d", file.SchemaVersion-1): file.ErrOlder,
+	} {
+		path := tempFile(t)
+		if err := file.Backup(t.Context(), sound, path, file.CopyOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		run(t, raw(t, path), text)
+		if violations, err := file.Verify(t.Context(), path, nil); !errors.Is(err, want) || len(violations) > 0 {
+			t.Errorf("%s: %v, %v; want %v", text, violations, err, want)
+		}
+	}
+}
+
+// TestLoadedFromADump: a file whose marks are lost is refused by all, with the way back;
+// and is sound when it has gone it.
+func TestLoadedFromADump(t *testing.T) {
+	path, to := tempFile(t), tempFile(t)
+	if err := file.Backup(t.Context(), busyFile(t), path, file.CopyOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	loaded := raw(t, path)
+	run(t, loaded, "PRAGMA application_id = 0; PRAGMA user_version = 0")
+	loaded.Close()
+	_, oerr := Open(t.Context(), options(t, path))
+	_, rerr := file.Restore(t.Context(), path, to, file.CopyOptions{})
+	_, _, cerr := file.Compact(t.Context(), path, file.CopyOptions{})
+	for what, err := range map[string]error{"open": oerr, "backup": file.Backup(t.Context(), path, to, file.CopyOptions{}), "restore": rerr, "compact": cerr} {
+		if !errors.Is(err, file.ErrUnmarked) || !errors.Is(err, db.ErrForeign) {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	_, pragmas, ok := strings.Cut(file.WayBack, "sqlite3 FILE '")
+	pragmas, _, closed := strings.Cut(pragmas, "'")
+	if !ok || !closed {
+		t.Fatalf("no statement in %q", file.WayBack)
+	}
+	run(t, raw(t, path), strings.Replace(pragmas, "= N", fmt.Sprint("= ", file.SchemaVersion), 1))
+	wantSound(t, path)
 }
 
 // FuzzVerifyDamaged: no damage makes Verify panic or run for ever, and a file whose

@@ -10,8 +10,7 @@ import (
 //
 //	damaged          SQLite itself finds the file damaged, or a reference is dangling;
 //	                 nothing else is looked at then
-//	schema           not a file of this version: mark, version, a table, a column or
-//	                 the unique key of identities is not there
+//	schema           a table, a column or the unique key of identities is not there
 //	owner            there is not exactly one owner row
 //	duplicate        one identity was accepted twice                       (promise 2)
 //	lost             accepted, and neither pending nor settled; or other events are
@@ -46,11 +45,6 @@ type check struct{ kind, query string }
 // is sorted once by SQLite, on disk where it is big. No query is quadratic in the
 // events of an account.
 var checks = []check{
-	// The first one decides whether the file is ours.
-	{kindSchema, fmt.Sprintf(`SELECT format('application_id is %%d, not %d: this is a file of another program', application_id)
-		FROM pragma_application_id WHERE application_id <> %[1]d`, ApplicationID)},
-	{kindSchema, fmt.Sprintf(`SELECT format('user_version is %%d, not %d', user_version)
-		FROM pragma_user_version WHERE user_version <> %[1]d`, SchemaVersion)},
 	{kindSchema, `WITH wanted (name) AS (VALUES ('owner'), ('outbox'), ('history'), ('lanes'), ('pending'), ('accounts'), ('results'), ('function_tables'),
 			('runs'), ('pauses'), ('audit'), ('erasing'))
 		SELECT format('table %s is missing', name) FROM wanted

@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 
-	"inturn/db"
 	"inturn/db/sqlite/internal/conn"
 )
 
@@ -102,16 +101,12 @@ func compact(ctx context.Context, path string, o CopyOptions) (before, after int
 // for that, and keeps it so. It returns the file's version, and how many bytes of it
 // are in use.
 func exclusive(ctx context.Context, own *sql.Conn) (version int, used int64, err error) {
-	var app int
-	row := own.QueryRowContext(ctx, `SELECT (SELECT application_id FROM pragma_application_id), (SELECT user_version FROM pragma_user_version)`)
-	if err := row.Scan(&app, &version); err != nil {
+	marks, err := ReadMarks(ctx, own)
+	if err != nil {
 		return 0, 0, busyOr(checkNotOwned(err))
 	}
-	switch {
-	case app != ApplicationID, version < 1:
-		return 0, 0, db.ErrForeign
-	case version > SchemaVersion:
-		return 0, 0, fmt.Errorf("%w (schema %d, this one knows %d)", db.ErrNewer, version, SchemaVersion)
+	if err := marks.Check(); err != nil {
+		return 0, 0, err
 	}
 	var mode string
 	if err := own.QueryRowContext(ctx, "PRAGMA journal_mode = DELETE").Scan(&mode); err != nil {
@@ -126,9 +121,9 @@ func exclusive(ctx context.Context, own *sql.Conn) (version int, used int64, err
 			return 0, 0, busyOr(writing(err))
 		}
 	}
-	row = own.QueryRowContext(ctx, `SELECT ((SELECT page_count FROM pragma_page_count) - (SELECT freelist_count FROM pragma_freelist_count))
+	row := own.QueryRowContext(ctx, `SELECT ((SELECT page_count FROM pragma_page_count) - (SELECT freelist_count FROM pragma_freelist_count))
 		* (SELECT page_size FROM pragma_page_size)`)
-	return version, used, row.Scan(&used)
+	return marks.Version, used, row.Scan(&used)
 }
 
 // busyOr says of a lock that somebody else holds what it means here.

@@ -117,25 +117,24 @@ func (p *part) fill(ctx context.Context, from string, o CopyOptions) (version in
 		return 0, checkNotOwned(err)
 	}
 	defer source.ExecContext(context.Background(), "ROLLBACK") // it has only read
-	var app int
-	var pages, size int64
-	row := source.QueryRowContext(ctx, `SELECT (SELECT application_id FROM pragma_application_id), (SELECT user_version FROM pragma_user_version),
-		(SELECT page_count FROM pragma_page_count), (SELECT page_size FROM pragma_page_size), (SELECT count(*) FROM sqlite_schema)`)
-	if err := row.Scan(&app, &version, &pages, &size, new(int)); err != nil {
+	marks, err := ReadMarks(ctx, source)
+	if err != nil {
 		return 0, checkNotOwned(err)
 	}
-	switch {
-	case app != ApplicationID, version < 1:
-		return 0, db.ErrForeign
-	case version > SchemaVersion:
-		return 0, fmt.Errorf("%w (schema %d, this one knows %d)", db.ErrNewer, version, SchemaVersion)
+	if err := marks.Check(); err != nil {
+		return 0, err
+	}
+	var pages, size int64
+	row := source.QueryRowContext(ctx, `SELECT (SELECT page_count FROM pragma_page_count), (SELECT page_size FROM pragma_page_size)`)
+	if err := row.Scan(&pages, &size); err != nil {
+		return 0, checkNotOwned(err)
 	}
 	if err := roomFor(filepath.Dir(p.path), pages*size); err != nil {
 		return 0, err
 	}
 	// Nothing of it counts before seal, which syncs it.
 	to := conn.FileDSN(p.path, map[string][]string{"_pragma": {"journal_mode(OFF)", "synchronous(OFF)"}})
-	return version, writing(conn.CopyPages(ctx, source, to, func(left int64) { o.tell(StageCopy, (pages-left)*size, pages*size) }))
+	return marks.Version, writing(conn.CopyPages(ctx, source, to, func(left int64) { o.tell(StageCopy, (pages-left)*size, pages*size) }))
 }
 
 // checkNotOwned takes what is no database at all for somebody else's file.

@@ -193,12 +193,12 @@ func epochOf(path string) (epoch int64, err error) {
 		return 0, err
 	}
 	defer func() { err = errors.Join(err, pool.Close()) }()
-	var app int
-	if err := pool.QueryRowContext(context.Background(), "PRAGMA application_id").Scan(&app); err != nil {
+	marks, err := ReadMarks(context.Background(), pool)
+	if err != nil {
 		return 0, checkNotOwned(err)
 	}
-	if app != ApplicationID {
-		return 0, db.ErrForeign
+	if err := marks.Check(); errors.Is(err, db.ErrForeign) { // a newer one has an epoch too
+		return 0, err
 	}
 	err = pool.QueryRowContext(context.Background(), "SELECT epoch FROM owner WHERE one = 1").Scan(&epoch)
 	return epoch, checkNotOwned(err)

@@ -21,8 +21,10 @@ const verifyCache = 64 << 10
 // the functions' invariants. It only reads, in one transaction, so it sees one consistent
 // state while a server writes as well. It returns no violations for a sound file.
 //
-// Memory is bounded; sorting a big file uses the system's temporary folder. The
-// error says that the file could not be read at all, or is ctx's.
+// Memory is bounded; sorting a big file uses the system's temporary folder. Errors:
+// db.ErrForeign, ErrUnmarked, db.ErrNewer and ErrOlder for a file that this version can't
+// judge; db.ErrCorrupt for one that is no SQLite database; one that could not be read; or
+// ctx's.
 func Verify(ctx context.Context, path string, invariants []db.Invariant) ([]db.Violation, error) {
 	return (&verifier{}).verify(ctx, path, invariants)
 }
@@ -37,6 +39,11 @@ func (v *verifier) verify(ctx context.Context, path string, invariants []db.Inva
 	switch {
 	case ctx.Err() != nil:
 		return nil, fmt.Errorf("verify %s: %w", path, ctx.Err())
+	case conn.KindOf(err) == conn.NotADB:
+		if !errors.Is(err, db.ErrCorrupt) {
+			err = conn.HintCorrupt(err)
+		}
+		return nil, fmt.Errorf("verify %s: %w", path, err)
 	case damaged(err):
 		v.report(kindDamaged).add(err.Error())
 	case err != nil:
@@ -118,6 +125,11 @@ func (v *verifier) run(ctx context.Context, path string, invariants []db.Invaria
 		return err
 	}
 	defer v.tx.Rollback()
+	if !v.soundOnly {
+		if err := v.judgeable(ctx); err != nil {
+			return err
+		}
+	}
 	if err := v.sound(ctx); err != nil {
 		return err
 	}
@@ -125,18 +137,34 @@ func (v *verifier) run(ctx context.Context, path string, invariants []db.Invaria
 		// What a damaged tree shows means nothing, and walking it may not end.
 		return nil
 	}
-	for i, c := range checks {
+	for _, c := range checks {
 		if err := v.check(ctx, c, kindSchema); err != nil {
 			return err
-		}
-		if i == 0 && len(v.violations()) > 0 {
-			return nil // another program's file: nothing else of it concerns us
 		}
 	}
 	for _, i := range invariants {
 		if err := v.check(ctx, check{i.Kind, i.Query}, kindInvariantQuery); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// judgeable returns an error if the file is not inturn's, or of another version. Marks
+// that can't be read because the file is damaged are sound's to report.
+func (v *verifier) judgeable(ctx context.Context) error {
+	marks, err := ReadMarks(ctx, v.tx)
+	if err != nil {
+		if damaged(err) && conn.KindOf(err) != conn.NotADB {
+			return nil
+		}
+		return err
+	}
+	if err := marks.Check(); err != nil {
+		return err
+	}
+	if marks.Version < SchemaVersion {
+		return fmt.Errorf("%w (schema %d, this one has %d)", ErrOlder, marks.Version, SchemaVersion)
 	}
 	return nil
 }
