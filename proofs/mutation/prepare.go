@@ -52,8 +52,8 @@ func part(jobs []job, k, n int) (list []job) {
 	return list
 }
 
-// choose returns the jobs that the change since base touches, in any order, and then n
-// others.
+// choose returns the jobs that the change since base touches and n others, in random order,
+// so that those for which there is no time are not always the same.
 func choose(t *tree, jobs []job, base string, n int) ([]job, error) {
 	c, err := changesSince(t.root, base)
 	if err != nil {
@@ -67,10 +67,10 @@ func choose(t *tree, jobs []job, base string, n int) ([]job, error) {
 			others = append(others, j)
 		}
 	}
-	for _, list := range [][]job{touched, others} {
-		rand.Shuffle(len(list), func(a, b int) { list[a], list[b] = list[b], list[a] })
-	}
+	rand.Shuffle(len(others), func(a, b int) { others[a], others[b] = others[b], others[a] })
 	n = min(n, len(others))
+	list := slices.Concat(touched, others[:n])
+	rand.Shuffle(len(list), func(a, b int) { list[a], list[b] = list[b], list[a] })
 	fmt.Printf("%d of %d mutations are touched by the change since %s; %d others are taken at random\n", len(touched), len(jobs), base, n)
-	return slices.Concat(touched, others[:n]), nil
+	return list, nil
 }
