@@ -52,7 +52,7 @@ type Marks struct {
 // knownTables are some that every version has.
 const knownTables = `'owner', 'outbox', 'accounts', 'results'`
 
-// ReadMarks reads them.
+// ReadMarks reads the marks of an open database.
 func ReadMarks(ctx context.Context, q interface {
 	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
 }) (m Marks, err error) {
