@@ -50,7 +50,8 @@ type DB struct {
 	path      string // "" in memory
 	log       *slog.Logger
 	lock      *file.Lock // nil in memory
-	pool      *sql.DB    // of the write connection
+	place     *file.Place
+	pool      *sql.DB // of the write connection
 	committer *committer
 	*reader
 	erasures  *erasures
@@ -74,7 +75,7 @@ func Open(ctx context.Context, o Options) (*DB, error) {
 	if o.Observer == nil {
 		o.Observer = nobody{}
 	}
-	d := &DB{log: o.Log, reader: &reader{guard: noLock{}, erasing: &erasing{}}}
+	d := &DB{log: o.Log, place: &file.Place{}, reader: &reader{guard: noLock{}, erasing: &erasing{}}}
 	if err := (&opening{DB: d, options: o, name: file.OwnerName()}).run(ctx); err != nil {
 		if d.lock != nil {
 			d.lock.Withdraw()
@@ -107,6 +108,9 @@ func (d *DB) OnAppend(fn func([]db.Event)) { d.onAppend.Store(&fn) }
 
 // committed runs after each commit, before the callers are answered.
 func (d *DB) committed(published []db.Event, settled []q.Result) {
+	if d.lock != nil {
+		d.lock.SetAnswered(d.committer.w.nextSeq)
+	}
 	d.flusher.committed(published, settled, d.committer.w.nextSeq)
 	if fn, changes := d.onChange.Load(), d.committer.w.changes; fn != nil && len(changes) > 0 {
 		(*fn)(changes)
@@ -146,8 +150,8 @@ func (d *DB) Ready() error {
 	return nil
 }
 
-// lost is called when another process has taken the lock's place.
-func (d *DB) lost() { d.committer.end(db.ErrFenced) }
+// lost is called when the file, or the right to it, is not this process's any more.
+func (d *DB) lost(err error) { d.committer.end(err) }
 
 // Close takes nothing more, commits and answers what was taken, marks the file as
 // closed in order and frees it. It returns the failure that ended the committer,
@@ -188,6 +192,7 @@ func (d *DB) abandon() error {
 	if d.pool != nil {
 		err = errors.Join(err, d.pool.Close())
 	}
+	err = errors.Join(err, d.place.Close())
 	if d.lock != nil {
 		d.lock.Release()
 	}

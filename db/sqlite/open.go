@@ -73,7 +73,8 @@ func (o *opening) take(ctx context.Context, sp *space) error {
 	if err := file.Create(path); err != nil {
 		return fmt.Errorf("create file: %w", err)
 	}
-	return nil
+	o.place, err = file.OpenPlace(ctx, path, o.lock.Forced(), o.log)
+	return err
 }
 
 // write opens the write connection, takes ownership, migrates and prepares.
@@ -83,16 +84,14 @@ func (o *opening) write(ctx context.Context) error {
 	}
 	w := o.w
 	o.committer.w, o.committer.guard = w, o.guard
-	var err error
-	if w.place, err = file.NewPlace(o.path); err != nil {
-		return err
-	}
+	w.place = o.place
 	found, err := o.own(ctx)
 	if err != nil {
 		return err
 	}
 	o.found.unclean = !found.clean
 	w.nextSeq, w.nextSettled = found.nextSeq, found.nextSettled
+	o.compareAnswered()
 	if o.path != "" {
 		if err := w.conn.UseWAL(); err != nil {
 			return err
@@ -119,6 +118,10 @@ func (o *opening) write(ctx context.Context) error {
 	if err := w.conn.CoalesceWAL(); err != nil {
 		return fmt.Errorf("coalesce the WAL's writes: %w", err)
 	}
+	if err := o.place.WatchWAL(); err != nil {
+		return fmt.Errorf("watch the WAL: %w", err)
+	}
+	o.lock.Watch(o.place)
 	return nil
 }
 
@@ -231,4 +234,22 @@ func (o *opening) recover(ctx context.Context) (unfinished []string, err error) 
 	o.found.backlog = slices.DeleteFunc(o.found.backlog, func(b db.Backlog) bool { return o.erasing.has(b.ClientID) })
 	o.waiters.last.Store(o.w.nextSeq - 1)
 	return unfinished, nil
+}
+
+// compareAnswered says what of the answered events a file lacks that was found. Their
+// seqs are not given out again.
+func (o *opening) compareAnswered() {
+	if o.lock == nil {
+		return
+	}
+	answered := o.lock.Answered()
+	switch {
+	case answered <= o.w.nextSeq:
+	case o.w.epoch == 1:
+		o.log.Warn("the file is new; the events that were answered from another one at this path are not in it", "events", answered-1)
+	default:
+		o.log.Error(file.Lacks(o.w.nextSeq, answered), "hint", "stop, and look for the file or its WAL, or restore a backup; their seqs are not used again")
+		o.w.nextSeq = answered
+	}
+	o.lock.SetAnswered(o.w.nextSeq)
 }

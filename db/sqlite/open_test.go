@@ -261,7 +261,7 @@ func (w *waiting) Handle(context.Context, slog.Record) error {
 // TestLostLockEndsTheProcess although nothing was written meanwhile.
 func TestLostLockEndsTheProcess(t *testing.T) {
 	d := open(t, options(t, tempFile(t)))
-	d.lost()
+	d.lost(db.ErrFenced)
 	wait(t, "Failed", d.Failed())
 	if !errors.Is(d.Err(), db.ErrFenced) {
 		t.Error(d.Err())

@@ -15,7 +15,7 @@ import (
 // read first in every transaction, is the fence.
 type ownership struct {
 	conn  *conn.Conn
-	place file.Place
+	place *file.Place
 	epoch int64
 }
 

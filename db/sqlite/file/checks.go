@@ -14,7 +14,8 @@ import (
 //	owner            there is not exactly one owner row
 //	duplicate        one identity was accepted twice                       (promise 2)
 //	lost             accepted, and neither pending nor settled; or other events are
-//	                 pending than owner counts, as where a result is gone  (promises 1, 8)
+//	                 pending than owner counts, as where a result is gone; or the file
+//	                 lacks what the lock beside it says was answered       (promises 1, 8)
 //	orphan-pending   pending without its event, or under another account   (promise 3)
 //	orphan-result    a result without its event                            (promise 4)
 //	pending-twice    one event is pending twice                            (promise 2)
@@ -33,6 +34,7 @@ import (
 const (
 	kindDamaged        = "damaged"
 	kindSchema         = "schema"
+	kindLost           = "lost"
 	kindInvariantQuery = "invariant-query"
 )
 
@@ -62,10 +64,10 @@ var checks = []check{
 	{"owner", `SELECT format('%d owner rows', count(*)) FROM owner HAVING count(*) <> 1`},
 	{"duplicate", `SELECT format('%s %s was accepted %d times', client_id, message_id, count(*))
 		FROM outbox GROUP BY message_id, client_id HAVING count(*) > 1`},
-	{"lost", `SELECT format('seq %d of %s is neither pending nor settled', o.seq, o.client_id)
+	{kindLost, `SELECT format('seq %d of %s is neither pending nor settled', o.seq, o.client_id)
 		FROM outbox o NOT INDEXED LEFT JOIN results r ON r.seq = o.seq
 		WHERE r.seq IS NULL AND o.seq NOT IN (SELECT seq FROM pending)`},
-	{"lost", `SELECT format('%d events are pending, and %d were when this was last written', n, pending)
+	{kindLost, `SELECT format('%d events are pending, and %d were when this was last written', n, pending)
 		FROM owner, (SELECT count(*) AS n FROM pending) WHERE n <> pending`},
 	{"orphan-pending", `SELECT CASE WHEN o.seq IS NULL THEN format('turn %d of %s is of seq %d, which is not there', p.turn, p.client_id, p.seq)
 		ELSE format('turn %d of %s is of seq %d, which belongs to %s', p.turn, p.client_id, p.seq, o.client_id) END

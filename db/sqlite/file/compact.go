@@ -39,7 +39,7 @@ func compact(ctx context.Context, path string, o CopyOptions) (before, after int
 	if err := CheckNoRestore(path); err != nil {
 		return 0, 0, err
 	}
-	l, err := seize(ctx, path, lockPatience, func() {})
+	l, err := seize(ctx, path, lockPatience, func(error) {})
 	if err != nil {
 		return 0, 0, err
 	}

@@ -2,7 +2,6 @@ package file
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -72,32 +71,6 @@ func Resolve(path string) (string, error) {
 		return filepath.Join(dir, filepath.Base(path)), err
 	}
 	return real, err
-}
-
-// Place remembers which file stands at a path. A database that was removed or
-// replaced while it is open goes on to take writes that nobody will find again.
-type Place struct {
-	Path string // "" in memory
-	file fs.FileInfo
-}
-
-func NewPlace(path string) (Place, error) {
-	if path == "" {
-		return Place{}, nil
-	}
-	file, err := os.Stat(path)
-	return Place{path, file}, err
-}
-
-func (p Place) Check() error {
-	if p.Path == "" {
-		return nil
-	}
-	now, err := os.Stat(p.Path)
-	if errors.Is(err, fs.ErrNotExist) || err == nil && !os.SameFile(now, p.file) {
-		return fmt.Errorf("the file %s was moved, removed or replaced while it was open", p.Path)
-	}
-	return nil
 }
 
 func SyncDir(dir string) error {

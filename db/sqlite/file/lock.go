@@ -10,9 +10,13 @@ import (
 	"log/slog"
 	"os"
 	"regexp"
+	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
+
+	"inturn/db"
 )
 
 // Lock is the right to try to own a database: a flock on a file beside it, which
@@ -20,12 +24,23 @@ import (
 // file; where the beat stands still although the lock is held (a stopped process,
 // a hung machine), a waiter puts a new lock file in its place. That alone gives no
 // right to write: ownership is the epoch in the database.
+//
+// The file also says up to which seq events were answered: it is written after each
+// commit, outside the database and its WAL, so that a database which has lost some of
+// them, or an older copy in its place, is found out. It is not synced, as the database
+// always is before it: after a power cut it may say less, never more.
 type Lock struct {
 	path    string
+	name    string
 	file    *os.File
-	created bool // there was no file before
+	created bool  // there was no file before
+	forced  bool  // a holder whose beat stood still had it
+	found   int64 // what the last holder had answered, see Answered
 	quit    chan struct{}
 	done    chan struct{}
+
+	place atomic.Pointer[Place]
+	next  atomic.Int64 // what was answered
 }
 
 const (
@@ -36,10 +51,10 @@ const (
 )
 
 // Acquire waits for the lock of the database at path until ctx ends. Processes that wait
-// log name as that of the holder; lost is called once if another process has taken the
-// lock's place.
-func Acquire(ctx context.Context, path, name string, log *slog.Logger, lost func()) (*Lock, error) {
-	l := &Lock{path: path + ".lock", quit: make(chan struct{}), done: make(chan struct{})}
+// log name as that of the holder; lost is called once, with the reason, if another
+// process has taken the lock's place, or a file that Watch was given is not in its own.
+func Acquire(ctx context.Context, path, name string, log *slog.Logger, lost func(error)) (*Lock, error) {
+	l := &Lock{path: path + ".lock", name: name, quit: make(chan struct{}), done: make(chan struct{})}
 	var holder, beat string
 	var moved, said time.Time
 	for {
@@ -57,6 +72,7 @@ func Acquire(ctx context.Context, path, name string, log *slog.Logger, lost func
 		}
 		if still := now.Sub(moved); still >= beatDead {
 			log.Warn("the holder's beat stands still; taking its place", "holder", holder, "still", still.Round(time.Second))
+			l.forced, l.found = true, answeredIn(b)
 			if err := os.Remove(l.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 				return nil, fmt.Errorf("lock %s: %w", l.path, err)
 			}
@@ -73,12 +89,53 @@ func Acquire(ctx context.Context, path, name string, log *slog.Logger, lost func
 		case <-time.After(lockEvery):
 		}
 	}
-	if err := l.beat(name, 0); err != nil {
+	if !l.forced {
+		_, b := readBeat(l.path)
+		l.found = answeredIn(b)
+	}
+	l.next.Store(l.found)
+	if err := l.write(); err != nil {
 		l.file.Close()
 		return nil, fmt.Errorf("lock %s: %w", l.path, err)
 	}
-	go l.run(name, lost)
+	go l.run(lost)
 	return l, nil
+}
+
+// Forced reports whether the lock was taken from a holder that may still be alive.
+func (l *Lock) Forced() bool { return l.forced }
+
+// Watch has the beat check the files of the database.
+func (l *Lock) Watch(p *Place) { l.place.Store(p) }
+
+// Answered returns the next seq after those whose answers the last holder may have sent,
+// 0 where that isn't known.
+func (l *Lock) Answered() int64 { return l.found }
+
+// SetAnswered notes the next seq after those that were committed, before anything is
+// answered; 0 makes it unknown. That the note can't be written holds nothing up.
+func (l *Lock) SetAnswered(next int64) {
+	if l.next.Swap(next) != next {
+		_, _ = l.file.WriteAt(fmt.Appendf(nil, "%020d\n", next), int64(len(l.name)+1+21))
+	}
+}
+
+// Answered returns what the lock's file beside the database at path says was answered,
+// see Lock.Answered.
+func Answered(path string) int64 {
+	_, beat := readBeat(path + ".lock")
+	return answeredIn(beat)
+}
+
+// answeredIn reads the number behind that of the beat.
+func answeredIn(beat string) int64 {
+	_, text, _ := strings.Cut(beat, "\n")
+	if text, _, ok := strings.Cut(text, "\n"); ok && len(text) == 20 {
+		if next, err := strconv.ParseInt(text, 10, 64); err == nil {
+			return next
+		}
+	}
+	return 0
 }
 
 // tryLock takes the lock if it is free.
@@ -163,7 +220,10 @@ func (l *Lock) inPlace() bool {
 	return err == nil && os.SameFile(ours, there)
 }
 
-func (l *Lock) run(name string, lost func()) {
+// errTaken: a waiter found that the beat stood still.
+var errTaken = fmt.Errorf("%w: it has put a lock of its own in the place of ours", db.ErrFenced)
+
+func (l *Lock) run(lost func(error)) {
 	defer close(l.done)
 	tick := time.NewTicker(beatEvery)
 	defer tick.Stop()
@@ -174,16 +234,32 @@ func (l *Lock) run(name string, lost func()) {
 		case <-tick.C:
 		}
 		if !l.inPlace() {
-			lost()
+			lost(errTaken)
 			return
 		}
-		_ = l.beat(name, n) // a full disk must not end the holder; the fence does not need the beat
+		if p := l.place.Load(); p != nil {
+			if err := p.Check(); err != nil {
+				lost(err)
+				return
+			}
+		}
+		_ = l.beat(n) // a full disk must not end the holder; the fence does not need the beat
 	}
 }
 
-// beat writes "holder<newline>count" in one fixed place.
-func (l *Lock) beat(name string, n int) error {
-	_, err := l.file.WriteAt(fmt.Appendf(nil, "%s\n%020d\n", name, n), 0)
+// write makes the file's content: the holder, the count of the beat and what was
+// answered, a line each.
+func (l *Lock) write() error {
+	text := fmt.Appendf(nil, "%s\n%020d\n%020d\n", l.name, 0, l.next.Load())
+	if _, err := l.file.WriteAt(text, 0); err != nil {
+		return err
+	}
+	return l.file.Truncate(int64(len(text)))
+}
+
+// beat writes the count in its place.
+func (l *Lock) beat(n int) error {
+	_, err := l.file.WriteAt(fmt.Appendf(nil, "%020d\n", n), int64(len(l.name)+1))
 	return err
 }
 

@@ -18,16 +18,16 @@ import (
 // hears of it.
 func TestLockTakeover(t *testing.T) {
 	log := slog.New(slog.DiscardHandler)
-	never := func() { t.Error("the lock was lost") }
+	never := func(err error) { t.Errorf("the lock was lost: %v", err) }
 	t.Run("standing still", func(t *testing.T) {
 		path := filepath.Join(t.TempDir(), "a.db")
 		synctest.Test(t, func(t *testing.T) {
-			holder := &Lock{path: path + ".lock"}
+			holder := &Lock{path: path + ".lock", name: "a stopped process"}
 			if err := holder.tryLock(); err != nil {
 				t.Fatal(err)
 			}
 			defer holder.file.Close()
-			if err := holder.beat("a stopped process", 7); err != nil {
+			if err := errors.Join(holder.write(), holder.beat(7)); err != nil {
 				t.Fatal(err)
 			}
 			began := time.Now()
@@ -63,7 +63,7 @@ func TestLockTakeover(t *testing.T) {
 		path := filepath.Join(t.TempDir(), "a.db")
 		synctest.Test(t, func(t *testing.T) {
 			lost := make(chan struct{})
-			holder, err := Acquire(t.Context(), path, "a process", log, func() { close(lost) })
+			holder, err := Acquire(t.Context(), path, "a process", log, func(error) { close(lost) })
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -80,7 +80,7 @@ func TestLockTakeover(t *testing.T) {
 func TestLockRefuses(t *testing.T) {
 	const text = "of another program\n"
 	acquire := func(path string) error {
-		l, err := Acquire(t.Context(), path, "a process", slog.New(slog.DiscardHandler), func() {})
+		l, err := Acquire(t.Context(), path, "a process", slog.New(slog.DiscardHandler), func(error) {})
 		if err == nil {
 			l.Release()
 		}
@@ -136,7 +136,7 @@ func TestWithdraw(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		l, err := Acquire(t.Context(), path, "a process", slog.New(slog.DiscardHandler), func() {})
+		l, err := Acquire(t.Context(), path, "a process", slog.New(slog.DiscardHandler), func(error) {})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -67,10 +67,10 @@ func restore(ctx context.Context, backup, path string, o CopyOptions) (kept stri
 		}
 	}
 	var lost atomic.Bool
-	l, err := seize(ctx, path, lockPatience, func() { lost.Store(true) })
+	l, err := seize(ctx, path, lockPatience, func(error) { lost.Store(true) })
 	if o.Force && errors.Is(err, ErrInUse) {
 		o.tell(fmt.Sprintf("%v; waiting for %v, in case that it is stopped for good", err, beatDead), 0, 0)
-		l, err = seize(ctx, path, lockPatience+beatDead, func() { lost.Store(true) })
+		l, err = seize(ctx, path, lockPatience+beatDead, func(error) { lost.Store(true) })
 	}
 	if err != nil {
 		return "", err
@@ -108,9 +108,14 @@ func restore(ctx context.Context, backup, path string, o CopyOptions) (kept stri
 		return "", ErrInUse
 	}
 	if !o.Force {
-		return "", p.link(path)
+		err = p.link(path)
+	} else {
+		kept, err = p.replace(path)
 	}
-	return p.replace(path)
+	if err == nil { // what it lacks of the answered is what was asked for
+		l.SetAnswered(0)
+	}
+	return kept, err
 }
 
 // replace puts the copy in the place of the database at path, whose files are kept
@@ -158,7 +163,7 @@ func CheckNoRestore(path string) error {
 }
 
 // seize takes the lock of the database at path for a command.
-func seize(ctx context.Context, path string, patience time.Duration, lost func()) (*Lock, error) {
+func seize(ctx context.Context, path string, patience time.Duration, lost func(error)) (*Lock, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, patience, ErrInUse)
 	defer cancel()
 	l, err := Acquire(ctx, path, OwnerName(), slog.New(slog.DiscardHandler), lost)

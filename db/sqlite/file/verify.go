@@ -109,6 +109,7 @@ func (v *verifier) run(ctx context.Context, path string, invariants []db.Invaria
 			err = fmt.Errorf("%w: reading it ended in a fault: %v", db.ErrCorrupt, p)
 		}
 	}()
+	answered := Answered(path) // before the state that is looked at, as a server may go on
 	pool, err := OpenReadOnly(ctx, path)
 	if err != nil {
 		return err
@@ -142,6 +143,9 @@ func (v *verifier) run(ctx context.Context, path string, invariants []db.Invaria
 			return err
 		}
 	}
+	if err := v.hasAnswered(ctx, answered); err != nil {
+		return err
+	}
 	for _, i := range invariants {
 		if err := v.check(ctx, check{i.Kind, i.Query}, kindInvariantQuery); err != nil {
 			return err
@@ -167,6 +171,24 @@ func (v *verifier) judgeable(ctx context.Context) error {
 		return fmt.Errorf("%w (schema %d, this one has %d)", ErrOlder, marks.Version, SchemaVersion)
 	}
 	return nil
+}
+
+// hasAnswered compares the file with what the lock's file says was answered.
+func (v *verifier) hasAnswered(ctx context.Context, answered int64) error {
+	var next int64 // without an owner that is said already
+	if err := v.tx.QueryRowContext(ctx, "SELECT coalesce(max(next_seq), ?) FROM owner", answered).Scan(&next); err != nil {
+		return err
+	}
+	if next < answered {
+		v.report(kindLost).add(Lacks(next, answered))
+	}
+	return nil
+}
+
+// Lacks says what a file whose next seq is next lacks, where events up to answered were
+// answered.
+func Lacks(next, answered int64) string {
+	return fmt.Sprintf("the file lacks %d events that were answered (seq %d to %d): its WAL was removed, or an older copy stands in its place", answered-next, next, answered-1)
 }
 
 // sound lets SQLite check the file itself.

@@ -1,0 +1,17 @@
+package file
+
+import (
+	"os"
+	"syscall"
+)
+
+// ofdGetLock asks for locks that conflict with one of the open file description, which
+// those of this process do too (F_OFD_GETLK, fcntl(2)).
+const ofdGetLock = 36
+
+// marked reports whether some process, which is this one once mark has succeeded, has the
+// mark of a file. Where the kernel can't say, it is taken to be there.
+func marked(file *os.File) bool {
+	lock := syscall.Flock_t{Type: syscall.F_WRLCK, Start: markByte, Len: 1}
+	return syscall.FcntlFlock(file.Fd(), ofdGetLock, &lock) != nil || lock.Type != syscall.F_UNLCK
+}
