@@ -101,7 +101,9 @@ func Erase(table, rows string) Option {
 
 // MaxConcurrent bounds how many of the function's calls run at the same time, over all
 // accounts. The default, 0, is no bound but that of all functions together
-// (--in-flight).
+// (--in-flight). At most a quarter of the calls, and one at least, are of accounts whose
+// last attempt failed, and of 8 calls or more an eighth is for accounts whose last event
+// of this type was settled: so accounts whose calls hang don't hold up all others.
 func MaxConcurrent(n int) Option { return func(f *Function) { f.maxConcurrent = n } }
 
 // Pure says that work reads neither the database nor anything outside and

@@ -4,8 +4,15 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
+
+	"inturn/db"
+	"inturn/functions/functionstest"
 )
 
 // by makes an endpoint that answers each account as its name says: "429-…" and "503-…"
@@ -105,4 +112,54 @@ func newAccountsFixture(t *testing.T, answer func(w http.ResponseWriter, account
 		answer(w, ev.Source)
 	})
 	return x
+}
+
+// While a hundred accounts' calls hang, accounts whose calls ended well before are served:
+// their events are settled, and the others still hang.
+func TestHangingAccountsLeavePlaces(t *testing.T) {
+	t.Parallel()
+	const places, accounts = 64, 20
+	var hanging atomic.Int64
+	release := make(chan struct{})
+	goOn := sync.OnceFunc(func() { close(release) })
+	x := newFixture(t, Options{MaxConcurrent: places}, func(http.ResponseWriter, *http.Request) {})
+	srv := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		var ev struct{ PartitionKey string }
+		if err := json.NewDecoder(r.Body).Decode(&ev); err != nil {
+			t.Error(err)
+		}
+		if strings.HasPrefix(ev.PartitionKey, "hang") {
+			hanging.Add(1)
+			<-release
+			hanging.Add(-1)
+		}
+	}))
+	t.Cleanup(srv.Close)
+	x.call(srv.URL, Options{MaxConcurrent: places})
+	e := functionstest.New(t, x.hooks.Functions()...)
+	t.Cleanup(x.hooks.Close)
+	t.Cleanup(goOn) // also where the test fails
+	for i := range accounts {
+		e.Do(send(fmt.Sprint("well", i), "before"))
+	}
+	var sent []db.Receipt
+	for i := range 100 {
+		sent = append(sent, e.Send(send(fmt.Sprint("hang", i), "1")))
+	}
+	for hanging.Load() < places*7/8 {
+		time.Sleep(time.Millisecond)
+		if t.Context().Err() != nil {
+			t.Fatal("the calls don't begin")
+		}
+	}
+	for i := range accounts {
+		e.Do(send(fmt.Sprint("well", i), "beside"))
+	}
+	if n := hanging.Load(); n != places*7/8 {
+		t.Errorf("%d calls hang, want %d", n, places*7/8)
+	}
+	goOn()
+	for _, r := range sent {
+		e.Wait(r)
+	}
 }

@@ -44,6 +44,7 @@ type lane struct {
 	slot       *eventType // whose slot it has
 	at         int        // index in Schedule.delays, or in waitsFor.lanes
 	agesAt     int        // index in census.free or census.blocked, from 1; 0: in neither
+	slotAs     standing   // as which it got the slot
 
 	since   time.Time // begin of the lease
 	ran     int       // events settled in this lease

@@ -99,8 +99,7 @@ func (le Lease) begin(t *eventType) Step {
 	case !s.types.acquire(l, t):
 		s.memory.evictIfScarce(l)
 		le.end()
-		s.census.setState(l, Waiting)
-		t.waiting.push(l)
+		s.types.waitForSlot(l, t)
 		return Step{}
 	}
 	head, n := l.queue[0].Position, min(len(l.queue), s.limits.Slice)
@@ -173,6 +172,7 @@ func (le Lease) Expanded(more bool) {
 // Advance removes n events that were settled; position is the last one's.
 func (le Lease) Advance(n int, position int64) {
 	s, l := le.s, le.l
+	s.types.proved(l, true)
 	s.types.release(l)
 	s.memory.popSettled(l, position)
 	le.resetAttempts()
@@ -231,6 +231,7 @@ func (le Lease) Superseded() {
 // Overdue says that the call for the lane's head is over its time limit. It may never
 // return, and what the account holds in memory is then better used by others.
 func (le Lease) Overdue() {
+	le.s.types.proved(le.l, false)
 	le.s.census.setStuck(le.l, true)
 	le.s.memory.evict(le.l)
 	le.s.feed()
@@ -253,6 +254,7 @@ func (le Lease) Delay(until time.Time) {
 // for what the newest Change says, a time or a person.
 func (le Lease) Park(now time.Time) {
 	s, l := le.s, le.l
+	s.types.proved(l, false)
 	s.adoptAttempts(l)
 	l.recorded = false
 	s.memory.evict(l)

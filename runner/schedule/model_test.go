@@ -86,7 +86,7 @@ const largest = eventOverhead + 2048
 func newModel(t *rapid.T) *model {
 	m := &model{
 		limits: Limits{
-			Running: rapid.IntRange(1, 5).Draw(t, "running"),
+			Running: rapid.IntRange(1, 10).Draw(t, "running"),
 			Slice:   rapid.IntRange(1, 5).Draw(t, "slice"),
 			Memory:  rapid.SampledFrom([]int{1, 2000, 20_000, 1 << 20}).Draw(t, "memory"),
 		},
@@ -94,7 +94,7 @@ func newModel(t *rapid.T) *model {
 		types: map[string]*typeModel{"free": {known: true}, "slots": {known: true, bound: 2}, "gone": {}},
 	}
 	m.s = New(m.limits, m.bounds())
-	for i := range 6 {
+	for i := range 10 {
 		id := fmt.Sprint("c", i)
 		m.accounts[id] = &account{id: id}
 	}
@@ -245,7 +245,11 @@ func (m *model) nothingIsLeftBehind(t *rapid.T) {
 		}
 		if a.replays == 0 || len(a.pending) > 0 && a.pending[0].Position < 0 {
 			typ := m.types[a.pending[0].Type]
-			if typ.blocked() || typ.bound > 0 && working[a.pending[0].Type]+elsewhere >= typ.bound {
+			share := typ.bound - typ.bound/provenShare
+			if failed {
+				share = max(1, typ.bound/failingShare)
+			}
+			if typ.blocked() || typ.bound > 0 && working[a.pending[0].Type]+elsewhere >= share {
 				continue
 			}
 		}
@@ -494,7 +498,7 @@ func (m *model) act(t *rapid.T) {
 	case "functions":
 		name := rapid.SampledFrom([]string{"free", "slots", "gone"}).Draw(t, "type")
 		m.types[name].known = rapid.Bool().Draw(t, "known")
-		m.types[name].bound = rapid.IntRange(0, 2).Draw(t, "bound")
+		m.types[name].bound = rapid.SampledFrom([]int{0, 1, 2, 8}).Draw(t, "bound")
 		m.s.SetTypes(m.bounds())
 	}
 }

@@ -105,7 +105,7 @@ func newWorld(t *testing.T, lanes, events int, limits Limits) *world {
 }
 
 // maxCalls is how many calls of the bounded type may run at once.
-func (w *world) maxCalls() int { return w.s.types.byName["bounded"].bound }
+func (w *world) maxCalls() int { return w.s.types.byName["bounded"].slots.bound }
 
 func (w *world) time() time.Time { return epoch.Add(time.Duration(w.now) * tick) }
 
@@ -222,8 +222,8 @@ func (w *world) over(l Lease, a int) {
 		w.ready[a] = mark{w.leases + 1, w.s.ready.len() - 1}
 	case l.l.state == Waiting:
 		w.waited++
-		if n := w.s.Stats().Slots - w.running[pure] - w.running[plain]; n != w.maxCalls() {
-			w.t.Fatalf("%s waits for one of %d slots, %d are taken", w.ids[a], w.maxCalls(), n)
+		if s := &w.s.types.byName["bounded"].slots; s.free(s.standing(l.l)) {
+			w.t.Fatalf("%s waits for one of %d slots, %v are taken", w.ids[a], w.maxCalls(), s.by)
 		}
 	default:
 		w.t.Fatalf("%s is in state %d", w.ids[a], l.l.state)

@@ -23,7 +23,7 @@ type Stats struct {
 func (s *Schedule) Stats() Stats {
 	slots := 0
 	for _, t := range s.types.byName {
-		slots += t.calls
+		slots += t.slots.calls
 	}
 	return Stats{
 		States: s.census.states, Running: s.running, Retrying: s.retrying, Stuck: s.census.stuck, Slots: slots,

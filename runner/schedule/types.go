@@ -14,13 +14,11 @@ type types struct {
 
 // eventType is what is known of one type of events.
 type eventType struct {
-	name    string
-	known   bool // has a function
-	paused  bool
-	bound   int     // of calls at once; 0: none
-	calls   int     // slots that lanes have
-	waiting fifo    // lanes that wait for a slot
-	lanes   []*lane // that are paused or missing because their head is of this type
+	name   string
+	known  bool // has a function
+	paused bool
+	slots  slots
+	lanes  []*lane // that are paused or missing because their head is of this type
 }
 
 // setAll is Schedule.SetTypes.
@@ -35,10 +33,9 @@ func (ts *types) setAll(bounds map[string]int) {
 }
 
 func (ts *types) set(t *eventType, known bool, bound int) {
-	t.known, t.bound = known, bound
-	for t.waiting.len() > 0 && t.hasSlot() {
-		ts.grant(t)
-	}
+	t.known = known
+	t.slots.setBound(bound)
+	ts.grant(t)
 	ts.recheck(t)
 }
 
@@ -54,7 +51,7 @@ func (ts *types) of(name string) *eventType {
 
 // tidy forgets a type about which there is nothing to know.
 func (ts *types) tidy(t *eventType) {
-	if !t.known && !t.paused && t.calls == 0 && t.waiting.len() == 0 && len(t.lanes) == 0 {
+	if !t.known && !t.paused && t.slots.unused() && len(t.lanes) == 0 {
 		delete(ts.byName, t.name)
 	}
 }
@@ -114,28 +111,31 @@ func (ts *types) leave(l *lane) {
 	ts.tidy(t)
 }
 
-func (t *eventType) hasSlot() bool { return t.bound == 0 || t.calls < t.bound }
-
 // acquire gives l a slot of its head's type, or reports false if none is free.
 func (ts *types) acquire(l *lane, t *eventType) bool {
 	if l.slot == t { // granted while it waited, or its call ended its goroutine
 		return true
 	}
 	ts.release(l) // its head has changed while it waited
-	if !t.hasSlot() {
+	if !t.slots.take(l) {
 		return false
 	}
-	t.calls++
 	l.slot = t
 	return true
 }
 
-// grant gives a free slot to the first lane that waits for one.
+// waitForSlot puts a lane into a queue of its head's type.
+func (ts *types) waitForSlot(l *lane, t *eventType) {
+	ts.census.setState(l, Waiting)
+	t.slots.push(l)
+}
+
+// grant gives the free slots to lanes that wait for one.
 func (ts *types) grant(t *eventType) {
-	l := t.waiting.pop()
-	t.calls++
-	l.slot = t
-	ts.ready.push(l)
+	for l := t.slots.pop(); l != nil; l = t.slots.pop() {
+		l.slot = t
+		ts.ready.push(l)
+	}
 }
 
 // missing returns how many lanes wait for each type that has no function.
@@ -149,16 +149,21 @@ func (ts *types) missing() map[string]int {
 	return missing
 }
 
-// release gives l's slot back, if it has one, and thereby to the first lane that waits.
+// release gives l's slot back, if it has one, and thereby to a lane that waits.
 func (ts *types) release(l *lane) {
 	t := l.slot
 	if t == nil {
 		return
 	}
 	l.slot = nil
-	t.calls--
-	if t.waiting.len() > 0 && t.hasSlot() {
-		ts.grant(t)
-	}
+	t.slots.giveBack(l)
+	ts.grant(t)
 	ts.tidy(t)
+}
+
+// proved notes whether the call that l has a slot for ended well.
+func (ts *types) proved(l *lane, well bool) {
+	if l.slot != nil {
+		l.slot.slots.proved(l.clientID, well)
+	}
 }

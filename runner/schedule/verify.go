@@ -6,7 +6,7 @@ import "fmt"
 // Its cost grows with lanes and events: it is for tests.
 func (s *Schedule) Verify() error {
 	want := Stats{Examined: s.examined}
-	calls, queued := map[*eventType]int{}, s.queued()
+	calls, queued := map[*eventType][standings]int{}, s.queued()
 	for id, l := range s.lanes {
 		if err := s.verifyLane(id, l, queued[l]); err != nil {
 			return fmt.Errorf("lane %q in state %d: %w", id, l.state, err)
@@ -19,7 +19,9 @@ func (s *Schedule) Verify() error {
 		want.Slots += one(l.slot != nil)
 		want.Overcommitted += one(l.overcommitted)
 		if l.slot != nil {
-			calls[l.slot]++
+			by := calls[l.slot]
+			by[l.slotAs]++
+			calls[l.slot] = by
 		}
 		oldest := &want.Free
 		if l.isBlocked() {
@@ -36,8 +38,13 @@ func (s *Schedule) Verify() error {
 		return fmt.Errorf("%d lanes stand by age, there are %d", n, len(s.lanes))
 	}
 	for name, t := range s.types.byName {
-		if t.calls != calls[t] || t.bound > 0 && t.waiting.len() > 0 && t.calls < t.bound {
-			return fmt.Errorf("type %q counts %d calls of at most %d, it has %d, and %d lanes wait", name, t.calls, t.bound, calls[t], t.waiting.len())
+		if t.slots.by != calls[t] {
+			return fmt.Errorf("type %q counts %v calls, it has %v", name, t.slots.by, calls[t])
+		}
+		for as := range t.slots.waiting {
+			if n := t.slots.waiting[as].len(); n > 0 && t.slots.free(standing(as)) {
+				return fmt.Errorf("type %q has %v calls of at most %d, and %d lanes of standing %d wait", name, t.slots.by, t.slots.bound, n, as)
+			}
 		}
 	}
 	return nil
@@ -82,7 +89,10 @@ func (s *Schedule) queued() map[*lane]int {
 		add(q.lanes[q.head:])
 	}
 	for _, t := range s.types.byName {
-		add(t.waiting.lanes[t.waiting.head:])
+		for i := range t.slots.waiting {
+			q := &t.slots.waiting[i]
+			add(q.lanes[q.head:])
+		}
 		add(t.lanes)
 	}
 	add(s.delays.heap)
