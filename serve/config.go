@@ -3,6 +3,8 @@ package serve
 import (
 	"errors"
 	"fmt"
+	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/dustin/go-humanize"
@@ -59,6 +61,9 @@ func (c *Config) Validate() error {
 	}
 	if c.DB == "" {
 		return errors.New("--db names no file")
+	}
+	if strings.HasSuffix(c.DB, string(filepath.Separator)) {
+		return fmt.Errorf("--db %s names a folder: name a file in it, such as %s", c.DB, filepath.Join(c.DB, "inturn.db"))
 	}
 	for flag, n := range map[string]int{"in-flight": c.InFlight, "slice": c.Slice, "max-pending": c.MaxPending,
 		"max-account-pending": c.MaxAccountPending, "max-connections": c.MaxConnections, "max-event": int(c.MaxEvent),

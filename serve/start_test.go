@@ -231,6 +231,8 @@ func TestServeSaysWhyItCannot(t *testing.T) {
 		{name: "the admin port is taken", args: []string{"serve", "--admin", at}, status: 1, says: `serve: admin: listen on ` + at + `: .*address already in use`, hint: `.*--admin.*`},
 		{name: "an address that is not here", args: []string{"serve", "--listen", "192.0.2.1:0", "--insecure-no-auth"}, status: 1, says: `serve: listen on 192\.0\.2\.1:0: bind: cannot assign requested address`, hint: `.*--listen`},
 		{name: "a folder that can't be made", args: []string{"serve", "--db", "/proc/none/inturn.db"}, status: 1, says: `serve: open /proc/none/inturn\.db: make folder: .+`, hint: `.*--db.*`},
+		{name: "a name that ends as a folder's", args: []string{"serve", "--db", "new/"}, status: 2, says: `serve: --db new/ names a folder: name a file in it, such as new/inturn\.db`, hint: "see `inturn serve --help`"},
+		{name: "a device in place of the file", args: []string{"serve", "--db", "/dev/null"}, status: 1, says: `serve: open /dev/null: it is not a regular file`},
 		{name: "a folder in place of the file", args: []string{"serve", "--db", "."}, status: 1, says: `serve: open \.: .+`, hint: `that is a folder: .+inturn\.db.+--db.+`},
 
 		{name: "no such flag", args: []string{"serve", "--bogus"}, status: 2, says: `serve: unknown flag --bogus`, hint: "see `inturn serve --help`"},

@@ -63,6 +63,9 @@ func (o *opening) take(ctx context.Context, sp *space) error {
 	if path, err = file.Resolve(path); err != nil {
 		return err
 	}
+	if err := file.CheckRegular(path); err != nil {
+		return err
+	}
 	o.path, sp.dir = path, filepath.Dir(path)
 	if o.lock, err = file.Acquire(ctx, path, o.name, o.log, o.lost); err != nil {
 		return err

@@ -157,7 +157,10 @@ func readTokenFile(path string) (file tokensFile, err error) {
 	if len(text) > maxTokenFile {
 		return file, fmt.Errorf("is larger than %d bytes", maxTokenFile)
 	}
-	return file, jsonv2.Unmarshal(bytes.TrimSpace(text), &file, jsonv2.RejectUnknownMembers(true))
+	if err := jsonv2.Unmarshal(bytes.TrimSpace(text), &file, jsonv2.RejectUnknownMembers(true)); err != nil {
+		return file, fmt.Errorf("it is no token file: %w", err)
+	}
+	return file, nil
 }
 
 func (s *tokenSet) fill(file tokensFile) error {

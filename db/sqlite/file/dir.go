@@ -62,6 +62,23 @@ func syncFound(dir string) error {
 	return err
 }
 
+// CheckRegular returns an error if something that is no regular file has the name. It
+// doesn't open it.
+func CheckRegular(path string) error {
+	info, err := os.Stat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return err
+	case info.IsDir():
+		return errors.New("it is a folder")
+	case !info.Mode().IsRegular():
+		return errors.New("it is not a regular file")
+	}
+	return nil
+}
+
 // Resolve follows links, as SQLite does, so that the lock of a file is the same by
 // whichever name it is opened.
 func Resolve(path string) (string, error) {
