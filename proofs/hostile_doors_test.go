@@ -58,7 +58,7 @@ var doors = []door{
 	{name: "lines", method: "POST", path: "/v1/events", media: "application/x-ndjson", body: plainEvent, needs: "ingest", each: true},
 	{name: "CloudEvent", method: "POST", path: "/v1/events", media: "application/cloudevents+json", body: cloudEvent, needs: "ingest"},
 	{name: "CloudEvents", method: "POST", path: "/v1/events", media: "application/cloudevents-batch+json", body: listOf(cloudEvent), needs: "ingest", each: true},
-	{name: "binary CloudEvent", method: "POST", path: "/v1/events?client=%s", media: "application/json", needs: "ingest",
+	{name: "binary CloudEvent", method: "POST", path: "/v1/events", media: "application/json", needs: "ingest",
 		body:   func(string, string) string { return doorPayload },
 		header: func(id string) []string { return []string{"Ce-Specversion", "1.0", "Ce-Type", "work", "Ce-Id", id} }},
 	{name: "stream", method: "GET", path: "/v1/stream", body: plainEvent, needs: "ingest", each: true, websocket: true},
