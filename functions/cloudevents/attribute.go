@@ -51,7 +51,7 @@ func timestamp(text string) bool {
 // checkString follows the type String (section 2.1).
 func checkString(text string) error {
 	if !utf8.ValidString(text) {
-		return errors.New("must be valid UTF-8")
+		return errors.New("must be valid UTF-8; in a header, percent-encode what is not ASCII")
 	}
 	for _, r := range text {
 		if r < 0x20 || r >= 0x7f && r <= 0x9f {
