@@ -1,4 +1,4 @@
-package proofs
+package dbtest
 
 import (
 	"cmp"
@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -20,12 +19,10 @@ import (
 	"pgregory.net/rapid"
 
 	"inturn/db"
-
-	"inturn/db/sqlite/file"
 )
 
-// The model test: whatever is sent, however functions end, and wherever the process
-// ends, the file holds what a small model of promises 2 to 7 says. The plan of a run
+// The model: whatever is sent, however functions end, and wherever the process
+// ends, the database holds what a small model of promises 2 to 7 says. The plan of a run
 // is drawn first and then run in a bubble of testing/synctest, whose time costs none.
 
 // fate is how an event ends in the end.
@@ -68,7 +65,7 @@ type send struct {
 
 type plan struct {
 	hotBytes, slice, pollers int
-	fileBatch                int
+	batch                    int
 	steps                    []step
 }
 
@@ -93,7 +90,7 @@ func (s script) fails(attempt int) way {
 
 var clients = []string{"a", "b", "c", "d", "e", "f"}
 
-func drawPlan(t *rapid.T, file bool) plan {
+func drawPlan(t *rapid.T, durable bool) plan {
 	scripts := rapid.Custom(func(t *rapid.T) script {
 		s := script{
 			Fate:  rapid.SampledFrom([]fate{done, done, done, done, done, done, dead, dead, parks}).Draw(t, "fate"),
@@ -116,7 +113,7 @@ func drawPlan(t *rapid.T, file bool) plan {
 		}
 	})
 	kinds := []string{"send", "send", "send", "send", "repeat", "conflict", "sleep", "sleep", "operate", "operate", "operate", "operate", "retain", "retain", "erase"}
-	if file {
+	if durable {
 		kinds = append(kinds, "restart", "crash now", inEffect, inEffect, beforeAnswer)
 	}
 	steps := rapid.Custom(func(t *rapid.T) step {
@@ -130,7 +127,7 @@ func drawPlan(t *rapid.T, file bool) plan {
 			s.which = rapid.IntRange(0, 1000).Draw(t, "which")
 		case "erase":
 			s.which = rapid.IntRange(0, len(clients)-1).Draw(t, "client")
-			s.crash = file && rapid.Bool().Draw(t, "crash")
+			s.crash = durable && rapid.Bool().Draw(t, "crash")
 		case "retain":
 			s.pause = rapid.SampledFrom([]time.Duration{time.Millisecond, time.Second, 10 * time.Second}).Draw(t, "age")
 		case inEffect, beforeAnswer:
@@ -141,42 +138,48 @@ func drawPlan(t *rapid.T, file bool) plan {
 		return s
 	})
 	return plan{
-		hotBytes:  rapid.SampledFrom([]int{1, 4 << 10, 64 << 10}).Draw(t, "hot bytes"),
-		slice:     rapid.IntRange(1, 6).Draw(t, "slice"),
-		pollers:   rapid.IntRange(1, 3).Draw(t, "pollers"),
-		fileBatch: rapid.SampledFrom([]int{1, 3, 12, 1000}).Draw(t, "file batch"), // the last is never reached
-		steps:     rapid.SliceOfN(steps, 6, 20).Draw(t, "steps"),
+		hotBytes: rapid.SampledFrom([]int{1, 4 << 10, 64 << 10}).Draw(t, "hot bytes"),
+		slice:    rapid.IntRange(1, 6).Draw(t, "slice"),
+		pollers:  rapid.IntRange(1, 3).Draw(t, "pollers"),
+		batch:    rapid.SampledFrom([]int{1, 3, 12, 1000}).Draw(t, "batch"), // the last is never reached
+		steps:    rapid.SliceOfN(steps, 6, 20).Draw(t, "steps"),
 	}
 }
 
-func TestModelInMemory(t *testing.T) { checkModel(t, false) }
-
-func TestModelOnAFile(t *testing.T) { checkModel(t, true) }
-
-func checkModel(t *testing.T, file bool) {
-	checks := "20"
-	if thorough() {
-		checks = "40"
-	}
-	if raceSparse > 1 {
-		checks = "8"
-	}
-	if long() {
-		checks = "300"
-	}
-	if f := flag.Lookup("rapid.checks"); f.Value.String() == f.DefValue {
-		_ = f.Value.Set(checks)
+// model runs plans: as many as -rapid.checks says, else 20, 40 in CI and 300 with
+// INTURN_LONG.
+func model(t *testing.T, empty New) {
+	f := flag.Lookup("rapid.checks")
+	if f.Value.String() == f.DefValue {
+		_ = f.Value.Set(modelChecks())
 		t.Cleanup(func() { _ = f.Value.Set(f.DefValue) })
 	}
+	_, durable := empty(t, t.TempDir()).(Durable)
 	rapid.Check(t, func(rt *rapid.T) {
-		p := drawPlan(rt, file)
-		w := newWorld(t, p, file)
-		defer os.RemoveAll(w.dir)
+		p := drawPlan(rt, durable)
+		dir, err := os.MkdirTemp("", "inturn-model-")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer os.RemoveAll(dir)
+		w := newWorld(p, empty(t, dir))
 		synctest.Test(t, func(*testing.T) { w.run() })
 		for _, v := range w.violations {
 			rt.Error(v)
 		}
 	})
+}
+
+func modelChecks() string {
+	switch {
+	case os.Getenv("INTURN_LONG") != "":
+		return "300"
+	case raceDetector:
+		return "8"
+	case os.Getenv("CI") != "":
+		return "40"
+	}
+	return "20"
 }
 
 // sent is the model's view of one event that a client sends.
@@ -192,12 +195,11 @@ type sent struct {
 
 // world runs a plan and knows what must come of it.
 type world struct {
-	plan plan
-	dir  string // "" in memory
+	plan  plan
+	empty Database // where it begins
 
 	mu         sync.Mutex
 	engine     *engine
-	engines    int // opened so far
 	crashes    int
 	sent       []*sent
 	worked     map[string]bool // by client/message: a function was called for it
@@ -206,17 +208,9 @@ type world struct {
 	violations []string
 }
 
-func newWorld(t *testing.T, p plan, file bool) *world {
-	w := &world{plan: p, worked: map[string]bool{}, ops: operators{heard: map[int64]said{}},
+func newWorld(p plan, d Database) *world {
+	return &world{plan: p, empty: d, worked: map[string]bool{}, ops: operators{heard: map[int64]said{}},
 		gone: gone{keys: map[string]bool{}, emitted: map[string]bool{}, busy: map[string]time.Time{}}}
-	if file {
-		dir, err := os.MkdirTemp("", "inturn-model-")
-		if err != nil {
-			t.Fatal(err)
-		}
-		w.dir = dir
-	}
-	return w
 }
 
 // wrong notes a violation of the model.
@@ -227,7 +221,7 @@ func (w *world) wrong(format string, args ...any) {
 }
 
 func (w *world) run() {
-	w.open(w.nextPath())
+	w.open(w.empty)
 	for _, s := range w.plan.steps {
 		w.do(s)
 		w.recoverIfCrashed()
@@ -244,14 +238,12 @@ func (w *world) run() {
 	synctest.Wait()
 	w.judge()
 	w.engine.close()
-	if w.dir != "" {
-		violations, err := file.Verify(context.Background(), w.engine.path, nil)
-		if err != nil {
-			w.wrong("check: %v", err)
-		}
-		for _, v := range violations {
-			w.wrong("check: %s: %s", v.Kind, v.Detail)
-		}
+	violations, err := w.engine.db.Check(context.Background())
+	if err != nil {
+		w.wrong("check: %v", err)
+	}
+	for _, v := range violations {
+		w.wrong("check: %s: %s", v.Kind, v.Detail)
 	}
 }
 
@@ -281,7 +273,7 @@ func (w *world) do(s step) {
 		}
 	case "restart":
 		w.engine.close()
-		w.open(w.engine.path)
+		w.open(w.engine.db)
 	case "crash now":
 		synctest.Wait() // nobody writes: the files are as a kill would leave them
 		w.engine.crash()
@@ -381,14 +373,6 @@ func (w *world) reopen() {
 	w.crashes++
 	w.engine.close()
 	w.open(w.engine.left)
-}
-
-func (w *world) nextPath() string {
-	if w.dir == "" {
-		return ":memory:"
-	}
-	w.engines++
-	return filepath.Join(w.dir, fmt.Sprint(w.engines), "inturn.db")
 }
 
 // nobodyIsHeldUp: while others fail, wait or are parked, an account that has no

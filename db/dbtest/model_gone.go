@@ -1,4 +1,4 @@
-package proofs
+package dbtest
 
 import (
 	"context"
@@ -116,13 +116,11 @@ const inErase = "crash in an erasure"
 // leftOf is what is left of an erased client, of what was there before.
 const leftOf = `SELECT 'outbox' FROM outbox WHERE client_id = ?1 AND seq <= ?2
 	UNION ALL SELECT 'pending' FROM pending WHERE client_id = ?1 AND seq <= ?2
-	UNION ALL SELECT 'history' FROM history WHERE client_id = ?1 AND seq <= ?2
 	UNION ALL SELECT 'results' FROM results WHERE seq NOT IN (SELECT seq FROM outbox)
 	UNION ALL SELECT 'runs' FROM runs WHERE seq NOT IN (SELECT seq FROM outbox)
 	UNION ALL SELECT 'accounts' FROM accounts WHERE client_id = ?1 AND NOT EXISTS (SELECT 1 FROM outbox WHERE client_id = ?1)
 	UNION ALL SELECT 'effects' FROM effects WHERE client_id = ?1 AND n <= ?3
-	UNION ALL SELECT 'audit' FROM audit WHERE client_id = ?1
-	UNION ALL SELECT 'erasing' FROM erasing`
+	UNION ALL SELECT 'audit' FROM audit WHERE client_id = ?1`
 
 // erase deletes a client, whose functions may be under way.
 func (w *world) erase(client string, crash bool) {
@@ -130,7 +128,7 @@ func (w *world) erase(client string, crash bool) {
 		return
 	}
 	before, runs := w.kept(), w.ranAll()
-	newest := w.rows(`SELECT (SELECT next_seq - 1 FROM owner), (SELECT coalesce(max(n), 0) FROM effects)`)[0]
+	newest := w.rows(`SELECT (SELECT coalesce(max(seq), 0) FROM outbox), (SELECT coalesce(max(n), 0) FROM effects)`)[0]
 	w.mu.Lock()
 	delete(w.ops.accounts, client)
 	w.mu.Unlock()

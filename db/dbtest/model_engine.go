@@ -1,12 +1,10 @@
-package proofs
+package dbtest
 
 import (
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"runtime"
 	"sync"
 	"time"
@@ -14,7 +12,6 @@ import (
 	"github.com/oklog/run"
 
 	"inturn/db"
-	"inturn/db/sqlite"
 	"inturn/functions"
 	"inturn/runner"
 )
@@ -22,30 +19,29 @@ import (
 // engine is one life of a database and its runner.
 type engine struct {
 	w      *world
-	path   string
-	store  *sqlite.DB
+	db     Database
+	store  Engine
 	runner *runner.Runner
 	stop   chan struct{}
 	ended  chan error
 
 	mu     sync.Mutex
-	armed  string // at what the crash comes, and
-	after  int    // after how many of them
-	dead   bool   // it has come: nothing that this engine does now is real
-	left   string // a copy of the files at that moment
+	armed  string   // at what the crash comes, and
+	after  int      // after how many of them
+	dead   bool     // it has come: nothing that this engine does now is real
+	left   Database // as the crash left it
 	inside map[string]bool
 }
 
-// open starts an engine on path.
-func (w *world) open(path string) {
-	e := &engine{w: w, path: path, stop: make(chan struct{}), ended: make(chan error, 1), inside: map[string]bool{}}
+// open starts an engine on d.
+func (w *world) open(d Database) {
+	e := &engine{w: w, db: d, stop: make(chan struct{}), ended: make(chan error, 1), inside: map[string]bool{}}
 	w.engine = e
 	set, err := functions.NewSet(e.functions()...)
 	if err != nil {
 		panic(err)
 	}
-	e.store, err = sqlite.Open(context.Background(), sqlite.Options{Path: path, Tables: set.Tables(), Erasures: set.Erasures(), Check: set.Check,
-		FlushBatch: w.plan.fileBatch})
+	e.store, err = d.Open(context.Background(), Options{Tables: set.Tables(), Erasures: set.Erasures(), Check: set.Check, Batch: w.plan.batch})
 	if err != nil {
 		panic(err)
 	}
@@ -81,10 +77,8 @@ func (e *engine) close() {
 	}
 }
 
-// crash takes a copy of the files as a kill would leave them. The caller sees to it
-// that the committer isn't writing. The -shm is left out: its owner is gone, and
-// SQLite makes it anew. (Opening the files drops SQLite's own locks on them, which
-// doesn't matter: this engine's files are not looked at any more.)
+// crash keeps the database as a kill would leave it. The caller sees to it that the
+// engine isn't writing.
 func (e *engine) crash() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -92,19 +86,11 @@ func (e *engine) crash() {
 		return
 	}
 	e.dead = true // answers that come from now on are not heard
-	e.left = e.w.nextPath()
-	if err := os.MkdirAll(filepath.Dir(e.left), 0o700); err != nil {
+	left, err := e.db.(Durable).Crash()
+	if err != nil {
 		panic(err)
 	}
-	for _, suffix := range []string{"", "-wal"} {
-		b, err := os.ReadFile(e.path + suffix)
-		if err != nil {
-			panic(err)
-		}
-		if err := os.WriteFile(e.left+suffix, b, 0o600); err != nil {
-			panic(err)
-		}
-	}
+	e.left = left
 }
 
 func (e *engine) crashAt(point string) {
