@@ -14,7 +14,7 @@ const (
 )
 
 // Shares of a type's slots. Calls that hang hold their slots until their time limit, and
-// the lanes that have them could be all there are: so some slots are kept for others.
+// could hold all slots: so some are kept for other lanes.
 const (
 	failingShare = 4 // failing lanes get at most 1/4 of the slots, and one at least
 	provenShare  = 8 // 1/8 is kept for proven lanes, where there are 8 slots or more
@@ -27,7 +27,7 @@ type slots struct {
 	calls   int             // slots that lanes have
 	by      [standings]int  // of calls
 	waiting [standings]fifo // lanes that wait for a slot
-	last    standing        // which of them got one last
+	last    standing        // the standing that got a slot last
 	proven  *simplelru.LRU[string, struct{}]
 }
 
@@ -90,8 +90,8 @@ func (s *slots) giveBack(l *lane) {
 // push lets l wait behind the others of its standing.
 func (s *slots) push(l *lane) { s.waiting[s.standing(l)].push(l) }
 
-// pop gives a slot to a lane that waits and may have it: by turns to those of each
-// standing, the first of them. It returns nil if there is none.
+// pop gives a slot to the first lane that waits and may have one, by turns of each
+// standing. It returns nil if there is none.
 func (s *slots) pop() *lane {
 	for range standings {
 		s.last = (s.last + 1) % standings

@@ -26,8 +26,8 @@ import (
 // right to write: ownership is the epoch in the database.
 //
 // The file also says up to which seq events were answered: it is written after each
-// commit, outside the database and its WAL, so that a database which has lost some of
-// them, or an older copy in its place, is found out. It is not synced, as the database
+// commit, outside the database and its WAL, so that a database which has lost such
+// events, or an older copy in its place, is found out. It is not synced, as the database
 // always is before it: after a power cut it may say less, never more.
 type Lock struct {
 	path    string

@@ -5,8 +5,8 @@ import (
 	"syscall"
 )
 
-// ofdGetLock asks for locks that conflict with one of the open file description, which
-// those of this process do too (F_OFD_GETLK, fcntl(2)).
+// ofdGetLock asks for locks that conflict with one of the open file description, as do
+// those of this process (F_OFD_GETLK, fcntl(2)).
 const ofdGetLock = 36
 
 // marked reports whether some process, which is this one once mark has succeeded, has the

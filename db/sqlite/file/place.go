@@ -13,7 +13,7 @@ import (
 )
 
 // Place watches the files of an open database: that they are still those at their paths,
-// and that this process still has SQLite's locks on them. A database that was moved,
+// and that this process still has SQLite's locks on each. A database that was moved,
 // removed or replaced while it is open, or whose WAL was, goes on to take writes that
 // nobody will find again.
 //
