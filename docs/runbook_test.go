@@ -13,7 +13,7 @@ import (
 )
 
 // anchors are the headings of docs/runbook.md that alert rules link to.
-var anchors = []string{"parked-accounts", "stuck-accounts", "endpoint-down", "oldest-pending", "dead-events", "refusals", "disk", "wal", "certificate", "down"}
+var anchors = []string{"parked-accounts", "stuck-accounts", "endpoint-down", "oldest-pending", "dead-events", "refusals", "disk", "wal", "configuration", "certificate", "down"}
 
 // The run-book's commands are run from top to bottom on a server whose function
 // fails on demand, and print what stands there. A comment of its own brings about

@@ -238,6 +238,32 @@ func TestANewScheduleBeginsNow(t *testing.T) {
 	})
 }
 
+// What retention has deleted counts as never made: it is not made again, and what was
+// missed since is not made up.
+func TestATickThatWasDeleted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newFakeStore()
+		_, stop := store.process(nil, minutely(t, All))
+		time.Sleep(5 * time.Minute)
+		stop()
+		made := len(store.made())
+		store.mu.Lock()
+		clear(store.events)
+		store.mu.Unlock()
+		time.Sleep(5 * time.Minute)
+		_, stop = store.process(nil, minutely(t, All))
+		time.Sleep(30 * time.Second)
+		if got := len(store.made()); got != made {
+			t.Errorf("%d ticks were made again or made up", got-made)
+		}
+		time.Sleep(time.Minute)
+		stop()
+		if got := len(store.made()); got != made+1 {
+			t.Errorf("it made %d ticks in a minute", got-made)
+		}
+	})
+}
+
 // A storage that refuses for a while loses no tick and gets none twice.
 func TestStorageThatRefuses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

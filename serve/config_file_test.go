@@ -14,6 +14,7 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -41,6 +42,11 @@ func newCalls(t *testing.T) *calls {
 		defer c.mu.Unlock()
 		c.types[ev.Type]++
 		c.ids = append(c.ids, ev.ID)
+		if r.URL.Path == "/emit" {
+			w.Header().Set("Content-Type", "application/cloudevents+json")
+			fmt.Fprint(w, `{"specversion":"1.0","id":"follow-up","source":"/emit","type":"added","data":{}}`)
+			return
+		}
 		fmt.Fprintf(w, `"done by %s"`, r.URL.Path)
 	}))
 	t.Cleanup(c.Close)
@@ -148,7 +154,7 @@ func TestConfigurationFile(t *testing.T) {
 
 	// Another secret, another function, and no schedule any more.
 	writeFile(t, filepath.Join(dir, "secret"), "two\n")
-	writeFile(t, path, file(fmt.Sprintf("  - {type: added, url: %q}\n", endpoint.URL+"/added")+hooks))
+	writeFile(t, path, file(fmt.Sprintf("  - {type: added, url: %q}\n  - {type: emits, url: %q}\n", endpoint.URL+"/added", endpoint.URL+"/emit")+hooks))
 	until(t, "the file is taken", func() bool { return reloads("ok") != "0" })
 	if status, _ := s.ask(t, "POST", "/hooks/github/octo", `{}`, gitHub("two", `{}`, "d4")); status != 202 {
 		t.Errorf("the new secret: %d", status)
@@ -159,6 +165,20 @@ func TestConfigurationFile(t *testing.T) {
 	status, body = s.ask(t, "POST", "/v1/events", `{"client_id":"a","message_id":"2","type":"added","payload":{}}`, http.Header{"Prefer": {"wait=20"}})
 	if status != 200 || !strings.Contains(body, `"result":"done by /added"`) {
 		t.Errorf("%d %s", status, body)
+	}
+	// An event that an endpoint emits may be of a type that was added.
+	if status, body := s.ask(t, "POST", "/v1/events", `{"client_id":"a","message_id":"3","type":"emits","payload":{}}`, http.Header{"Prefer": {"wait=20"}}); status != 200 || !strings.Contains(body, `"follow-up"`) {
+		t.Fatalf("%d %s", status, body)
+	}
+	until(t, "the emitted event runs", func() bool { return endpoint.of("added") == 2 })
+	ticks := func() int {
+		_, body := s.ask(t, "GET", "/v1/events?client_id=clock&limit=1000", "", nil)
+		return strings.Count(body, `"message_id":"often@`)
+	}
+	before := ticks()
+	time.Sleep(2100 * time.Millisecond) // two ticks of the clock, if there were any
+	if after := ticks(); after != before {
+		t.Errorf("a schedule that was taken out has made %d events", after-before)
 	}
 	if _, body := s.ask(t, "GET", "/v1/types", "", nil); !strings.Contains(body, `"added"`) {
 		t.Errorf("%s", body)
@@ -202,6 +222,51 @@ func TestMissedTickIsMadeUp(t *testing.T) {
 		}
 		if gap := at(endpoint.ids[i]).Sub(at(endpoint.ids[i-1])); gap != time.Second {
 			t.Errorf("%s is followed by %s", endpoint.ids[i-1], endpoint.ids[i])
+		}
+	}
+}
+
+// SIGHUP reads the file again, changed or not; the terminal of a test is not its own.
+func TestConfigurationBySignal(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	writeFile(t, filepath.Join(dir, "inturn.yaml"), "hooks: []\n")
+	s := program.Serve(t, dir, nil, "--config", "inturn.yaml")
+	if err := s.Cmd.Process.Signal(syscall.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+	s.Wait(t, "configuration reloaded")
+	if status := s.Stop(t); status != 0 {
+		t.Errorf("status %d", status)
+	}
+}
+
+// A process that ends because it is idle says when its schedules want it back.
+func TestNextTickOfAProcessThatSleeps(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	writeFile(t, filepath.Join(dir, "inturn.yaml"), "schedules:\n  - {name: s, cron: '0 3 1 1 *', client_id: c, type: work, payload: {}}\n")
+	s := program.Serve(t, dir, nil, "--config", "inturn.yaml", "--exit-when-idle", "100ms")
+	if status := s.End(t); status != 0 {
+		t.Errorf("status %d", status)
+	}
+	if !regexp.MustCompile(`"msg":"nothing to do; ending".*"next_tick":"20\d\d-01-01T03:00:00Z"`).MatchString(s.Logged()) {
+		t.Errorf("%s", s.Logged())
+	}
+}
+
+// A server does not start with a file that is wrong.
+func TestConfigurationThatIsWrongAtTheStart(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	writeFile(t, filepath.Join(dir, "inturn.yaml"), "hooks: 1\n")
+	for _, c := range []struct{ file, says string }{
+		{"inturn.yaml", `^inturn: serve: inturn\.yaml:1:8: hooks: must be a list.*\n$`},
+		{"none.yaml", `^inturn: serve: read the configuration: open none\.yaml: no such file`},
+	} {
+		r := program.Run(t, dir, []string{"INTURN_LISTEN=127.0.0.1:0", "INTURN_ADMIN=127.0.0.1:0"}, "serve", "--config", c.file)
+		if r.Status != 1 || !regexp.MustCompile(c.says).MatchString(r.ErrOut) {
+			t.Errorf("%s: status %d, %s", c.file, r.Status, r.ErrOut)
 		}
 	}
 }
