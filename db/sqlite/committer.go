@@ -11,9 +11,10 @@ import (
 	"inturn/db/sqlite/internal/q"
 )
 
-// committer is the one goroutine that writes. Operations wait in two queues,
-// settles and verbs before appends; what waits while a group is synced becomes the
-// next group, so groups grow with the load and no timer is needed.
+// committer is the one goroutine that writes. Operations wait in two queues, one of
+// settles and verbs and one of appends; what waits while a group is synced becomes the
+// next group, so groups grow with the load and no timer is needed. A share of each group
+// is the appends', so that no backlog that is worked off keeps new events waiting.
 type committer struct {
 	w      *writer // set before run
 	log    *slog.Logger
@@ -30,6 +31,8 @@ type committer struct {
 	fullUntil time.Time // the disk was full: appends are refused until then
 	cautious  bool      // it was full, or another writer was there: not yet seen better
 
+	appendsBegin bool // in the last group; only run uses it
+
 	wake   chan struct{} // cap 1
 	failed chan struct{} // closed when failure is set
 	done   chan struct{} // closed when the goroutine has ended
@@ -39,6 +42,7 @@ type committer struct {
 const (
 	maxGroupOps    = 1024
 	maxGroupBytes  = 4 << 20
+	appendShare    = 4 // a quarter of a group's operations and bytes belongs to appends that wait
 	maxQueueOps    = 65536
 	maxQueueBytes  = 64 << 20
 	maxAppendWait  = 2 * time.Second // an append that waited longer is refused, not executed
@@ -139,38 +143,67 @@ func (c *committer) take() (ops []operation, wait time.Duration, more bool) {
 	if wait = c.fullUntil.Sub(now); wait > 0 && !c.closing {
 		return nil, wait, true
 	}
-	maxOps, size := maxGroupOps, 0
-	if c.cautious {
-		maxOps = 1 // what doesn't fit together may fit alone
-	}
-	fits := func(op operation) bool {
-		size += op.size()
-		return len(ops) < maxOps && (size <= maxGroupBytes || len(ops) == 0)
-	}
 	if len(c.first) > 0 && isExclusive(c.first[0]) {
 		op := c.first[0]
 		c.first = pop(c.first)
 		return []operation{op}, 0, true
 	}
-	for len(c.first) > 0 && !isExclusive(c.first[0]) && fits(c.first[0]) {
-		ops = append(ops, c.first[0])
+	maxOps := maxGroupOps
+	if c.cautious {
+		maxOps = 1 // what doesn't fit together may fit alone
+	}
+	// Each kind has its share, and they begin by turns: a group that takes long is cut off.
+	appends := group{maxOps: maxOps, maxBytes: maxGroupBytes}
+	if len(c.first) > 0 {
+		appends = group{maxOps: maxOps / appendShare, maxBytes: maxGroupBytes / appendShare}
+	}
+	c.takeAppends(&appends, now)
+	others := group{maxOps: maxOps - len(appends.ops), maxBytes: maxGroupBytes - maxGroupBytes/appendShare}
+	for len(c.first) > 0 && !isExclusive(c.first[0]) && others.add(c.first[0]) {
 		c.first = pop(c.first)
 	}
+	if c.appendsBegin = !c.appendsBegin; c.appendsBegin {
+		ops = append(appends.ops, others.ops...)
+	} else {
+		ops = append(others.ops, appends.ops...)
+	}
+	rest := group{ops: ops, bytes: appends.bytes + others.bytes, maxOps: maxOps, maxBytes: maxGroupBytes}
+	c.takeAppends(&rest, now)
+	ops = rest.ops
+	return ops, 0, len(ops) > 0 || !c.closing
+}
+
+// takeAppends moves appends into a group, and refuses those that have waited too long.
+// c.mu is held.
+func (c *committer) takeAppends(g *group, now time.Time) {
 	for len(c.appends) > 0 {
 		op := c.appends[0]
 		late := now.Sub(op.since()) > maxAppendWait
-		if !late && !fits(op) {
-			break
+		if !late && !g.add(op) {
+			return
 		}
 		c.appends = pop(c.appends)
 		c.bytes -= op.size()
 		if late {
 			op.finish(db.ErrOverloaded)
-			continue
 		}
-		ops = append(ops, op)
 	}
-	return ops, 0, len(ops) > 0 || !c.closing
+}
+
+// group is the operations of the next transaction, and its bounds.
+type group struct {
+	ops              []operation
+	bytes            int
+	maxOps, maxBytes int
+}
+
+// add reports whether op fits. The first one always does, unless the group has no room at all.
+func (g *group) add(op operation) bool {
+	if len(g.ops) >= g.maxOps || len(g.ops) > 0 && g.bytes+op.size() > g.maxBytes {
+		return false
+	}
+	g.ops, g.bytes = append(g.ops, op), g.bytes+op.size()
+	return true
 }
 
 // isExclusive reports whether op wants a transaction of its own, without foreign keys.
