@@ -40,9 +40,10 @@ type Options struct {
 	// accounts count against MaxAccountPending alone.
 	MaxPending        int
 	MaxAccountPending int
-	FlushBatch        int          // how many events are flushed together; 0: 16384, fewer only in tests
-	Log               *slog.Logger // nil: none
-	Observer          db.Observer  // nil: nobody
+	FlushBatch        int           // how many events are flushed together; 0: 16384, fewer only in tests
+	MaxEffect         time.Duration // how long an effect may take; 0: db.MaxEffect, less only in tests
+	Log               *slog.Logger  // nil: none
+	Observer          db.Observer   // nil: nobody
 }
 
 // DB is an open database that this process owns.

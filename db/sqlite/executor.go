@@ -12,6 +12,7 @@ import (
 // executor is the goroutine that executes groups while the committer waits: an effect
 // that never returns keeps the executor, and the committer goes on with another.
 type executor struct {
+	bound   time.Duration // of an effect
 	groups  chan []operation
 	results chan progress // cap 1
 	at      int           // the operation that is executed
@@ -31,7 +32,7 @@ type progress struct {
 }
 
 func newExecutor(w *writer) *executor {
-	h := &executor{groups: make(chan []operation), results: make(chan progress, 1)}
+	h := &executor{bound: w.limits.effect, groups: make(chan []operation), results: make(chan progress, 1)}
 	go h.run(w)
 	return h
 }
@@ -79,7 +80,7 @@ func (w *writer) execute(ops []operation) (done int, err error) {
 	h := w.executor
 	h.groups <- ops
 	defer w.executorTimer.Stop()
-	for wait := db.MaxEffect; ; {
+	for wait := h.bound; ; {
 		w.executorTimer.Reset(wait)
 		select {
 		case res := <-h.results:
@@ -96,7 +97,7 @@ func (w *writer) execute(ops []operation) (done int, err error) {
 			tx.interrupt()
 			close(stopped)
 		case tx != nil:
-			w.events.slow(tx.event, 2*db.MaxEffect)
+			w.events.slow(tx.event, 2*h.bound)
 			w.events.say(slog.LevelError, "an effect does not return and is left behind", tx.event)
 			_ = tx.close() // the group ends anyway
 			w.executor = newExecutor(w)
@@ -151,7 +152,7 @@ func (h *executor) end() (took time.Duration, slow bool) {
 	}
 	if stopped != nil {
 		<-stopped
-		took += db.MaxEffect
+		took += h.bound
 	}
 	return took, stopped != nil
 }
@@ -165,12 +166,12 @@ func (h *executor) late() (tx *effectTx, stopped chan struct{}, wait time.Durati
 	ran := time.Since(h.began)
 	switch {
 	case h.tx == nil:
-		return nil, nil, db.MaxEffect
-	case ran < db.MaxEffect:
-		return nil, nil, db.MaxEffect - ran
+		return nil, nil, h.bound
+	case ran < h.bound:
+		return nil, nil, h.bound - ran
 	case h.stopped == nil:
 		h.stopped, h.began = make(chan struct{}), h.began.Add(ran)
-		return h.tx, h.stopped, db.MaxEffect
+		return h.tx, h.stopped, h.bound
 	}
 	h.left = true
 	return h.tx, nil, 0

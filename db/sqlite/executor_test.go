@@ -11,7 +11,7 @@ import (
 // Each effect has MaxEffect for itself, and once more after it was stopped, however long
 // its group takes.
 func TestLateEffects(t *testing.T) {
-	h, tx := &executor{}, &effectTx{}
+	h, tx := &executor{bound: db.MaxEffect}, &effectTx{}
 	age := func(d time.Duration) { h.began = h.began.Add(-d) }
 	waits := func(what string) {
 		t.Helper()
@@ -54,7 +54,7 @@ func TestLateEffects(t *testing.T) {
 
 // What comes after an effect that was stopped isn't interrupted in its place.
 func TestStoppedEffectWaits(t *testing.T) {
-	h := &executor{}
+	h := &executor{bound: db.MaxEffect}
 	h.begin(&effectTx{})
 	h.began = h.began.Add(-db.MaxEffect)
 	_, stopped, _ := h.late()
@@ -94,7 +94,7 @@ func TestSlowInASlice(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			forEach(t, func(t *testing.T, d *DB) {
+			forEachHurried(t, func(t *testing.T, d *DB) {
 				var items []db.Settlement
 				for i, effect := range []db.Effect{note("1"), note("2"), effect, note("4")} {
 					items = append(items, done(appendEvent(t, d, event("s", string(rune('1'+i)))), effect))

@@ -78,7 +78,8 @@ type writer struct {
 }
 
 type limits struct {
-	pending, accountPending int // 0: none
+	pending, accountPending int           // 0: none
+	effect                  time.Duration // that one effect may take
 }
 
 // background is the committer's context. It is never cancelled: cancelling a

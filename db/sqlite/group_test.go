@@ -230,7 +230,7 @@ func TestSlowEffects(t *testing.T) {
 		b.is = db.ErrEffectTooSlow
 		t.Run(b.name, func(t *testing.T) {
 			t.Parallel()
-			forEach(t, func(t *testing.T, d *DB) { wantNeighbours(t, d, b) })
+			forEachHurried(t, func(t *testing.T, d *DB) { wantNeighbours(t, d, b) })
 		})
 	}
 }
@@ -239,7 +239,7 @@ func TestSlowEffects(t *testing.T) {
 // when it comes back.
 func TestStuckEffect(t *testing.T) {
 	t.Parallel()
-	forEach(t, func(t *testing.T, d *DB) {
+	forEachHurried(t, func(t *testing.T, d *DB) {
 		release, late := make(chan struct{}), make(chan error, 3)
 		calls := 0
 		wantNeighbours(t, d, bad{is: db.ErrEffectTooSlow, effect: func(tx db.Tx) (any, error) {

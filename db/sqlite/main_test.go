@@ -54,10 +54,26 @@ func tempFile(t testing.TB) string { return filepath.Join(t.TempDir(), "inturn.d
 // forEach runs a test on a database in memory and on one in a file.
 func forEach(t *testing.T, test func(t *testing.T, d *DB)) {
 	t.Helper()
-	t.Run("memory", func(t *testing.T) { t.Parallel(); test(t, open(t, options(t, ":memory:"))) })
+	forEachWith(t, 0, test)
+}
+
+// forEachHurried is forEach for tests that wait until an effect has taken too long.
+func forEachHurried(t *testing.T, test func(t *testing.T, d *DB)) {
+	t.Helper()
+	forEachWith(t, 300*time.Millisecond, test)
+}
+
+func forEachWith(t *testing.T, maxEffect time.Duration, test func(t *testing.T, d *DB)) {
+	t.Helper()
+	opened := func(t *testing.T, path string) *DB {
+		o := options(t, path)
+		o.MaxEffect = maxEffect
+		return open(t, o)
+	}
+	t.Run("memory", func(t *testing.T) { t.Parallel(); test(t, opened(t, ":memory:")) })
 	t.Run("file", func(t *testing.T) {
 		t.Parallel()
-		d := open(t, options(t, tempFile(t)))
+		d := opened(t, tempFile(t))
 		test(t, d)
 		path := d.path
 		if err := d.Close(); err != nil && d.Err() == nil {

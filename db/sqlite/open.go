@@ -168,7 +168,7 @@ func newWriter(c *conn.Conn, o Options, erasing *erasing) *writer {
 	w := &writer{
 		ownership: ownership{conn: c},
 		log:       o.Log, check: o.Check, observer: o.Observer, events: eventLog{o.Log, o.Observer},
-		limits:      limits{pending: o.MaxPending, accountPending: o.MaxAccountPending},
+		limits:      limits{pending: o.MaxPending, accountPending: o.MaxAccountPending, effect: cmp.Or(o.MaxEffect, db.MaxEffect)},
 		writerState: writerState{backlog: map[string]int{}, resting: map[string]rest{}, known: map[string]struct{}{}},
 		effectStmts: map[string]*conn.Stmt{}, rare: keptStatements{c.SQL, map[string]*sql.Stmt{}}, erasing: erasing,
 		executorTimer: time.NewTimer(time.Hour),
