@@ -16,30 +16,6 @@ import (
 	"inturn/functions/functionstest"
 )
 
-// A function with a table, and its test.
-func Example() {
-	type order struct {
-		SKU string `json:"sku"`
-	}
-	take := functions.New("order", func(_ context.Context, ev functions.Event, o order) (functions.Effect, error) {
-		return func(tx functions.Tx) (any, error) {
-			_, err := tx.ExecContext(tx.Context(), `INSERT INTO orders (client, sku) VALUES (?, ?)`, ev.ClientID, o.SKU)
-			return nil, err
-		}, nil
-	}, functions.Tables(1, `CREATE TABLE orders (client TEXT NOT NULL, sku TEXT NOT NULL) STRICT`))
-
-	_ = func(t *testing.T) {
-		e := functionstest.New(t, take)
-		got := e.Do(functions.Event{ClientID: "anna", MessageID: "1", Type: "order", Payload: []byte(`{"sku": "tea"}`)})
-		if got.State != db.Done {
-			t.Errorf("the order is %s: %+v", got.State, got.Result)
-		}
-		if rows := e.Query(`SELECT sku FROM orders WHERE client = 'anna'`); len(rows) != 1 || rows[0][0] != "tea" {
-			t.Errorf("orders: %v", rows)
-		}
-	}
-}
-
 type note struct {
 	Text string `json:"text"`
 }
