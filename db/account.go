@@ -52,6 +52,7 @@ type DeadFilter struct {
 	Since    time.Time // only what ended at this time or later
 	After    int64     // only events with a greater seq
 	Limit    int       // 1 to 1000
+	MaxBytes int       // as Filter's
 }
 
 // PausedType is a Pause of one type, or of everything.

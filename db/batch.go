@@ -1,8 +1,5 @@
 package db
 
-// MaxBatchOutput bounds the results of repeats that a batch's answers carry, in bytes.
-const MaxBatchOutput = 4 << 20
-
 // Batch is events that are appended in one transaction, in order.
 type Batch struct {
 	Events []Event
@@ -13,6 +10,8 @@ type Batch struct {
 }
 
 // AppendResult is the answer to one event of a batch: its receipt, or why there is none.
+// The receipt of a repeat has no State and no Result, which may be large: they are what
+// DB.Result returns for its Seq.
 type AppendResult struct {
 	Receipt Receipt
 	Err     error // *IDReusedError, ErrAccountFull, ErrBacklogFull or ErrNotAttempted

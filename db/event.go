@@ -54,7 +54,6 @@ type Result struct {
 	StartedAt  time.Time
 	FinishedAt time.Time
 	Output     json.RawMessage // what the effect returned, or nil
-	Omitted    bool            // Output was left out of a batch's answers; Find has it
 	Error      string          // why it is dead
 }
 
@@ -71,4 +70,17 @@ type Filter struct {
 	State    State
 	After    int64 // only events with a greater seq
 	Limit    int   // 1 to 1000
+	MaxBytes int   // the list ends with the event by which all have this Size, 0: with Limit
 }
+
+// Size returns about how many bytes e takes: those of its texts and of its result's.
+func (e *StoredEvent) Size() int {
+	n := len(e.ClientID) + len(e.MessageID) + len(e.Type) + len(e.Payload) + len(e.RequestID) + len(e.Attrs)
+	if e.Result != nil {
+		n += e.Result.Size()
+	}
+	return n
+}
+
+// Size returns about how many bytes r takes: those of its texts.
+func (r *Result) Size() int { return len(r.Output) + len(r.Error) }

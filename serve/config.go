@@ -30,6 +30,7 @@ type Config struct {
 	MaxEvent          byteSize `help:"Longest body of a request with one event." default:"1MiB" env:"INTURN_MAX_EVENT"`
 	MaxBody           byteSize `help:"Longest body of a batch." default:"8MiB" env:"INTURN_MAX_BODY"`
 	MaxBatch          int      `help:"Events of one batch." default:"1000" env:"INTURN_MAX_BATCH"`
+	MaxAnswers        byteSize `help:"Bytes of all answers together that wait to be read; past it: 503." default:"64MiB" env:"INTURN_MAX_ANSWERS"`
 	MaxPending        int      `help:"Pending events in all; past it: 503." default:"10000000" env:"INTURN_MAX_PENDING"`
 	MaxAccountPending int      `help:"Pending events of one account; past it: 429." default:"1000000" env:"INTURN_MAX_ACCOUNT_PENDING"`
 	ClientRate        float64  `help:"Events of one client_id a second; past it: 429, and a stream is read slower. 0: no bound." default:"0" env:"INTURN_CLIENT_RATE"`
@@ -67,7 +68,7 @@ func (c *Config) Validate() error {
 	}
 	for flag, n := range map[string]int{"in-flight": c.InFlight, "slice": c.Slice, "max-pending": c.MaxPending,
 		"max-account-pending": c.MaxAccountPending, "max-connections": c.MaxConnections, "max-event": int(c.MaxEvent),
-		"max-body": int(c.MaxBody), "max-batch": c.MaxBatch} {
+		"max-body": int(c.MaxBody), "max-batch": c.MaxBatch, "max-answers": int(c.MaxAnswers)} {
 		if n < 1 {
 			return fmt.Errorf("--%s must be at least 1", flag)
 		}

@@ -200,7 +200,7 @@ func (s *Server) openAPI() (err error) {
 	c := &s.config
 	s.streams = api.NewStreams(0)
 	s.api = api.Options{
-		Store: s.store, Functions: s.assembly.Load().functions, Log: s.log, MaxEvent: int64(c.MaxEvent), MaxBody: int64(c.MaxBody), MaxBatch: c.MaxBatch,
+		Store: s.store, Functions: s.assembly.Load().functions, Log: s.log, MaxEvent: int64(c.MaxEvent), MaxBody: int64(c.MaxBody), MaxBatch: c.MaxBatch, MaxAnswers: int64(c.MaxAnswers),
 		Tokens: s.tokens, Profiles: s.tokens != nil || isLoopback(c.Admin), LogLevel: s.level, Observer: s.numbers,
 		Stopping: s.stopping, Closing: s.closing, Streams: s.streams, ClientRate: c.ClientRate, ClientBurst: c.ClientBurst, Hosts: c.hosts(s.tokens != nil), AdminHosts: c.AdminHost,
 		Proxies: s.clients.proxies, Warning: s.warning,

@@ -174,7 +174,7 @@ func TestRedrive(t *testing.T) {
 		}
 		settle(t, d, done(last, nil), done(evs[1], note("second run")))
 		wantRows(t, d, "SELECT seq, run, status FROM results ORDER BY settled", fmt.Sprint(two.Seq, " 1 done"), fmt.Sprint(last.Seq, " 1 done"), fmt.Sprint(one.Seq, " 2 done"))
-		runs, err := d.Runs(t.Context(), one.Seq)
+		runs, err := d.Runs(t.Context(), one.Seq, 0, 10)
 		if err != nil || len(runs) != 1 || runs[0].Run != 1 || runs[0].Status != db.Dead || runs[0].Error != "why" {
 			t.Errorf("earlier runs: %+v, %v", runs, err)
 		}

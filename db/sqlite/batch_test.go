@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"testing"
 
 	"inturn/db"
@@ -45,7 +44,7 @@ func TestBatch(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		want := []string{"new 3", "repeat 1 done", "repeat 3 pending", "repeat 2 pending", "reused 2",
+		want := []string{"new 3", "repeat 1 ", "repeat 3 ", "repeat 2 ", "reused 2",
 			db.ErrNotAttempted.Error(), "new 4", db.ErrNotAttempted.Error()}
 		if !slices.Equal(answers(got), want) {
 			t.Errorf("answers %q, want %q", answers(got), want)
@@ -96,24 +95,61 @@ func TestBatchLimits(t *testing.T) {
 	wantRows(t, d, `SELECT client_id, message_id FROM outbox ORDER BY seq`, "a 1", "a 2", "b 1")
 }
 
-// Results of repeats are left out where they would take too much memory at once.
-func TestBatchResultsAreBounded(t *testing.T) {
+// Results of repeats, which may be large, are for who wants them.
+func TestBatchOfRepeats(t *testing.T) {
 	d := open(t, options(t, ":memory:"))
-	big := strings.Repeat("x", db.MaxOutput-2)
-	var batch db.Batch
-	for i := range db.MaxBatchOutput/db.MaxOutput + 1 {
-		ev := event("a", fmt.Sprint(i))
-		batch.Events = append(batch.Events, ev)
-		settle(t, d, done(appendEvent(t, d, ev), func(db.Tx) (any, error) { return big, nil }))
-	}
+	batch := db.Batch{Events: []db.Event{event("a", "1"), event("a", "2")}}
+	settle(t, d, done(appendEvent(t, d, batch.Events[0]), func(db.Tx) (any, error) { return "x", nil }))
+	appendEvent(t, d, batch.Events[1])
 	got, err := d.AppendBatch(t.Context(), batch)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for i, a := range got {
-		r := a.Receipt.Result
-		if omitted := i == len(got)-1; r.Omitted != omitted || (len(r.Output) == 0) != omitted || a.Receipt.State != db.Done {
-			t.Errorf("event %d: %v, omitted %v, %d bytes", i, a.Receipt.State, r.Omitted, len(r.Output))
+		if r := a.Receipt; !r.Duplicate || r.Seq != int64(i+1) || r.State != "" || r.Result != nil {
+			t.Errorf("event %d: %+v", i, r)
+		}
+	}
+	for seq, want := range map[int64]string{1: `"x"`, 2: "", 3: ""} {
+		r, err := d.Result(t.Context(), seq)
+		if err != nil || (r != nil) != (want != "") || r != nil && string(r.Output) != want {
+			t.Errorf("result of %d: %+v, %v", seq, r, err)
+		}
+		state, err := d.State(t.Context(), seq)
+		if err != nil || (state == db.Done) != (want != "") || (state == db.Pending) != (want == "") {
+			t.Errorf("state of %d: %s, %v", seq, state, err)
+		}
+	}
+}
+
+// A list ends with the event that fills it, in all its parts.
+func TestListsAreBoundedInBytes(t *testing.T) {
+	d := open(t, options(t, ":memory:"))
+	size := 0
+	for i := range 6 {
+		ev := appendEvent(t, d, event("a", fmt.Sprint(i)))
+		settle(t, d, db.Settlement{Event: ev, Status: db.Dead, Error: "bad"})
+		all, err := d.Events(t.Context(), db.Filter{Limit: 10})
+		if err != nil {
+			t.Fatal(err)
+		}
+		size = all[0].Size()
+	}
+	for name, list := range map[string]func(after int64, bytes int) ([]db.StoredEvent, error){
+		"all": func(after int64, bytes int) ([]db.StoredEvent, error) {
+			return d.Events(t.Context(), db.Filter{After: after, Limit: 4, MaxBytes: bytes})
+		},
+		"an account's": func(after int64, bytes int) ([]db.StoredEvent, error) {
+			return d.Events(t.Context(), db.Filter{ClientID: "a", After: after, Limit: 4, MaxBytes: bytes})
+		},
+		"dead": func(after int64, bytes int) ([]db.StoredEvent, error) {
+			return d.Dead(t.Context(), db.DeadFilter{After: after, Limit: 4, MaxBytes: bytes})
+		},
+	} {
+		for bytes, want := range map[int]int{1: 1, size: 1, size + 1: 2, 3 * size: 3, 100 * size: 4, 0: 4} {
+			if got, err := list(1, bytes); err != nil || len(got) != want || got[0].Seq != 2 {
+				t.Errorf("%s, %d bytes: %d events, want %d: %v", name, bytes, len(got), want, err)
+			}
 		}
 	}
 }

@@ -2,7 +2,6 @@ package sqlite
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"inturn/db"
@@ -31,25 +30,6 @@ func (d *DB) AppendBatch(ctx context.Context, b db.Batch) ([]db.AppendResult, er
 	for clientID := range op.refused {
 		b.Refused[clientID] = true
 	}
-	outputs := 0
-	for i := range op.answers {
-		a := &op.answers[i]
-		if !a.Receipt.Duplicate {
-			continue
-		}
-		s, err := d.Find(ctx, a.Receipt.ClientID, a.Receipt.MessageID)
-		switch {
-		case err == nil:
-			if s.Result != nil {
-				if outputs += len(s.Result.Output); outputs > db.MaxBatchOutput {
-					s.Result.Output, s.Result.Omitted = nil, true
-				}
-			}
-			a.Receipt.State, a.Receipt.Result = s.State, s.Result
-		case !errors.Is(err, db.ErrNotFound): // else retention took it since; it was finished
-			return nil, err
-		}
-	}
 	return op.answers, nil
 }
 
@@ -73,7 +53,7 @@ func (o *batchOp) exec(w *writer) error {
 			o.answers = append(o.answers, db.AppendResult{Err: db.ErrNotAttempted})
 			continue
 		}
-		r := db.Receipt{ClientID: ev.ClientID, MessageID: ev.MessageID, State: db.Pending}
+		r := db.Receipt{ClientID: ev.ClientID, MessageID: ev.MessageID}
 		own, group := w.try(func() (err error) {
 			r.Seq, r.Duplicate, err = o.insertOrCompare(w, ev)
 			return err
@@ -87,6 +67,9 @@ func (o *batchOp) exec(w *writer) error {
 			}
 			o.answers = append(o.answers, db.AppendResult{Err: own})
 			continue
+		}
+		if !r.Duplicate {
+			r.State = db.Pending
 		}
 		o.answers = append(o.answers, db.AppendResult{Receipt: r})
 	}

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"inturn/db"
+	"inturn/db/sqlite/internal/q"
 )
 
 // Audit lists what operators did, the newest first.
@@ -67,17 +68,17 @@ func (r *reader) Dead(ctx context.Context, f db.DeadFilter) ([]db.StoredEvent, e
 	ctx, cancel := context.WithTimeout(ctx, readTime)
 	defer cancel()
 	_, _, order, args := bulkQuery(db.BulkCommand{Verb: db.Redrive, Type: f.Type, ClientID: f.ClientID, Since: f.Since}, bulkState{Seq: f.After})
-	return r.stored(ctx, deadQuery, order, page(f.Limit), args)
+	return r.stored(ctx, deadQuery, order, page(f.Limit), f.MaxBytes, args)
 }
 
-// Runs returns the earlier runs of an event, the first one first: those that a
-// Redrive or a Replay took the place of.
-func (r *reader) Runs(ctx context.Context, seq int64) ([]db.Result, error) {
+// Runs returns up to limit earlier runs of an event, those after the run after, the first
+// one first: those that a Redrive or a Replay took the place of.
+func (r *reader) Runs(ctx context.Context, seq, after int64, limit int) ([]db.Result, error) {
 	ctx, cancel := context.WithTimeout(ctx, readTime)
 	defer cancel()
 	r.guard.Lock()
 	defer r.guard.Unlock()
-	rows, err := r.q.Runs(ctx, seq)
+	rows, err := r.q.Runs(ctx, q.RunsParams{Seq: seq, After: after, Page: int64(page(limit))})
 	if err != nil {
 		return nil, fmt.Errorf("list runs: %w", err)
 	}

@@ -156,7 +156,7 @@ func TestQueries(t *testing.T) {
 	want("SELECT * FROM runs", "[21 51 52 53 dead 54 55 56 o e]")
 	last, err := x.LastRun(ctx, 21)
 	same(last, err, int64(51))
-	kept, err := x.Runs(ctx, 21)
+	kept, err := x.Runs(ctx, q.RunsParams{Seq: 21, After: 50, Page: 1})
 	same(kept, err, []q.RunsRow{{Run: 51, Status: "dead", Attempts: 54, StartedAt: 55, FinishedAt: 56, Output: text("o"), Error: text("e")}})
 	one(x.DeleteResult(ctx, 21))
 	want("SELECT count(*) FROM results", "[0]")

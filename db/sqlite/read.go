@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unsafe"
 
 	"inturn/db"
 	"inturn/db/sqlite/internal/conn"
@@ -112,7 +113,7 @@ func (r *reader) PendingAfter(ctx context.Context, clientID string, after int64,
 		if bytes += len(payload); bytes > maxBytes && len(events) > 0 {
 			return events, true, nil
 		}
-		ev.Payload, ev.Attrs, ev.ReceivedAt = json.RawMessage(payload), rawJSON(attrs), unixMicro(received)
+		ev.Payload, ev.Attrs, ev.ReceivedAt = ownedBytes(payload), rawJSON(attrs), unixMicro(received)
 		events = append(events, ev)
 	}
 	if err := rows.Err(); err != nil {
@@ -149,33 +150,76 @@ func (r *reader) Find(ctx context.Context, clientID, messageID string) (db.Store
 	return stored(row), nil
 }
 
+// Result returns how the event with this seq ended, nil while it is pending, and where it
+// isn't kept any more.
+func (r *reader) Result(ctx context.Context, seq int64) (*db.Result, error) {
+	ctx, cancel := context.WithTimeout(ctx, readTime)
+	defer cancel()
+	r.guard.Lock()
+	row, err := r.q.ResultOf(ctx, seq)
+	r.guard.Unlock()
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("look for result: %w", err)
+	}
+	return resultOf(row), nil
+}
+
+// State returns how the event with this seq ended, as Result does, without what may be large:
+// Pending where there is no result.
+func (r *reader) State(ctx context.Context, seq int64) (db.State, error) {
+	ctx, cancel := context.WithTimeout(ctx, readTime)
+	defer cancel()
+	r.guard.Lock()
+	row, err := r.q.Ending(ctx, seq)
+	r.guard.Unlock()
+	if errors.Is(err, sql.ErrNoRows) {
+		return db.Pending, nil
+	}
+	if err != nil {
+		return "", fmt.Errorf("look for result: %w", err)
+	}
+	return db.State(row.Status), nil
+}
+
 // Events lists the events that f selects, in seq order.
 func (r *reader) Events(ctx context.Context, f db.Filter) ([]db.StoredEvent, error) {
 	ctx, cancel := context.WithTimeout(ctx, readTime)
 	defer cancel()
 	f.Limit = page(f.Limit)
 	if f.ClientID == "" {
-		return r.list(ctx, "outbox o", "", f)
+		return r.list(ctx, "outbox o", "o.seq", "", f)
 	}
 	// What is flushed never changes, so the two need not be one snapshot.
 	filed := r.flusher.flushedUpTo()
 	var list []db.StoredEvent
 	if f.After < filed {
 		var err error
-		list, err = r.list(ctx, "history h CROSS JOIN outbox o ON o.seq = h.seq", "h.client_id = ? AND h.seq > ? AND h.seq <= ?",
+		list, err = r.list(ctx, "history h CROSS JOIN outbox o ON o.seq = h.seq", "h.seq", "h.client_id = ? AND h.seq > ? AND h.seq <= ?",
 			f, f.ClientID, f.After, filed)
 		if err != nil || len(list) == f.Limit {
 			return list, err
 		}
+		if f.MaxBytes > 0 {
+			for i := range list {
+				f.MaxBytes -= list[i].Size()
+			}
+			if f.MaxBytes <= 0 {
+				return list, nil
+			}
+		}
 		f.After, f.Limit = filed, f.Limit-len(list)
 	}
-	rest, err := r.list(ctx, "outbox o NOT INDEXED", "o.client_id = ?", f, f.ClientID)
+	rest, err := r.list(ctx, "outbox o NOT INDEXED", "o.seq", "o.client_id = ?", f, f.ClientID)
 	return append(list, rest...), err
 }
 
-// list is Events of what stands in from, as far as where (with args) says.
-func (r *reader) list(ctx context.Context, from, where string, f db.Filter, args ...any) ([]db.StoredEvent, error) {
-	conditions, args := []string{where, "o.seq > ?"}, append(args, f.After)
+// list is Events of what stands in from, as far as where (with args) says. order is the
+// column that from is read in the order of: by another one SQLite would sort, payloads and all.
+func (r *reader) list(ctx context.Context, from, order, where string, f db.Filter, args ...any) ([]db.StoredEvent, error) {
+	conditions, args := []string{where, order + " > ?"}, append(args, f.After)
 	if where == "" {
 		conditions = conditions[1:]
 	}
@@ -187,12 +231,12 @@ func (r *reader) list(ctx context.Context, from, where string, f db.Filter, args
 		conditions, args = append(conditions, "r.status = ?"), append(args, string(f.State))
 	}
 	from += " LEFT JOIN results r ON r.seq = o.seq WHERE " + strings.Join(conditions, " AND ")
-	return r.stored(ctx, from, "o.seq", f.Limit, args)
+	return r.stored(ctx, from, order, f.Limit, f.MaxBytes, args)
 }
 
 // stored reads events: from is the query's part between FROM and ORDER BY, with the
-// tables outbox o and results r.
-func (r *reader) stored(ctx context.Context, from, order string, limit int, args []any) ([]db.StoredEvent, error) {
+// tables outbox o and results r. It ends with the event by which all have maxBytes (0: any).
+func (r *reader) stored(ctx context.Context, from, order string, limit, maxBytes int, args []any) ([]db.StoredEvent, error) {
 	query := `SELECT o.seq, o.client_id, o.message_id, o.type, o.payload, o.received_at, o.request_id, o.attrs,
 			r.status, r.run, r.attempts, r.started_at, r.finished_at, r.output, r.error
 		FROM ` + from + fmt.Sprintf(" ORDER BY %s LIMIT %d", order, limit)
@@ -204,7 +248,7 @@ func (r *reader) stored(ctx context.Context, from, order string, limit int, args
 	}
 	defer rows.Close()
 	var list []db.StoredEvent
-	for rows.Next() {
+	for bytes := 0; rows.Next(); {
 		var row q.FindRow
 		err := rows.Scan(&row.Seq, &row.ClientID, &row.MessageID, &row.Type, &row.Payload, &row.ReceivedAt, &row.RequestID, &row.Attrs,
 			&row.Status, &row.Run, &row.Attempts, &row.StartedAt, &row.FinishedAt, &row.Output, &row.Error)
@@ -212,6 +256,9 @@ func (r *reader) stored(ctx context.Context, from, order string, limit int, args
 			return nil, fmt.Errorf("list events: %w", err)
 		}
 		list = append(list, stored(row))
+		if bytes += list[len(list)-1].Size(); maxBytes > 0 && bytes >= maxBytes {
+			return list, nil
+		}
 	}
 	if err := rows.Err(); err != nil {
 		return nil, fmt.Errorf("list events: %w", err)
@@ -229,7 +276,7 @@ func (r *reader) queryer() q.DBTX {
 
 func stored(r q.FindRow) db.StoredEvent {
 	s := db.StoredEvent{State: db.Pending, Event: db.Event{
-		ClientID: r.ClientID, MessageID: r.MessageID, Type: r.Type, Payload: json.RawMessage(r.Payload),
+		ClientID: r.ClientID, MessageID: r.MessageID, Type: r.Type, Payload: ownedBytes(r.Payload),
 		RequestID: r.RequestID, Attrs: rawJSON(r.Attrs), Seq: r.Seq, ReceivedAt: unixMicro(r.ReceivedAt),
 	}}
 	if r.Status.Valid {
@@ -253,7 +300,13 @@ func rawJSON(s sql.NullString) json.RawMessage {
 	if !s.Valid {
 		return nil
 	}
-	return json.RawMessage(s.String)
+	return ownedBytes(s.String)
+}
+
+// ownedBytes returns the bytes of a column's text, which has just been read and which nothing
+// else refers to, without the copy that a conversion makes: payloads and results are large.
+func ownedBytes(s string) json.RawMessage {
+	return unsafe.Slice(unsafe.StringData(s), len(s))
 }
 
 func unixMicro(us int64) time.Time { return time.UnixMicro(us).UTC() }

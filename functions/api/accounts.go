@@ -60,18 +60,30 @@ func (q *queries) listAccounts(x *exchange, r *http.Request) error {
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), pageTimeout)
 	defer cancel()
-	body, found, more := []byte(`{"accounts":[`), 0, true
-	for scanned := 0; more && found < f.limit && scanned < accountScan; {
+	w := newAnswerWriter(x)
+	w.text(`{"accounts":[`)
+	found, more := 0, true
+	for scanned := 0; more && found < f.limit && scanned < accountScan && w.err == nil; {
 		step := accountStep
 		if f.state == "" && f.paused == nil {
 			step = min(step, f.limit-found)
 		}
 		// The storage finds the paused and the parked without looking at all others.
-		accounts, err := q.store.Accounts(ctx, db.AccountFilter{
-			After: f.after, Limit: step, Paused: f.paused != nil && *f.paused, Parked: f.state == "parked",
+		var accounts []db.Account
+		err := x.answers.list(ctx, func() (err error) {
+			accounts, err = q.store.Accounts(ctx, db.AccountFilter{
+				After: f.after, Limit: step, Paused: f.paused != nil && *f.paused, Parked: f.state == "parked",
+			})
+			if err != nil {
+				return err
+			}
+			return x.hold(sizeOfAccounts(accounts))
 		})
 		if err != nil {
-			return readProblem(ctx, err)
+			if scanned == 0 {
+				return readProblem(ctx, err)
+			}
+			break // the page ends here: the next one says why
 		}
 		more = len(accounts) == step
 		for i, account := range accounts {
@@ -82,22 +94,31 @@ func (q *queries) listAccounts(x *exchange, r *http.Request) error {
 				continue
 			}
 			if found++; found > 1 {
-				body = append(body, ',')
+				w.text(",")
 			}
-			body = appendAccount(body, account, state)
+			w.buf = appendAccount(w.buf, account, state)
+			w.spill()
 			if found == f.limit {
 				more = more || i+1 < len(accounts)
 				break
 			}
 		}
 	}
-	body = append(body, ']')
+	w.text("]")
 	if more {
-		body = append(body, `,"next":`...)
-		body = appendText(body, f.after)
+		w.text(`,"next":`)
+		w.buf = appendText(w.buf, f.after)
 	}
-	x.answer(http.StatusOK, jsonType, append(body, "}\n"...))
+	w.text("}\n")
+	w.end()
 	return nil
+}
+
+func sizeOfAccounts(accounts []db.Account) (n int) {
+	for i := range accounts {
+		n += len(accounts[i].ClientID) + len(accounts[i].LastError)
+	}
+	return n
 }
 
 // accountFilter is the query of a listing.

@@ -12,6 +12,9 @@ import (
 // verbs is what ?verb= may say.
 var verbs = []db.Verb{db.Pause, db.Resume, db.Retry, db.Skip, db.Redrive, db.Replay, db.Erasing}
 
+// auditStep is how many rows are read at once: each has a reason of up to maxReason bytes.
+const auditStep = 50
+
 // listAudit is GET /v1/audit: what operators did, the newest first,
 //
 //	{"audit": […], "next": id}
@@ -33,24 +36,51 @@ func (q *queries) listAudit(x *exchange, r *http.Request) error {
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), pageTimeout)
 	defer cancel()
-	rows, err := q.store.Audit(ctx, filter)
-	if err != nil {
-		return readProblem(ctx, err)
-	}
-	body := []byte(`{"audit":[`)
-	for i := range rows {
-		if i > 0 {
-			body = append(body, ',')
+	w := newAnswerWriter(x)
+	w.text(`{"audit":[`)
+	limit, more := filter.Limit, true
+	for left := limit; left > 0 && more && w.err == nil; {
+		filter.Limit = min(left, auditStep)
+		var rows []db.AuditEntry
+		err := x.answers.list(ctx, func() (err error) {
+			if rows, err = q.store.Audit(ctx, filter); err != nil {
+				return err
+			}
+			return x.hold(sizeOfAudit(rows))
+		})
+		if err != nil {
+			if left == limit {
+				return readProblem(ctx, err)
+			}
+			break // the page ends here: the next one says why
 		}
-		body = appendAudited(body, &rows[i])
+		for i := range rows {
+			if left < limit || i > 0 {
+				w.text(",")
+			}
+			w.buf = appendAudited(w.buf, &rows[i])
+			w.spill()
+			filter.Before = rows[i].ID
+		}
+		left -= len(rows)
+		more = len(rows) == filter.Limit
 	}
-	body = append(body, ']')
-	if len(rows) == filter.Limit {
-		body = append(body, `,"next":`...)
-		body = strconv.AppendInt(body, rows[len(rows)-1].ID, 10)
+	w.text("]")
+	if more {
+		w.text(`,"next":`)
+		w.buf = strconv.AppendInt(w.buf, filter.Before, 10)
 	}
-	x.answer(http.StatusOK, jsonType, append(body, "}\n"...))
+	w.text("}\n")
+	w.end()
 	return nil
+}
+
+func sizeOfAudit(rows []db.AuditEntry) (n int) {
+	for i := range rows {
+		c := &rows[i].Command
+		n += len(c.Who) + len(c.ClientID) + len(c.Type) + len(c.Reason) + len(c.Key) + len(rows[i].Answer)
+	}
+	return n
 }
 
 func auditFilter(query map[string]string) (f db.AuditFilter, err error) {

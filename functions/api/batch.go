@@ -42,7 +42,8 @@ func (g *ingestion) postBatch(x *exchange, r *http.Request, tok *token, cloud bo
 	for i, raw := range raws {
 		items[i] = t.item(raw)
 	}
-	answers, err := t.take(context.WithoutCancel(r.Context()), items) // as in accept
+	ctx := context.WithoutCancel(r.Context()) // as in accept
+	answers, err := t.take(ctx, items)
 	x.body.release()
 	if err != nil {
 		p := storeProblem(err)
@@ -52,32 +53,31 @@ func (g *ingestion) postBatch(x *exchange, r *http.Request, tok *token, cloud bo
 		return p
 	}
 	x.offers = false
-	t.count(x, answers)
-	out := []byte(`{"results":[`)
+	if x.hold(sizeOfAnswers(answers)) != nil {
+		return overloaded.withDetail("what could be taken is stored, and too many answers are waiting to be read: send the same again later")
+	}
+	w := newAnswerWriter(x)
+	w.text(`{"results":[`)
 	results := 0
 	for i := range answers {
+		size := t.complete(ctx, &answers[i], &results)
+		t.count(x, &answers[i])
 		if i > 0 {
-			out = append(out, ',')
+			w.text(",")
 		}
-		out = appendAnswer(out, 0, &answers[i], fits(&results, &answers[i]))
+		w.answer(&answers[i])
+		answers[i] = answer{}
+		x.answers.release(size)
 	}
-	out = append(out, `],"accepted":`...)
-	out = strconv.AppendInt(out, int64(x.tally.accepted), 10)
-	out = append(out, `,"duplicates":`...)
-	out = strconv.AppendInt(out, int64(x.tally.duplicates), 10)
-	out = append(out, `,"refused":`...)
-	out = strconv.AppendInt(out, int64(x.tally.refused), 10)
-	x.answer(http.StatusOK, jsonType, append(out, "}\n"...))
+	w.text(`],"accepted":`)
+	w.buf = strconv.AppendInt(w.buf, int64(x.tally.accepted), 10)
+	w.text(`,"duplicates":`)
+	w.buf = strconv.AppendInt(w.buf, int64(x.tally.duplicates), 10)
+	w.text(`,"refused":`)
+	w.buf = strconv.AppendInt(w.buf, int64(x.tally.refused), 10)
+	w.text("}\n")
+	w.end()
 	return nil
-}
-
-// fits reports whether one more result may be answered, and counts it.
-func fits(sum *int, a *answer) bool {
-	if a.receipt.Result == nil {
-		return true
-	}
-	*sum += len(a.receipt.Result.Output)
-	return *sum <= maxResults
 }
 
 // split finds the elements of the array. What is wrong within one is for its own

@@ -3,7 +3,6 @@ package api
 import (
 	"context"
 	"net/http"
-	"strconv"
 	"time"
 
 	"inturn/db"
@@ -27,8 +26,8 @@ func (q *queries) listDead(x *exchange, r *http.Request) error {
 	if err := tok.authorizeClient(filter.ClientID); err != nil {
 		return err
 	}
-	return q.pageOfEvents(x, r, "dead", filter.Limit, func(ctx context.Context, after int64, limit int) ([]db.StoredEvent, error) {
-		filter.After, filter.Limit = max(after, filter.After), limit
+	return q.pageOfEvents(x, r, "dead", filter.Limit, func(ctx context.Context, after int64, limit, bytes int) ([]db.StoredEvent, error) {
+		filter.After, filter.Limit, filter.MaxBytes = max(after, filter.After), limit, bytes
 		return q.store.Dead(ctx, filter)
 	})
 }
@@ -55,41 +54,4 @@ func deadFilter(query map[string]string) (f db.DeadFilter, err error) {
 		}
 	}
 	return f, nil
-}
-
-// listRuns is GET /v1/events/{client_id}/{message_id}/runs: how the event's earlier
-// runs ended, those before a redrive or a replay, the first one first.
-func (q *queries) listRuns(x *exchange, r *http.Request) error {
-	tok, err := q.authorize(x, r, scopeRead)
-	if err != nil {
-		return err
-	}
-	x.clientID, x.messageID = r.PathValue("client_id"), r.PathValue("message_id")
-	if err := tok.authorizeClient(x.clientID); err != nil {
-		return err
-	}
-	ctx, cancel := context.WithTimeout(r.Context(), pageTimeout)
-	defer cancel()
-	ev, err := q.store.Find(ctx, x.clientID, x.messageID)
-	if err != nil {
-		return readProblem(ctx, err)
-	}
-	x.seq = ev.Seq
-	runs, err := q.store.Runs(ctx, ev.Seq)
-	if err != nil {
-		return readProblem(ctx, err)
-	}
-	body := append([]byte(`{"seq":`), strconv.FormatInt(ev.Seq, 10)...)
-	body = append(body, `,"runs":[`...)
-	for i := range runs {
-		if i > 0 {
-			body = append(body, ',')
-		}
-		body = append(body, `{"state":`...)
-		body = appendText(body, string(runs[i].Status))
-		body = appendRun(body, &runs[i])
-		body = append(body, '}')
-	}
-	x.answer(http.StatusOK, jsonType, append(body, "]}\n"...))
-	return nil
 }

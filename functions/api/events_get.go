@@ -15,7 +15,9 @@ const (
 	defaultPage  = 100
 	maxPage      = 1000
 	maxPageBytes = 4 << 20 // of JSON, after which a page ends early
-	pageStep     = 32      // events read at once; so at most this many large ones over maxPageBytes
+	pageStep     = 100     // events read at once, or
+	// pageStepBytes of them and the one by which they have that many: a page holds no more.
+	pageStepBytes = 128 << 10
 )
 
 // pageTimeout bounds the reads of a page, so that it is refused before the server's
@@ -32,12 +34,21 @@ func (q *queries) getEvent(x *exchange, r *http.Request) error {
 	if err := tok.authorizeClient(x.clientID); err != nil {
 		return err
 	}
-	ev, err := q.store.Find(r.Context(), x.clientID, x.messageID)
+	var ev db.StoredEvent
+	err = x.answers.one(r.Context(), func() (err error) {
+		if ev, err = q.store.Find(r.Context(), x.clientID, x.messageID); err != nil {
+			return err
+		}
+		return x.hold(ev.Size())
+	})
 	if err != nil {
 		return readProblem(r.Context(), err)
 	}
 	x.seq = ev.Seq
-	x.answer(http.StatusOK, jsonType, append(appendEvent(nil, ev), '\n'))
+	w := newAnswerWriter(x)
+	w.event(&ev)
+	w.text("\n")
+	w.end()
 	return nil
 }
 
@@ -60,41 +71,62 @@ func (q *queries) listEvents(x *exchange, r *http.Request) error {
 	if err := tok.authorizeClient(filter.ClientID); err != nil {
 		return err
 	}
-	return q.pageOfEvents(x, r, "events", filter.Limit, func(ctx context.Context, after int64, limit int) ([]db.StoredEvent, error) {
-		filter.After, filter.Limit = max(after, filter.After), limit
+	return q.pageOfEvents(x, r, "events", filter.Limit, func(ctx context.Context, after int64, limit, bytes int) ([]db.StoredEvent, error) {
+		filter.After, filter.Limit, filter.MaxBytes = max(after, filter.After), limit, bytes
 		return q.store.Events(ctx, filter)
 	})
 }
 
 // pageOfEvents answers with a page of up to limit events, under name. read returns
-// those with a seq greater than after.
-func (q *queries) pageOfEvents(x *exchange, r *http.Request, name string, limit int, read func(ctx context.Context, after int64, limit int) ([]db.StoredEvent, error)) error {
+// those with a seq greater than after, and ends with the one by which they have so many bytes.
+func (q *queries) pageOfEvents(x *exchange, r *http.Request, name string, limit int, read func(ctx context.Context, after int64, limit, bytes int) ([]db.StoredEvent, error)) error {
 	ctx, cancel := context.WithTimeout(r.Context(), pageTimeout)
 	defer cancel()
-	body, more, after := []byte(`{"`+name+`":[`), true, int64(0)
-	for left := limit; left > 0 && more && len(body) < maxPageBytes; {
+	w := newAnswerWriter(x)
+	w.text(`{"` + name + `":[`)
+	more, after := true, int64(0)
+	for left := limit; left > 0 && more && w.size < maxPageBytes && w.err == nil; {
 		step := min(left, pageStep)
-		events, err := read(ctx, after, step)
-		if err != nil {
-			return readProblem(ctx, err)
-		}
-		for _, ev := range events {
-			if body[len(body)-1] != '[' {
-				body = append(body, ',')
+		var events []db.StoredEvent
+		size := 0
+		err := x.answers.list(ctx, func() (err error) {
+			if events, err = read(ctx, after, step, pageStepBytes); err != nil {
+				return err
 			}
-			body = appendEvent(body, ev)
-			after = ev.Seq
+			size = sizeOf(events)
+			return x.hold(size)
+		})
+		if err != nil {
+			if left == limit {
+				return readProblem(ctx, err)
+			}
+			break // the page ends here: the next one says why
+		}
+		for i := range events {
+			if left < limit || i > 0 {
+				w.text(",")
+			}
+			w.event(&events[i])
+			after = events[i].Seq
 		}
 		left -= len(events)
-		more = len(events) == step
+		more = len(events) == step || size >= pageStepBytes
 	}
-	body = append(body, ']')
+	w.text("]")
 	if more {
-		body = append(body, `,"next":`...)
-		body = strconv.AppendInt(body, after, 10)
+		w.text(`,"next":`)
+		w.buf = strconv.AppendInt(w.buf, after, 10)
 	}
-	x.answer(http.StatusOK, jsonType, append(body, "}\n"...))
+	w.text("}\n")
+	w.end()
 	return nil
+}
+
+func sizeOf(events []db.StoredEvent) (n int) {
+	for i := range events {
+		n += events[i].Size()
+	}
+	return n
 }
 
 func eventFilter(query map[string]string) (f db.Filter, err error) {
@@ -124,42 +156,56 @@ func eventFilter(query map[string]string) (f db.Filter, err error) {
 // readProblem is storeProblem for reads, where a context's end leaves nothing open.
 // A statement that was interrupted by it may say so in words of its own.
 func readProblem(ctx context.Context, err error) *problem {
+	if p, ok := errors.AsType[*problem](err); ok {
+		return p
+	}
 	if ctx.Err() != nil || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
 		return overloaded.withDetail("the answer took too long: ask again").withCause(err)
 	}
 	return storeProblem(err)
 }
 
-// appendEvent gives an event as it is in the file. Times are RFC 3339 in UTC, to
-// the microsecond; what is not known yet is left out.
-func appendEvent(b []byte, ev db.StoredEvent) []byte {
-	b = appendIdentity(b, ev.ClientID, ev.MessageID, ev.Seq, ev.State)
-	b = append(b, `,"type":`...)
-	b = appendText(b, ev.Type)
-	b = append(b, `,"payload":`...)
-	b = append(b, ev.Payload...)
+// event adds an event as it is in the file. Times are RFC 3339 in UTC, to the microsecond;
+// what is not known yet is left out.
+func (w *answerWriter) event(ev *db.StoredEvent) {
+	w.buf = appendIdentity(w.buf, ev.ClientID, ev.MessageID, ev.Seq, ev.State)
+	w.text(`,"type":`)
+	w.buf = appendText(w.buf, ev.Type)
+	w.text(`,"payload":`)
+	w.append(ev.Payload)
 	if len(ev.Attrs) > 0 {
-		b = append(b, `,"attrs":`...)
-		b = append(b, ev.Attrs...)
+		w.text(`,"attrs":`)
+		w.append(ev.Attrs)
 	}
-	b = append(b, `,"request_id":`...)
-	b = appendText(b, ev.RequestID)
-	b = appendTime(b, "received_at", ev.ReceivedAt)
+	w.text(`,"request_id":`)
+	w.buf = appendText(w.buf, ev.RequestID)
+	w.buf = appendTime(w.buf, "received_at", ev.ReceivedAt)
 	if r := ev.Result; r != nil {
-		b = appendRun(b, r)
+		w.run(r)
 	}
-	return append(b, '}')
+	w.text("}")
+	w.spill()
 }
 
-// appendRun gives how one run of an event ended.
-func appendRun(b []byte, r *db.Result) []byte {
-	b = append(b, `,"run":`...)
-	b = strconv.AppendInt(b, r.Run, 10)
-	b = append(b, `,"attempts":`...)
-	b = strconv.AppendInt(b, int64(r.Attempts), 10)
-	b = appendTime(b, "started_at", r.StartedAt)
-	b = appendTime(b, "finished_at", r.FinishedAt)
-	return appendResult(b, r)
+// run adds how one run of an event ended.
+func (w *answerWriter) run(r *db.Result) {
+	w.text(`,"run":`)
+	w.buf = strconv.AppendInt(w.buf, r.Run, 10)
+	w.text(`,"attempts":`)
+	w.buf = strconv.AppendInt(w.buf, int64(r.Attempts), 10)
+	w.buf = appendTime(w.buf, "started_at", r.StartedAt)
+	w.buf = appendTime(w.buf, "finished_at", r.FinishedAt)
+	w.result(r)
+}
+
+// result adds how an event ended, as appendResult does.
+func (w *answerWriter) result(r *db.Result) {
+	if r.Status == db.Done && len(r.Output) >= answerChunk {
+		w.text(`,"result":`)
+		w.append(r.Output)
+		return
+	}
+	w.buf = appendResult(w.buf, r)
 }
 
 func appendTime(b []byte, name string, t time.Time) []byte {

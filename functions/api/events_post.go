@@ -110,8 +110,7 @@ func (g *ingestion) accept(x *exchange, r *http.Request, ev functions.Event) err
 	if err != nil {
 		return err
 	}
-	g.answerWhenDone(x, r, receipt)
-	return nil
+	return g.answerWhenDone(x, r, receipt)
 }
 
 // take checks ev and makes it durable.
@@ -135,16 +134,17 @@ func (g *ingestion) take(x *exchange, r *http.Request, ev functions.Event) (db.R
 	}
 	x.seq = receipt.Seq
 	g.observer.Offered(resultOf(receipt.Duplicate))
+	x.offers = false // from here on only the answer can fail
 	return receipt, nil
 }
 
 // answerWhenDone answers with a receipt, after the wait for the event's end that the
 // request asks for.
-func (g *ingestion) answerWhenDone(x *exchange, r *http.Request, receipt db.Receipt) {
+func (g *ingestion) answerWhenDone(x *exchange, r *http.Request, receipt db.Receipt) error {
 	if receipt.Result == nil {
 		if wait := preferredWait(r.Header); wait > 0 {
 			g.waitFor(x, r, &receipt, wait)
 		}
 	}
-	x.answerReceipt(receipt)
+	return x.answerReceipt(receipt)
 }

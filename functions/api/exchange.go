@@ -11,6 +11,8 @@ type exchange struct {
 	http.ResponseWriter
 	requestID string
 	body      heldBody
+	answers   *answerBudget
+	held      int               // bytes of the answer that are reserved in answers
 	query     map[string]string // checked parameters, nil for none
 
 	routed  bool // an endpoint has it; before that only ServeMux's own answers can come

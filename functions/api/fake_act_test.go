@@ -71,10 +71,15 @@ func (s *fakeStore) Dead(_ context.Context, f db.DeadFilter) (found []db.StoredE
 	return found, s.err
 }
 
-func (s *fakeStore) Runs(context.Context, int64) ([]db.Result, error) {
+func (s *fakeStore) Runs(_ context.Context, _, after int64, limit int) (found []db.Result, _ error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.runs, s.err
+	for _, run := range s.runs {
+		if run.Run > after && len(found) < limit {
+			found = append(found, run)
+		}
+	}
+	return found, s.err
 }
 
 func (s *fakeStore) Pauses(context.Context) ([]db.PausedType, error) {

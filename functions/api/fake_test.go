@@ -103,6 +103,9 @@ func (s *fakeStore) AppendBatch(ctx context.Context, b db.Batch) ([]db.AppendRes
 			var r db.Receipt
 			if r, err = s.Append(ctx, ev); err == nil {
 				r.Seq -= s.first
+				if r.Duplicate {
+					r.State, r.Result = "", nil
+				}
 				answers = append(answers, db.AppendResult{Receipt: r})
 				continue
 			}
@@ -136,6 +139,24 @@ func (s *fakeStore) Find(ctx context.Context, clientID, messageID string) (db.St
 	return db.StoredEvent{}, db.ErrNotFound
 }
 
+func (s *fakeStore) State(ctx context.Context, seq int64) (db.State, error) {
+	r, err := s.Result(ctx, seq)
+	if r == nil {
+		return db.Pending, err
+	}
+	return r.Status, err
+}
+
+func (s *fakeStore) Result(ctx context.Context, seq int64) (*db.Result, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if r := s.events[seq+s.first-1].Result; r != nil {
+		copied := *r
+		return &copied, s.err
+	}
+	return nil, s.err
+}
+
 func (s *fakeStore) Events(ctx context.Context, f db.Filter) (found []db.StoredEvent, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -143,6 +164,9 @@ func (s *fakeStore) Events(ctx context.Context, f db.Filter) (found []db.StoredE
 		return nil, errors.New("limit out of bounds")
 	}
 	for _, e := range s.events {
+		if size := sizeOf(found); f.MaxBytes > 0 && size >= f.MaxBytes {
+			break
+		}
 		if len(found) < f.Limit && e.Seq > f.After && (f.ClientID == "" || f.ClientID == e.ClientID) && (f.State == "" || f.State == e.State) {
 			found = append(found, *e)
 		}

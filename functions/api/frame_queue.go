@@ -7,10 +7,13 @@ import (
 )
 
 // Bounds of what one stream has read ahead. A group is what came while the last one
-// was written; at least one event fits whatever its size.
+// was written; at least one event fits whatever its size. Where many streams are open their
+// groups are smaller: all together have about allGroupItems, each of which takes 1 KiB.
 const (
-	groupItems = 512
-	groupBytes = 256 << 10
+	groupItems    = 512
+	minGroupItems = 32
+	allGroupItems = 8 << 10
+	groupBytes    = 256 << 10
 )
 
 // errStopped: nothing more is taken.
@@ -66,7 +69,7 @@ func (in *frameQueue) put(ctx context.Context, body []byte, p *problem) error {
 	}
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	for !in.stopped && !in.ended && len(in.next.raws) > 0 && (len(in.next.raws) >= groupItems || len(in.next.buf)+len(body) > groupBytes) {
+	for !in.stopped && !in.ended && len(in.next.raws) > 0 && (len(in.next.raws) >= in.streams.groupItems() || len(in.next.buf)+len(body) > groupBytes) {
 		in.changed.Wait()
 	}
 	if in.stopped || in.ended {

@@ -47,13 +47,15 @@ type front struct {
 	hostsHint string   // the flag that adds one
 	origins   http.CrossOriginProtection
 	maxEvent  int64
-	closing   <-chan struct{}                          // closed when requests are refused
-	bodies    atomic.Int64                             // bytes of bodies that are in memory, at most about maxHeld
+	closing   <-chan struct{} // closed when requests are refused
+	bodies    atomic.Int64    // bytes of bodies that are in memory, at most about maxHeld
+	answers   *answerBudget
 	drainRate func() (runnable int, perSecond float64) // for Retry-After where the backlog is full
 }
 
 func newFront(o Options) *front {
 	f := &front{log: o.Log, observer: o.Observer, now: o.Now, proxies: o.Proxies, hosts: publicHosts(o.Hosts), hostsHint: "--domain adds one", maxEvent: o.MaxEvent, closing: o.Closing}
+	f.answers = newAnswerBudget(o.MaxAnswers)
 	if o.Store != nil {
 		f.drainRate = o.Store.DrainRate
 	}
@@ -64,13 +66,14 @@ func newFront(o Options) *front {
 func (f *front) handler(routes func() *http.ServeMux) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		start := f.now()
-		x := &exchange{ResponseWriter: w, requestID: requestID(r.Header)}
+		x := &exchange{ResponseWriter: w, requestID: requestID(r.Header), answers: f.answers}
 		x.body = heldBody{ReadCloser: r.Body, held: &f.bodies, max: f.maxEvent}
 		x.idValue[0] = x.requestID
 		w.Header()["X-Request-Id"] = x.idValue[:]
 		defer func() {
 			v := recover()
 			x.body.release()
+			x.answers.release(x.held)
 			if v != nil {
 				f.panicked(x, r, v)
 			}

@@ -47,7 +47,7 @@ func (g *ingestion) httpFunction(f functions.Function) func(*exchange, *http.Req
 		case f.EmptyAnswer():
 			x.WriteHeader(http.StatusOK)
 		default:
-			g.answerWhenDone(x, r, receipt)
+			return g.answerWhenDone(x, r, receipt)
 		}
 		return nil
 	}
@@ -61,6 +61,7 @@ func (g *ingestion) repeat(x *exchange, r *http.Request, ev functions.Event) (db
 	}
 	x.seq = first.Seq
 	g.observer.Offered(resultOf(true))
+	x.offers = false
 	return db.Receipt{ClientID: first.ClientID, MessageID: first.MessageID, Seq: first.Seq, Duplicate: true, State: first.State, Result: first.Result}, nil
 }
 

@@ -89,20 +89,18 @@ func (t *ingester) refuseOpen(items []item, answers []answer, err error) {
 	}
 }
 
-// count notes the answers that are given for the log line and the counters.
-func (t *ingester) count(x *exchange, answers []answer) {
-	for i := range answers {
-		p := answers[i].problem
-		x.tally.add(&answers[i])
-		if p == nil {
-			t.observer.Offered(resultOf(answers[i].receipt.Duplicate))
-			continue
-		}
-		t.observer.Offered(p.result())
-		t.observer.Problem(p.name)
-		if p.cause != nil && p.status >= http.StatusInternalServerError {
-			x.problem = p // the last one; only its cause is logged
-		}
+// count notes an answer that is given for the log line and the counters.
+func (t *ingester) count(x *exchange, a *answer) {
+	p := a.problem
+	x.tally.add(a)
+	if p == nil {
+		t.observer.Offered(resultOf(a.receipt.Duplicate))
+		return
+	}
+	t.observer.Offered(p.result())
+	t.observer.Problem(p.name)
+	if p.cause != nil && p.status >= http.StatusInternalServerError {
+		x.problem = p // the last one; only its cause is logged
 	}
 }
 

@@ -1,7 +1,9 @@
 package api
 
 import (
+	"context"
 	"net/http"
+	"slices"
 	"strconv"
 
 	"inturn/db"
@@ -24,7 +26,8 @@ type answer struct {
 	clientID, messageID string // as far as they were read
 	receipt             db.Receipt
 	problem             *problem // nil: the receipt is the answer
-	open                bool     // neither: nobody could decide yet
+	open                bool     // neither: it isn't decided yet
+	omitted             bool     // the receipt's result is left out
 }
 
 // tally counts answers for the summary of a batch and for the log.
@@ -85,9 +88,49 @@ func (t *ingester) decode(raw []byte) (it item, err error) {
 	return it, nil
 }
 
+// resultRoom is what the read of a result is given before its size is known, in bytes: it is
+// there once as it was read, and once in the line or frame that is made of it.
+const resultRoom = 2 * db.MaxOutput
+
+// complete gives the answer about a repeat its state and result. A result that there is no
+// room for, in what may be answered at once or in all answers together, is left out: GET
+// has it. size is what it reserved for the result, to be released once it is written; sum
+// counts the results that are answered at once.
+func (t *ingester) complete(ctx context.Context, a *answer, sum *int) (size int) {
+	r := &a.receipt
+	if a.problem != nil || !r.Duplicate {
+		return 0
+	}
+	room := *sum+db.MaxOutput <= maxResults && t.front.answers.reserve(resultRoom)
+	err := t.front.answers.one(ctx, func() (err error) {
+		if !room {
+			if r.State, err = t.store.State(ctx, r.Seq); err == nil && r.State != db.Pending {
+				a.omitted, r.Result = true, &db.Result{Status: r.State}
+			}
+			return err
+		}
+		if r.Result, err = t.store.Result(ctx, r.Seq); err != nil {
+			return err
+		}
+		r.State = db.Pending
+		if r.Result != nil {
+			r.State, size = r.Result.Status, 2*r.Result.Size()
+		}
+		return nil
+	})
+	if err != nil {
+		a.problem = storeProblem(err)
+	}
+	if room {
+		t.front.answers.release(resultRoom - size)
+	}
+	*sum += size / 2
+	return size
+}
+
 // appendAnswer gives an answer as one of many. n is its number where it has one, 0
-// for none. result is left out where the answer would become too long: GET has it.
-func appendAnswer(b []byte, n int, a *answer, withResult bool) []byte {
+// for none.
+func appendAnswer(b []byte, n int, a *answer) []byte {
 	b = append(b, '{')
 	if n > 0 {
 		b = append(b, `"n":`...)
@@ -109,13 +152,42 @@ func appendAnswer(b []byte, n int, a *answer, withResult bool) []byte {
 	b = append(b, `,"duplicate":`...)
 	b = strconv.AppendBool(b, r.Duplicate)
 	switch {
-	case r.Result == nil:
-	case withResult && !r.Result.Omitted:
-		b = appendResult(b, r.Result)
-	default:
+	case a.omitted:
 		b = append(b, `,"result_omitted":true`...)
+	case r.Result != nil:
+		b = appendResult(slices.Grow(b, r.Result.Size()+64), r.Result) // which may be large
 	}
 	return append(b, '}')
+}
+
+// answer adds an answer as one of many. A large result of it is not copied.
+func (w *answerWriter) answer(a *answer) {
+	r := a.receipt.Result
+	if r == nil || a.omitted || len(r.Output) < answerChunk {
+		w.buf = appendAnswer(w.buf, 0, a)
+		w.spill()
+		return
+	}
+	short := *r
+	short.Output = nil
+	a.receipt.Result = &short
+	w.buf = appendAnswer(w.buf, 0, a)
+	w.buf = w.buf[:len(w.buf)-len("null}")]
+	w.append(r.Output)
+	w.text("}")
+}
+
+// sizeOf is what the texts of answers take beside their receipts, in bytes.
+func sizeOfAnswers(answers []answer) (n int) {
+	for i := range answers {
+		if p := answers[i].problem; p != nil {
+			n += len(p.detail)
+			for _, f := range p.fields {
+				n += len(f.Detail) + len(f.Pointer)
+			}
+		}
+	}
+	return n
 }
 
 // appendTo gives a problem as one of many answers, in an object that is open. What

@@ -37,12 +37,12 @@ func newLineWriter(x *exchange, r *http.Request, rc *http.ResponseController, bo
 }
 
 // line answers the next line.
-func (w *lineWriter) line(a *answer, withResult bool) error {
+func (w *lineWriter) line(a *answer) error {
 	w.n++
 	if w.refusedOnly && a.problem == nil {
 		return nil
 	}
-	w.buf = append(appendAnswer(w.buf, w.n, a, withResult), '\n')
+	w.buf = append(appendAnswer(w.buf, w.n, a), '\n')
 	if len(w.buf) < maxAnswers {
 		return nil
 	}
@@ -55,7 +55,9 @@ func (w *lineWriter) flush() error {
 		return nil
 	}
 	err := w.spool.put(w.buf)
-	w.buf = w.buf[:0]
+	if w.buf = w.buf[:0]; cap(w.buf) > 2*maxAnswers {
+		w.buf = nil // a large result's buffer is not kept
+	}
 	if err == nil {
 		w.kept = w.n
 	}
@@ -69,7 +71,7 @@ func (w *lineWriter) end(p *problem) {
 		w.n = w.kept + 1
 		w.x.problem = p
 		w.x.tally.refused++
-		w.buf = append(appendAnswer(w.buf, w.n, &answer{problem: p}, false), '\n')
+		w.buf = append(appendAnswer(w.buf, w.n, &answer{problem: p}), '\n')
 	}
 	if w.refusedOnly {
 		w.buf = append(w.summary(w.buf), '\n')

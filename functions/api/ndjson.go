@@ -101,10 +101,17 @@ func (t *ingester) answerLines(ctx context.Context, x *exchange, r *http.Request
 			t.refuseOpen(items, answers, err)
 			t.patience = 0
 		}
-		t.count(x, answers)
 		results := 0
 		for i := range answers {
-			if err := out.line(&answers[i], fits(&results, &answers[i])); err != nil {
+			if out.spool.behind() { // such a client would only fill the disk with them
+				results = maxResults
+			}
+			size := t.complete(ctx, &answers[i], &results)
+			t.count(x, &answers[i])
+			err := out.line(&answers[i])
+			answers[i] = answer{}   // its result may be large
+			x.answers.release(size) // it is in the spool
+			if err != nil {
 				return err
 			}
 		}

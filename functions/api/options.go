@@ -13,13 +13,14 @@ const DefaultMaxEvent = 1 << 20
 
 // Options of New and Admin. Store is needed by both, Functions by New.
 type Options struct {
-	Store     Store
-	Functions *functions.Set
-	Log       *slog.Logger // nil: nothing is logged
-	MaxEvent  int64        // bytes of an event as it is sent; 0: DefaultMaxEvent
-	MaxBody   int64        // bytes of a batch; 0: DefaultMaxBody; at least MaxEvent
-	MaxBatch  int          // events of a batch; 0: DefaultMaxBatch
-	Tokens    *Tokens      // nil: everyone may do everything
+	Store      Store
+	Functions  *functions.Set
+	Log        *slog.Logger // nil: nothing is logged
+	MaxEvent   int64        // bytes of an event as it is sent; 0: DefaultMaxEvent
+	MaxBody    int64        // bytes of a batch; 0: DefaultMaxBody; at least MaxEvent
+	MaxBatch   int          // events of a batch; 0: DefaultMaxBatch
+	MaxAnswers int64        // bytes that all answers together hold; 0: DefaultMaxAnswers
+	Tokens     *Tokens      // nil: everyone may do everything
 
 	// ClientRate bounds the events of one client_id a second (0: no bound), ClientBurst
 	// how many may come at once (0: those of one second).
@@ -95,6 +96,9 @@ func (o Options) complete() Options {
 		o.MaxBody = DefaultMaxBody
 	}
 	o.MaxBody = max(o.MaxBody, o.MaxEvent)
+	if o.MaxAnswers <= 0 {
+		o.MaxAnswers = DefaultMaxAnswers
+	}
 	if o.MaxBatch <= 0 {
 		o.MaxBatch = DefaultMaxBatch
 	}

@@ -26,7 +26,7 @@ func newQueries(o Options, set *liveSet) *queries {
 func (q *queries) register(r *router) {
 	r.handle("GET /v1/events", q.listEvents, "client_id", "state", "after", "limit")
 	r.handle("GET /v1/events/{client_id}/{message_id}", q.getEvent)
-	r.handle("GET /v1/events/{client_id}/{message_id}/runs", q.listRuns)
+	r.handle("GET /v1/events/{client_id}/{message_id}/runs", q.listRuns, "after", "limit")
 	r.handle("GET /v1/dead", q.listDead, "client_id", "type", "since", "after", "limit")
 	r.handle("GET /v1/accounts", q.listAccounts, "state", "paused", "after", "limit")
 	r.handle("GET /v1/accounts/{client_id}", q.getAccount)

@@ -12,20 +12,26 @@ import (
 
 // answerReceipt answers an accepted event: 202 while it is pending, 200 with its
 // result when it is finished.
-func (x *exchange) answerReceipt(rc db.Receipt) {
+func (x *exchange) answerReceipt(rc db.Receipt) error {
 	body := make([]byte, 0, 160+len(rc.ClientID)+len(rc.MessageID))
 	body = appendIdentity(body, rc.ClientID, rc.MessageID, rc.Seq, rc.State)
 	body = append(body, `,"duplicate":`...)
 	body = strconv.AppendBool(body, rc.Duplicate)
-	status := http.StatusAccepted
-	if rc.Result != nil {
-		status = http.StatusOK
-		body = appendResult(body, rc.Result)
-	} else {
+	if rc.Result == nil {
 		x.location[0] = "/v1/events/" + url.PathEscape(rc.ClientID) + "/" + url.PathEscape(rc.MessageID)
 		x.Header()["Location"] = x.location[:]
+		x.answer(http.StatusAccepted, jsonType, append(body, "}\n"...))
+		return nil
 	}
-	x.answer(status, jsonType, append(body, "}\n"...))
+	if x.hold(rc.Result.Size()) != nil {
+		return overloaded.withDetail("the event is stored and finished, and too many answers are waiting to be read: send it again later for its result")
+	}
+	w := newAnswerWriter(x)
+	w.append(body)
+	w.result(rc.Result)
+	w.text("}\n")
+	w.end()
+	return nil
 }
 
 // appendIdentity begins the JSON object of an event or a receipt.

@@ -97,19 +97,21 @@ func (s *spool) putLast(p []byte) {
 
 // store appends p where there is room.
 func (s *spool) store(p []byte) bool {
-	if s.from == s.to && (len(s.memory) == 0 || len(s.memory)+len(p) <= spoolMemory) {
+	if s.from == s.to && len(s.memory)+len(p) <= spoolMemory {
 		s.memory = append(s.memory, p...)
 		return true
 	}
-	n := int64(len(p))
-	if s.to+n > spoolFile {
-		return false
-	}
-	if s.bytes.Add(n) > spoolFiles || !s.toFile(p) {
+	if n := int64(len(p)); s.to+n <= spoolFile {
+		if s.bytes.Add(n) <= spoolFiles && s.toFile(p) {
+			return true
+		}
 		s.bytes.Add(-n)
-		return false
 	}
-	return true
+	if s.from == s.to && len(s.memory) == 0 { // a long one, and no file: it goes on as it is taken
+		s.memory = append(s.memory, p...)
+		return true
+	}
+	return false
 }
 
 // toFile appends p to the file.
@@ -166,6 +168,13 @@ func (s *spool) take(p []byte) (n int, more bool, err error) {
 	s.taken += int64(n)
 	s.changed.Broadcast()
 	return n, len(s.memory) > 0 || s.from < s.to, nil
+}
+
+// behind reports whether the client has left answers in the file.
+func (s *spool) behind() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.from < s.to
 }
 
 // end says that nothing more will be put. What was put is still taken.

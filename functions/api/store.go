@@ -31,12 +31,19 @@ type appender interface {
 	// nothing was written; and db.ErrOutcomeUnknown where that is not known.
 	Append(ctx context.Context, ev db.Event) (db.Receipt, error)
 
-	// AppendBatch appends events in one transaction, and answers each in order. Its error
-	// concerns all events and is one of Append's.
+	// AppendBatch appends events in one transaction, and answers each in order; the State and
+	// Result of repeats are left to Result. Its error concerns all events and is one of
+	// Append's.
 	AppendBatch(ctx context.Context, b db.Batch) ([]db.AppendResult, error)
 
 	// Find returns the event with this identity, or db.ErrNotFound.
 	Find(ctx context.Context, clientID, messageID string) (db.StoredEvent, error)
+
+	// Result returns how the event ended, nil while it is pending or where it isn't kept.
+	Result(ctx context.Context, seq int64) (*db.Result, error)
+
+	// State returns the state of that result, db.Pending for none.
+	State(ctx context.Context, seq int64) (db.State, error)
 
 	// Wait returns how the event ended once it has, or db.ErrClosed once stop is closed.
 	Wait(ctx context.Context, seq int64, stop <-chan struct{}) (*db.Result, error)
@@ -48,7 +55,9 @@ type eventReader interface {
 	Find(ctx context.Context, clientID, messageID string) (db.StoredEvent, error)
 	Events(ctx context.Context, f db.Filter) ([]db.StoredEvent, error)
 	Dead(ctx context.Context, f db.DeadFilter) ([]db.StoredEvent, error)
-	Runs(ctx context.Context, seq int64) ([]db.Result, error)
+
+	// Runs returns earlier runs of an event, those after the run after, in order.
+	Runs(ctx context.Context, seq, after int64, limit int) ([]db.Result, error)
 }
 
 // accountReader reads accounts, pauses and the audit.

@@ -223,8 +223,10 @@ func (s *streamer) answer(ctx context.Context) error {
 		for answered < len(answers) && !answers[answered].open {
 			answered++
 		}
-		s.count(s.x, answers[:answered])
-		if werr := s.write(n, answers[:answered]); werr != nil {
+		if s.x.hold(sizeOfAnswers(answers)) != nil {
+			return closing{websocket.StatusTryAgainLater, "too many answers are waiting to be read: read them, connect again and resend what was not answered"}
+		}
+		if werr := s.write(ctx, n, answers[:answered]); werr != nil {
 			return werr
 		}
 		n += answered
@@ -242,25 +244,33 @@ func (s *streamer) answer(ctx context.Context) error {
 }
 
 // write sends the answers of a group, in frames of about maxAnswers bytes.
-func (s *streamer) write(before int, answers []answer) error {
+func (s *streamer) write(ctx context.Context, before int, answers []answer) error {
 	buf := make([]byte, 0, min(maxAnswers+1024, 256*len(answers)))
 	results := 0
 	for i := 0; i < len(answers); {
-		first := i
+		first, held := i, 0
 		buf = append(buf[:0], '[')
 		for ; i < len(answers) && len(buf) < maxAnswers; i++ {
 			if i > first {
 				buf = append(buf, ',')
 			}
-			buf = appendAnswer(buf, before+i+1, &answers[i], fits(&results, &answers[i]))
+			held += s.complete(ctx, &answers[i], &results)
+			s.count(s.x, &answers[i])
+			buf = appendAnswer(buf, before+i+1, &answers[i])
+			answers[i] = answer{}
 		}
 		frame := buf[1:] // one answer stands alone
 		if i-first > 1 {
 			buf = append(buf, ']')
 			frame = buf
 		}
-		if err := s.conn.Write(context.Background(), websocket.MessageText, frame); err != nil {
+		err := s.conn.Write(context.Background(), websocket.MessageText, frame)
+		s.x.answers.release(held)
+		if err != nil {
 			return err
+		}
+		if cap(buf) > 2*maxAnswers {
+			buf = nil // a large result is not kept
 		}
 	}
 	return nil

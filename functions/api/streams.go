@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 )
 
 // DefaultMaxStreams bounds the WebSocket connections and NDJSON requests at once.
@@ -19,7 +20,8 @@ const (
 // Streams counts the connections and requests that send events for as long as they like.
 // net/http may not know such a connection any more, so a shutdown must wait here.
 type Streams struct {
-	max int
+	max     int
+	openNow atomic.Int64 // open, without the lock
 
 	mu    sync.Mutex
 	open  int
@@ -65,13 +67,21 @@ func (s *Streams) enter() error {
 		return overloaded.withDetail("%d streams are open: come back later, or send events in requests of their own", s.open)
 	}
 	s.open++
+	s.openNow.Store(int64(s.open))
 	return nil
+}
+
+// groupItems returns how many events a group of one of the open streams may have.
+func (s *Streams) groupItems() int {
+	return min(groupItems, max(minGroupItems, allGroupItems/max(1, int(s.openNow.Load()))))
 }
 
 func (s *Streams) leave() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.open--; s.open == 0 && s.empty != nil {
+	s.open--
+	s.openNow.Store(int64(s.open))
+	if s.open == 0 && s.empty != nil {
 		close(s.empty)
 		s.empty = nil
 	}

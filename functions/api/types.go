@@ -69,7 +69,13 @@ func (q *queries) listTypes(x *exchange, r *http.Request) error {
 	for _, name := range slices.Sorted(maps.Keys(missing)) {
 		add(name, false)
 	}
-	x.answer(http.StatusOK, jsonType, append(body, "]}\n"...))
+	if err := x.hold(len(body)); err != nil {
+		return err
+	}
+	w := newAnswerWriter(x)
+	w.append(body)
+	w.text("]}\n")
+	w.end()
 	return nil
 }
 

@@ -27,7 +27,8 @@ WHERE attempts > 0 OR parked = 1 OR paused = 1 OR replay_next IS NOT NULL;
 SELECT type, since, who, reason FROM pauses ORDER BY type;
 
 -- name: Runs :many
-SELECT run, status, attempts, started_at, finished_at, output, error FROM runs WHERE seq = sqlc.arg(seq) ORDER BY run;
+SELECT run, status, attempts, started_at, finished_at, output, error FROM runs
+WHERE seq = sqlc.arg(seq) AND run > sqlc.arg(after) ORDER BY run LIMIT sqlc.arg(page);
 
 -- name: ReplayRange :one
 SELECT replay_next, replay_to, replay_settled FROM accounts WHERE client_id = sqlc.arg(client_id);

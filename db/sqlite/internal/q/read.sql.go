@@ -275,8 +275,15 @@ func (q *Queries) ResultOf(ctx context.Context, seq int64) (Result, error) {
 }
 
 const Runs = `-- name: Runs :many
-SELECT run, status, attempts, started_at, finished_at, output, error FROM runs WHERE seq = ?1 ORDER BY run
+SELECT run, status, attempts, started_at, finished_at, output, error FROM runs
+WHERE seq = ?1 AND run > ?2 ORDER BY run LIMIT ?3
 `
+
+type RunsParams struct {
+	Seq   int64
+	After int64
+	Page  int64
+}
 
 type RunsRow struct {
 	Run        int64
@@ -288,8 +295,8 @@ type RunsRow struct {
 	Error      sql.NullString
 }
 
-func (q *Queries) Runs(ctx context.Context, seq int64) ([]RunsRow, error) {
-	rows, err := q.query(ctx, q.runsStmt, Runs, seq)
+func (q *Queries) Runs(ctx context.Context, arg RunsParams) ([]RunsRow, error) {
+	rows, err := q.query(ctx, q.runsStmt, Runs, arg.Seq, arg.After, arg.Page)
 	if err != nil {
 		return nil, err
 	}
