@@ -17,17 +17,17 @@ const (
 	// answerChunk is about how many bytes of an answer are written at once.
 	answerChunk = 16 << 10
 	// answerIdle is how long a client may leave an answer unread, and answerTime how long
-	// it may take to read all of it.
+	// it may take to read an answer to its end.
 	answerIdle = writeTimeout
 	answerTime = 5 * time.Minute
 )
 
-// readsAtOnce is how many reads of each kind may be between the storage and their count: it
-// is at least as many as the storage does at once.
+// readsAtOnce is how many reads of each kind may be between the storage and their count. The
+// storage does no more at once.
 const readsAtOnce = 8
 
-// answerBudget bounds the bytes of all answers that are in memory, from when they were read
-// from the storage until the client has taken them.
+// answerBudget bounds the bytes of all answers that are in memory, from the read of
+// the storage until the client has taken what was read.
 type answerBudget struct {
 	max  int64
 	held atomic.Int64
@@ -60,9 +60,9 @@ func withSlot(ctx context.Context, slots chan struct{}, read func() error) error
 	return read()
 }
 
-// reserve counts n bytes and reports whether there is room for them. They count
+// reserve counts n bytes, if there is room for so many, and reports that. Each counts
 // three times: the collector lets as much stand of answers that were taken, and the storage's
-// pages of them are cached.
+// pages stay cached.
 func (b *answerBudget) reserve(n int) bool {
 	limit := b.max / 3
 	if n > smallAnswer {
@@ -82,8 +82,8 @@ func (b *answerBudget) reserve(n int) bool {
 // release gives n bytes back.
 func (b *answerBudget) release(n int) { b.held.Add(-int64(n)) }
 
-// hold reserves n bytes of x's answer, in place of those that it held before. They are
-// given back at the end of the request.
+// hold reserves n bytes of x's answer, in place of what it held before. The end of the
+// request gives the room back.
 func (x *exchange) hold(n int) error {
 	x.answers.release(x.held)
 	if x.held = n; !x.answers.reserve(n) {
@@ -94,7 +94,7 @@ func (x *exchange) hold(n int) error {
 }
 
 // answerWriter writes the JSON of a 200 answer whose length need not be known before: it is
-// written in pieces, and a client that takes none of them for answerIdle is cut off. What
+// written in pieces, and a client that takes nothing for answerIdle is cut off. What
 // fits one piece goes out at the end, with its length.
 type answerWriter struct {
 	x        *exchange

@@ -16,7 +16,7 @@ const (
 	maxPage      = 1000
 	maxPageBytes = 4 << 20 // of JSON, after which a page ends early
 	pageStep     = 100     // events read at once, or
-	// pageStepBytes of them and the one by which they have that many: a page holds no more.
+	// pageStepBytes of events and the one that fills it: a page holds no more in memory.
 	pageStepBytes = 128 << 10
 )
 

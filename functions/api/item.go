@@ -177,7 +177,7 @@ func (w *answerWriter) answer(a *answer) {
 	w.text("}")
 }
 
-// sizeOf is what the texts of answers take beside their receipts, in bytes.
+// sizeOfAnswers is what the texts of answers take beside their receipts, in bytes.
 func sizeOfAnswers(answers []answer) (n int) {
 	for i := range answers {
 		if p := answers[i].problem; p != nil {
