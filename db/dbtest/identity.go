@@ -24,9 +24,16 @@ var identityCases = []testCase{
 				s.Fatal(err)
 			}
 			for _, r := range results {
-				if r.Err != nil || !r.Receipt.Duplicate || r.Receipt.Seq != one.Seq || r.Receipt.State != state {
-					s.Errorf("in a batch: %+v, want seq %d, %s", r, one.Seq, state)
+				if r.Err != nil || !r.Receipt.Duplicate || r.Receipt.Seq != one.Seq || r.Receipt.State != "" || r.Receipt.Result != nil {
+					s.Errorf("in a batch: %+v, want seq %d alone", r, one.Seq)
 				}
+			}
+			result, err := e.Result(s.Context(), one.Seq)
+			if err != nil || (result != nil) != (state != db.Pending) || result != nil && result.Status != state {
+				s.Errorf("its result: %+v, %v", result, err)
+			}
+			if got, err := e.State(s.Context(), one.Seq); err != nil || got != state {
+				s.Errorf("its state: %s, %v, want %s", got, err, state)
 			}
 		}
 		repeat(e, db.Pending)

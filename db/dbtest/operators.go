@@ -110,9 +110,12 @@ var operatorsCases = []testCase{
 			s.Errorf("%+v", again)
 		}
 		s.settle(e, doneWith(again, note("a", "second")))
-		runs, err := e.Runs(s.Context(), evs[0].Seq)
+		runs, err := e.Runs(s.Context(), evs[0].Seq, 0, 10)
 		if err != nil || len(runs) != 1 || runs[0].Run != 1 || runs[0].Status != db.Dead || runs[0].Error != "no" {
 			s.Errorf("%+v, %v", runs, err)
+		}
+		if rest, err := e.Runs(s.Context(), evs[0].Seq, 1, 10); err != nil || len(rest) > 0 {
+			s.Errorf("behind the last run: %+v, %v", rest, err)
 		}
 		if r := s.find(e, "a", "1").Result; r.Run != 2 || r.Status != db.Done {
 			s.Errorf("%+v", r)
