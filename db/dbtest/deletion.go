@@ -21,6 +21,12 @@ var deletionCases = []testCase{
 		if err != nil || r.Client != db.EraseMark("a") || r.Events != 4 || r.Pending != 2 || r.Rows["notes"] != 1 {
 			s.Fatalf("%+v, %v", r, err)
 		}
+		for _, ev := range evs { // nobody waits for what is gone
+			ctx, cancel := context.WithTimeout(s.Context(), patience)
+			_, err := e.Wait(ctx, ev.Seq, nil)
+			s.wantError(err, db.ErrNotFound)
+			cancel()
+		}
 		s.wantNotes(e, "of b")
 		s.wantPending(e, "a")
 		s.wantPending(e, "b", "2")

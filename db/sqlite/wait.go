@@ -22,7 +22,7 @@ type waiters struct {
 }
 
 // Wait returns how the event with this seq ended, once it is settled; ErrNotFound if
-// it was erased instead, ctx's error if that ends first, or ErrClosed, also where stop
+// it is deleted instead, or was, ctx's error if that ends first, or ErrClosed, also where stop
 // is closed first (nil: it never is).
 func (d *DB) Wait(ctx context.Context, seq int64, stop <-chan struct{}) (*db.Result, error) {
 	ch, leave, err := d.waiters.join(seq)
@@ -30,15 +30,12 @@ func (d *DB) Wait(ctx context.Context, seq int64, stop <-chan struct{}) (*db.Res
 		return nil, err
 	}
 	defer leave()
-	if seq <= d.waiters.last.Load() { // it may have been settled before we joined
-		d.guard.Lock()
-		r, err := d.q.ResultOf(ctx, seq)
-		d.guard.Unlock()
-		if err == nil {
-			return resultOf(r), nil
-		}
-		if !errors.Is(err, sql.ErrNoRows) {
-			return nil, fmt.Errorf("look for result: %w", err)
+	if seq <= d.waiters.last.Load() { // it may have been settled, or deleted, before we joined
+		switch r, err := d.endOf(ctx, seq); {
+		case err != nil:
+			return nil, err
+		case r != nil:
+			return r, nil
 		}
 	}
 	select {
@@ -55,6 +52,27 @@ func (d *DB) Wait(ctx context.Context, seq int64, stop <-chan struct{}) (*db.Res
 		}
 		return resultOf(r), nil
 	}
+}
+
+// endOf returns how the event with this seq ended, nil if it is still to end, and
+// db.ErrNotFound if it is not kept any more.
+func (r *reader) endOf(ctx context.Context, seq int64) (*db.Result, error) {
+	r.guard.Lock()
+	defer r.guard.Unlock()
+	ended, err := r.q.ResultOf(ctx, seq)
+	if err == nil {
+		return resultOf(ended), nil
+	}
+	if errors.Is(err, sql.ErrNoRows) {
+		_, err = r.q.EventOf(ctx, seq)
+	}
+	switch {
+	case errors.Is(err, sql.ErrNoRows):
+		return nil, db.ErrNotFound
+	case err != nil:
+		return nil, fmt.Errorf("look for result: %w", err)
+	}
+	return nil, nil
 }
 
 func (w *waiters) join(seq int64) (ch chan q.Result, leave func(), err error) {
