@@ -100,7 +100,9 @@ func (e *LinksError) Error() string {
 	return fmt.Sprintf("the file %s has %d names (hard links): each would have a write-ahead log of its own, and events would be lost", e.Path, e.Links)
 }
 
-// WatchWAL begins to watch the WAL and its index, which SQLite has open by now.
+// WatchWAL begins to watch the WAL and its index, which SQLite has open by now. It takes the
+// mark of the database file once more: SQLite gives up all locks of a file, which are the
+// process's, when it turns it to a WAL.
 func (p *Place) WatchWAL() error {
 	if p.Path == "" {
 		return nil
@@ -118,8 +120,10 @@ func (p *Place) WatchWAL() error {
 	if p.unmarked {
 		return nil
 	}
-	if _, err := mark(p.shm.file); err != nil {
-		return fmt.Errorf("lock %s: %w", p.shm.path, err)
+	for _, w := range []watched{p.database, p.shm} {
+		if _, err := mark(w.file); err != nil {
+			return fmt.Errorf("lock %s: %w", w.path, err)
+		}
 	}
 	return nil
 }
