@@ -43,45 +43,62 @@ func (w *worker) work(step schedule.Step) bool {
 		}
 		step.Stored = true
 	}
-	events := step.Events
-	if !f.Pure() {
-		events = events[:1]
-	}
-	var items []db.Settlement
-	var failed db.Event
-	var failure error
-	started := w.began
-	for i, ev := range events {
-		ev.Attempt = 1
-		if i == 0 {
-			ev.Attempt = head.Attempt
-		} else if started = time.Now(); ev.Type != f.Name() || started.Sub(w.began) > aheadTime || w.r.pauses.Load() != w.pauses {
-			break
-		}
-		effect, err := w.call(f, ev)
-		if err != nil {
-			failed, failure = ev, err
-			break
-		}
-		if items == nil {
-			items = make([]db.Settlement, 0, len(events))
-		}
-		items = append(items, db.Settlement{Event: ev, Status: db.Done, Effect: effect, StartedAt: started, Held: step.Stored && i == 0})
-	}
+	items, failed, failure := w.calls(f, p, step)
 	if len(items) > 0 {
 		n, err := w.r.store.Settle(items)
 		if n > 0 {
 			w.r.observe(items[:n])
-			w.advance(n, items[n-1].Event.Position)
+			w.settled, w.position = n, items[n-1].Event.Position
 		}
 		if n < len(items) {
-			return w.notSettled(f, items[n].Event, items[n].StartedAt, err)
+			failed, failure = items[n], err
 		}
 	}
-	if failure != nil {
-		return w.failed(f, failed, started, failure)
+	switch n := w.settled; {
+	case failure == nil:
+		return true
+	case n < len(items):
+		w.sync()
+		return w.notSettled(f, failed.Event, failed.StartedAt, failure)
+	default:
+		w.sync()
+		return w.failed(f, failed.Event, failed.StartedAt, failure)
 	}
-	return true
+}
+
+// calls lets f work on the lane's head, and if it is Pure for events behind it, until one
+// fails, is of another type, or comes when a slice's time is over or something was
+// paused. It returns how to settle those that did not fail, and the failure.
+func (w *worker) calls(f functions.Function, p functions.Policy, step schedule.Step) (items []db.Settlement, failed db.Settlement, failure error) {
+	pure, n := f.Pure(), len(step.Events)
+	if !pure {
+		n = 1
+	}
+	for i, ev := range step.Events[:n] {
+		it := db.Settlement{Event: ev, Status: db.Done, StartedAt: w.began}
+		if i > 0 {
+			if it.StartedAt = time.Now(); ev.Type != step.Events[0].Type || it.StartedAt.Sub(w.began) > aheadTime || w.r.pauses.Load() != w.pauses {
+				break
+			}
+			it.Event.Attempt = 1
+		} else {
+			it.Event.Attempt, it.Held = step.Attempts+1, step.Stored
+		}
+		w.calling = ev.Position
+		if pure { // there is nothing to cancel
+			it.Effect, failure = w.r.protect(w.r.work, f, it.Event)
+		} else {
+			it.Effect, failure = w.r.timed(w.lease, f, p.Timeout, it.Event)
+		}
+		if failure != nil {
+			return items, it, failure
+		}
+		if items == nil {
+			items = make([]db.Settlement, 0, n)
+		}
+		items = append(items, it)
+	}
+	return items, db.Settlement{}, nil
 }
 
 // record writes the attempt into the file before it begins, with the time of the next
@@ -98,21 +115,10 @@ func (w *worker) record(ev db.Event, p functions.Policy) error {
 	return nil
 }
 
-// call runs f's first phase.
-func (w *worker) call(f functions.Function, ev db.Event) (db.Effect, error) {
-	w.calling = ev.Position
-	began := time.Now()
-	defer func() { w.r.observer.Worked(f.Name(), time.Since(began)) }()
-	if f.Pure() { // there is nothing to cancel
-		return protect(w.r.work, f, ev)
-	}
-	return w.r.timed(w.lease, f, ev)
-}
-
 // timed calls f within its time limit. A call that ignores its cancelled context keeps
 // the account: it never goes on beside it.
-func (r *Runner) timed(lease schedule.Lease, f functions.Function, ev db.Event) (db.Effect, error) {
-	ctx, cancel := context.WithTimeoutCause(r.work, f.Policy().Timeout, errTimeout)
+func (r *Runner) timed(lease schedule.Lease, f functions.Function, limit time.Duration, ev db.Event) (db.Effect, error) {
+	ctx, cancel := context.WithTimeoutCause(r.work, limit, errTimeout)
 	defer cancel()
 	said := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
@@ -127,7 +133,7 @@ func (r *Runner) timed(lease schedule.Lease, f functions.Function, ev db.Event) 
 			r.returned(lease)
 		}
 	}()
-	effect, err := protect(ctx, f, ev)
+	effect, err := r.protect(ctx, f, ev)
 	if err != nil && context.Cause(ctx) == errTimeout {
 		err = fmt.Errorf("%w: %w", errTimeout, err)
 	}
@@ -148,9 +154,12 @@ func (r *Runner) returned(lease schedule.Lease) {
 	lease.Returned()
 }
 
-// protect calls f and turns a panic into the attempt's error.
-func protect(ctx context.Context, f functions.Function, ev db.Event) (effect db.Effect, err error) {
+// protect calls f, tells the observer how long that took, and turns a panic into the
+// attempt's error.
+func (r *Runner) protect(ctx context.Context, f functions.Function, ev db.Event) (effect db.Effect, err error) {
+	began := time.Now()
 	defer func() {
+		r.observer.Worked(ev.Type, time.Since(began))
 		if p := recover(); p != nil {
 			effect, err = nil, &db.PanicError{Value: p, Stack: debug.Stack()}
 		}

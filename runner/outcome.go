@@ -96,7 +96,7 @@ func (w *worker) dead(ev db.Event, started time.Time, err error) bool {
 	n, serr := w.r.store.Settle([]db.Settlement{{Event: ev, Status: db.Dead, Error: err.Error(), StartedAt: started, Held: w.attempts().Stored}})
 	if n == 1 {
 		w.r.observer.Ended(ev.Type, OutcomeDead)
-		w.advance(1, ev.Position)
+		w.settled, w.position = 1, ev.Position
 		return true
 	}
 	return w.storeFailed(ev, serr)

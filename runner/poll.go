@@ -4,8 +4,6 @@ import (
 	"time"
 
 	"github.com/oklog/run"
-
-	"inturn/runner/schedule"
 )
 
 const stopGrace = 5 * time.Second // for cancelled calls to return
@@ -31,22 +29,6 @@ func (r *Runner) poll() error {
 		}
 		go r.take(lease)
 	}
-}
-
-// lease waits for a lane whose turn it is; ok is false after Stop.
-func (r *Runner) lease() (lease schedule.Lease, ok bool) {
-	r.mu.Lock()
-	defer r.unlock()
-	for !r.stopping {
-		if lease, ok = r.schedule.Next(time.Now()); ok {
-			return lease, true
-		}
-		r.setTimer()
-		r.waiting++
-		r.next.Wait()
-		r.waiting--
-	}
-	return schedule.Lease{}, false
 }
 
 // Stop stops the taking of leases. It does not wait.

@@ -192,32 +192,3 @@ func (r *Runner) Changed(changes []db.Change) {
 	}
 	r.schedule.Changed(changes, time.Now())
 }
-
-// unlock lets pollers, the timer and the drain follow what was done to the schedule, and
-// unlocks mu. A poller that leases a lane wakes the next one here.
-func (r *Runner) unlock() {
-	if r.waiting > 0 && r.schedule.HasNext() {
-		r.next.Signal()
-	}
-	r.setTimer()
-	if r.stopping && r.schedule.Running() == 0 {
-		r.idle.Broadcast()
-	}
-	r.mu.Unlock()
-}
-
-// setTimer sets the timer for the schedule's next delay. mu is held.
-func (r *Runner) setTimer() {
-	if at, ok := r.schedule.NextDelay(); ok && !at.Equal(r.timerAt) && !r.stopping {
-		r.timerAt = at
-		r.timer.Reset(time.Until(at))
-	}
-}
-
-// delayOver lets a poller see that the time of a delay has come.
-func (r *Runner) delayOver() {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.timerAt = time.Time{}
-	r.next.Signal()
-}

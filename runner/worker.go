@@ -21,7 +21,26 @@ type worker struct {
 	began     time.Time      // when Peek gave out the head
 	functions *functions.Set // at that time
 	pauses    int64          // Runner.pauses at that time
+	settled   int            // events that the schedule doesn't know to be settled yet
+	position  int64          // of the last of them
 	calling   int64          // position of the event that a function works on
+}
+
+// lease waits for a lane whose turn it is; ok is false after Stop.
+func (r *Runner) lease() (lease schedule.Lease, ok bool) {
+	r.mu.Lock()
+	defer r.unlock()
+	for !r.stopping {
+		if lease, ok = r.schedule.Next(time.Now()); ok {
+			return lease, true
+		}
+		_, delay := r.schedule.Wants()
+		r.setTimer(delay)
+		r.waiting++
+		r.next.Wait()
+		r.waiting--
+	}
+	return schedule.Lease{}, false
 }
 
 // take runs a lease. A function that ends its goroutine (runtime.Goexit, as a
@@ -63,17 +82,64 @@ func (w *worker) run() {
 	}
 }
 
-// peek asks the schedule what is next. While the process is stopping it ends the lease.
+// peek tells the schedule what was settled and asks it what is next. While the process is
+// stopping it ends the lease.
 func (w *worker) peek() schedule.Step {
 	r := w.r
 	r.mu.Lock()
 	defer r.unlock()
+	w.advance()
 	if r.stopping {
 		w.lease.Done()
 		return schedule.Step{}
 	}
 	w.began, w.functions, w.pauses = time.Now(), r.functions, r.pauses.Load()
 	return w.lease.Peek(w.began)
+}
+
+// sync is advance where something else is to be reported before the next peek.
+func (w *worker) sync() {
+	w.r.mu.Lock()
+	defer w.r.unlock()
+	w.advance()
+}
+
+// advance tells the schedule what was settled, before anything else. mu is held.
+func (w *worker) advance() {
+	if w.settled > 0 {
+		w.lease.Advance(w.settled, w.position)
+		w.settled = 0
+	}
+}
+
+// unlock lets pollers, the timer and the drain follow what was done to the schedule, and
+// unlocks mu. A poller that takes a lease wakes the next one here.
+func (r *Runner) unlock() {
+	next, delay := r.schedule.Wants()
+	if next && r.waiting > 0 {
+		r.next.Signal()
+	}
+	r.setTimer(delay)
+	if r.stopping && r.schedule.Running() == 0 {
+		r.idle.Broadcast()
+	}
+	r.mu.Unlock()
+}
+
+// setTimer sets the timer for the end of the schedule's next delay. mu is held.
+func (r *Runner) setTimer(delay time.Time) {
+	if !delay.IsZero() && !delay.Equal(r.timerAt) && !r.stopping {
+		r.timerAt = delay
+		r.timer.Reset(time.Until(delay))
+	}
+}
+
+// delayOver lets a poller see that a delay has ended.
+func (r *Runner) delayOver() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.timerAt = time.Time{}
+	r.next.Signal()
 }
 
 // load reads events of a cold lane. It reports false when the lease has ended.
@@ -138,13 +204,6 @@ func (w *worker) again(ev db.Event, err error) bool {
 // attempts returns those of the lane's head that count.
 func (w *worker) attempts() schedule.Attempts {
 	w.r.mu.Lock()
-	defer w.r.mu.Unlock()
-	return w.lease.Attempts()
-}
-
-// advance goes on behind n events, which are settled; position is the last one's.
-func (w *worker) advance(n int, position int64) {
-	w.r.mu.Lock()
 	defer w.r.unlock()
-	w.lease.Advance(n, position)
+	return w.lease.Attempts()
 }

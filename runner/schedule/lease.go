@@ -57,7 +57,7 @@ type Request struct {
 // not stop an attempt.
 func (le Lease) Peek(now time.Time) Step {
 	s, l := le.s, le.l
-	s.census.refresh(l)
+	le.refresh()
 	if l.outdated {
 		l.outdated = false
 		s.memory.evict(l)
@@ -122,12 +122,24 @@ func (le Lease) sliceOver(now time.Time) bool {
 // end ends the lease. The caller puts the lane where it belongs.
 func (le Lease) end() {
 	s, l := le.s, le.l
-	s.census.refresh(l)
-	s.memory.endLoad(l)
-	s.types.release(l)
+	le.refresh()
+	if l.load.bytes > 0 {
+		s.memory.endLoad(l)
+	}
+	if l.slot != nil {
+		s.types.release(l)
+	}
 	s.running--
 	le.recovered()
 	s.feed()
+}
+
+// feed lets one lane that waits for memory try again; its load, or the end of its lease,
+// lets the next.
+func (s *Schedule) feed() {
+	if s.memory.starving.len() > 0 && s.memory.mayLoad() {
+		s.ready.push(s.memory.starving.pop())
+	}
 }
 
 // recovered takes the lane out of the leased ones whose head failed before.
@@ -185,6 +197,13 @@ func (le Lease) Advance(n int, position int64) {
 	s.feed()
 }
 
+// refresh resets the attempts if a person did while the head ran.
+func (le Lease) refresh() {
+	if le.l.forgotten {
+		le.s.census.setAttempts(le.l, 0, false)
+	}
+}
+
 // resetAttempts notes that the lane has another head, which was not attempted.
 func (le Lease) resetAttempts() {
 	le.l.recorded = false
@@ -202,7 +221,7 @@ type Attempts struct {
 // Attempts returns the attempts of the lane's head, which a person may have reset since
 // Peek.
 func (le Lease) Attempts() Attempts {
-	le.s.census.refresh(le.l)
+	le.refresh()
 	return Attempts{N: le.l.attempts, Stored: le.l.stored, Recorded: le.l.recorded}
 }
 
