@@ -26,10 +26,11 @@ type worker struct {
 	calling   int64          // position of the event that a function works on
 }
 
-// lease waits for a lane whose turn it is; ok is false after Stop.
+// lease waits for a lane whose turn it is; ok is false after Stop. Others that are ready
+// are left to the next call.
 func (r *Runner) lease() (lease schedule.Lease, ok bool) {
 	r.mu.Lock()
-	defer r.unlock()
+	defer r.mu.Unlock()
 	for !r.stopping {
 		if lease, ok = r.schedule.Next(time.Now()); ok {
 			return lease, true
@@ -113,7 +114,7 @@ func (w *worker) advance() {
 }
 
 // unlock lets pollers, the timer and the drain follow what was done to the schedule, and
-// unlocks mu. A poller that takes a lease wakes the next one here.
+// unlocks mu.
 func (r *Runner) unlock() {
 	next, delay := r.schedule.Wants()
 	if next && r.waiting > 0 {

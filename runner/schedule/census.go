@@ -47,6 +47,12 @@ func (c *census) setStuck(l *lane, stuck bool) {
 	c.reclassify(l)
 }
 
+// newHead notes that l's first pending event is another one, which was not attempted.
+func (c *census) newHead(l *lane, position int64) {
+	l.attempts, l.stored, l.forgotten = 0, false, false
+	c.headIs(l, position)
+}
+
 // headIs notes the position of l's first pending event, or of what may at the earliest
 // be it while the lane is cold.
 func (c *census) headIs(l *lane, position int64) {

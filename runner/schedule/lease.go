@@ -79,16 +79,16 @@ func (le Lease) Peek(now time.Time) Step {
 	case l.replaying && (len(l.queue) == 0 || l.queue[0].Position > 0):
 		return Step{Do: Expand}
 	default:
-		return le.begin(s.types.of(l.queue[0].Type))
+		return le.begin()
 	}
 	return Step{}
 }
 
-// begin gives out the lane's head, which is of type t, if the type lets it.
-func (le Lease) begin(t *eventType) Step {
+// begin gives out the lane's head, if its type lets it.
+func (le Lease) begin() Step {
 	s, l := le.s, le.l
-	switch {
-	case t.blocked():
+	switch t, may := s.types.admit(l); {
+	case !may && t.blocked():
 		s.memory.evict(l)
 		s.types.wait(l, t)
 		le.end()
@@ -96,12 +96,13 @@ func (le Lease) begin(t *eventType) Step {
 			return Step{Missing: t.name}
 		}
 		return Step{}
-	case !s.types.acquire(l, t):
+	case !may:
 		s.memory.evictIfScarce(l)
 		le.end()
 		s.types.waitForSlot(l, t)
 		return Step{}
 	}
+	le.feed()
 	head, n := l.queue[0].Position, min(len(l.queue), s.limits.Slice)
 	if l.singly > 0 || l.suspect != 0 && head <= l.suspect {
 		n = 1
@@ -131,12 +132,12 @@ func (le Lease) end() {
 	}
 	s.running--
 	le.recovered()
-	s.feed()
+	le.feed()
 }
 
-// feed lets one lane that waits for memory try again; its load, or the end of its lease,
-// lets the next.
-func (s *Schedule) feed() {
+// feed lets one lane that waits for memory try again; its next Peek lets the next.
+func (le Lease) feed() {
+	s := le.s
 	if s.memory.starving.len() > 0 && s.memory.mayLoad() {
 		s.ready.push(s.memory.starving.pop())
 	}
@@ -171,7 +172,6 @@ func (le Lease) Loaded(events []db.Event, more bool) {
 	if len(l.queue) > 0 {
 		s.census.headIs(l, l.queue[0].Position)
 	}
-	s.feed()
 }
 
 // Expanded says that the store has made the next events of the lane's replay pending,
@@ -184,17 +184,17 @@ func (le Lease) Expanded(more bool) {
 // Advance removes n events that were settled; position is the last one's.
 func (le Lease) Advance(n int, position int64) {
 	s, l := le.s, le.l
-	s.types.proved(l, true)
-	s.types.release(l)
+	s.types.settled(l)
 	s.memory.popSettled(l, position)
-	le.resetAttempts()
+	head := position + 1
 	if len(l.queue) > 0 {
-		position = l.queue[0].Position - 1
+		head = l.queue[0].Position
 	}
-	s.census.headIs(l, position+1)
+	s.census.newHead(l, head)
+	le.recovered()
+	l.recorded = false
 	l.ran += n
 	l.singly = max(l.singly-n, 0)
-	s.feed()
 }
 
 // refresh resets the attempts if a person did while the head ran.
@@ -204,7 +204,7 @@ func (le Lease) refresh() {
 	}
 }
 
-// resetAttempts notes that the lane has another head, which was not attempted.
+// resetAttempts notes that no attempt of the head counts any more.
 func (le Lease) resetAttempts() {
 	le.l.recorded = false
 	le.s.census.setAttempts(le.l, 0, false)
@@ -244,7 +244,6 @@ func (le Lease) Superseded() {
 	le.s.types.release(le.l)
 	le.resetAttempts()
 	le.s.memory.evict(le.l)
-	le.s.feed()
 }
 
 // Overdue says that the call for the lane's head is over its time limit. It may never
@@ -253,7 +252,7 @@ func (le Lease) Overdue() {
 	le.s.types.proved(le.l, false)
 	le.s.census.setStuck(le.l, true)
 	le.s.memory.evict(le.l)
-	le.s.feed()
+	le.feed()
 }
 
 // Returned says that a call that may have been Overdue has returned after all.

@@ -53,7 +53,7 @@ func (s *Schedule) pause(l *lane) {
 	s.census.setState(l, Paused)
 	s.types.release(l)
 	s.memory.evict(l)
-	s.feed()
+	Lease{s, l}.feed()
 }
 
 func (s *Schedule) lease(l *lane, now time.Time) Lease {

@@ -111,17 +111,22 @@ func (ts *types) leave(l *lane) {
 	ts.tidy(t)
 }
 
-// acquire gives l a slot of its head's type, or reports false if none is free.
-func (ts *types) acquire(l *lane, t *eventType) bool {
+// admit gives l a slot of its head's type. It reports false if the type is blocked or no
+// slot is free for l.
+func (ts *types) admit(l *lane) (*eventType, bool) {
+	t := ts.of(l.queue[0].Type)
+	if t.blocked() {
+		return t, false
+	}
 	if l.slot == t { // granted while it waited, or its call ended its goroutine
-		return true
+		return t, true
 	}
 	ts.release(l) // its head has changed while it waited
 	if !t.slots.take(l) {
-		return false
+		return t, false
 	}
 	l.slot = t
-	return true
+	return t, true
 }
 
 // waitForSlot puts a lane into a queue of its head's type.
@@ -157,8 +162,16 @@ func (ts *types) release(l *lane) {
 	}
 	l.slot = nil
 	t.slots.giveBack(l)
-	ts.grant(t)
+	if t.slots.bound > 0 { // else none waits
+		ts.grant(t)
+	}
 	ts.tidy(t)
+}
+
+// settled is release after a call that ended well.
+func (ts *types) settled(l *lane) {
+	ts.proved(l, true)
+	ts.release(l)
 }
 
 // proved notes whether the call that l has a slot for ended well.
