@@ -240,7 +240,10 @@ func (m *model) nothingIsLeftBehind(t *rapid.T) {
 		if failed && retries >= max(1, m.limits.Running/retryShare) {
 			continue
 		}
-		if state, _ := m.s.State(a.id); state == Starving && len(m.leased) > 0 {
+		switch state, _ := m.s.State(a.id); {
+		case state == Starving && len(m.leased) > 0:
+			continue
+		case state == Waiting: // for a slot of what was its head; Verify says if one is free
 			continue
 		}
 		if a.replays == 0 || len(a.pending) > 0 && a.pending[0].Position < 0 {
