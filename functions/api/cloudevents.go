@@ -31,7 +31,7 @@ type cloudEvent struct {
 
 // attribute takes one attribute: its text and its value as JSON.
 func (c *cloudEvent) attribute(name, text string, value []byte) error {
-	if !attributeName(name) {
+	if !cloudevents.AttributeName(name) {
 		return field("/"+pointerToken(name), "is no name of a CloudEvents attribute: use lower-case letters and digits")
 	}
 	switch name {
@@ -61,17 +61,6 @@ func (c *cloudEvent) attribute(name, text string, value []byte) error {
 		return field("", "has attributes of more than %d bytes: put what is large into data", maxAttrs)
 	}
 	return nil
-}
-
-// attributeName follows CloudEvents 1.0.2, section 3.1. Its limit of 20 characters
-// is a SHOULD, and header names are bounded anyway.
-func attributeName(name string) bool {
-	for i := range len(name) {
-		if c := name[i]; (c < 'a' || c > 'z') && (c < '0' || c > '9') {
-			return false
-		}
-	}
-	return name != ""
 }
 
 // event makes the event. trace is the request's traceparent as attrs, or nil; the
@@ -141,6 +130,9 @@ func (e *envelope) member(c *cloudEvent) error {
 		return nil
 	case '"':
 		text = string(unquote(value))
+		if err := checkAttribute(name, text); err != nil {
+			return err
+		}
 	case '0':
 		if _, err := strconv.ParseInt(string(value), 10, 32); err != nil {
 			return field(pointer, "must be a string, true, false or a whole number of 32 bits")
@@ -153,6 +145,14 @@ func (e *envelope) member(c *cloudEvent) error {
 		return field(pointer, "must be a string, not %s", kindName(value.Kind()))
 	}
 	return c.attribute(name, text, value)
+}
+
+// checkAttribute names the attribute whose text is not of its type.
+func checkAttribute(name, text string) error {
+	if err := cloudevents.CheckAttribute(name, text); err != nil {
+		return field("/"+pointerToken(name), "%s", err)
+	}
+	return nil
 }
 
 // mustBeText reports whether CloudEvents fixes the type of the attribute as a string.

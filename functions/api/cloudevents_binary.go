@@ -1,11 +1,12 @@
 package api
 
 import (
+	"cmp"
 	"net/http"
-	"net/url"
 	"slices"
 	"strings"
-	"unicode/utf8"
+
+	"inturn/functions/cloudevents"
 )
 
 // body takes a request in binary mode (CloudEvents HTTP binding 1.0.2, section
@@ -25,16 +26,15 @@ func (c *cloudEvent) body(h http.Header, data []byte) error {
 			return field("/"+pointerToken(name), "is given more than once")
 		case name == "datacontenttype":
 			return field("/datacontenttype", "must be given as Content-Type")
+		case name == "data":
+			return field("/data", "is the body in binary mode: leave ce-data out")
 		}
-		text, ok := headerText(h[header][0])
-		if !ok {
-			return field("/"+pointerToken(name), "is not valid UTF-8 after percent-decoding")
-		}
-		if err := c.attribute(name, text, appendText(nil, text)); err != nil {
+		text := cloudevents.HeaderText(name, h[header][0])
+		if err := cmp.Or(checkAttribute(name, text), c.attribute(name, text, appendText(nil, text))); err != nil {
 			return err
 		}
 	}
-	if contentType := h.Get("Content-Type"); contentType != "" {
+	if contentType := h.Get("Content-Type"); contentType != "" && len(data) > 0 { // else there is nothing that has this type
 		if err := c.attribute("datacontenttype", contentType, appendText(nil, contentType)); err != nil {
 			return err
 		}
@@ -45,36 +45,4 @@ func (c *cloudEvent) body(h http.Header, data []byte) error {
 	var err error
 	c.data, err = compactPayload(data)
 	return err
-}
-
-// headerText decodes an attribute's value (section 3.1.3.2): a quoted string is
-// unquoted, then percent-decoded once. A % that no two hex digits follow is itself:
-// senders that don't encode are many.
-func headerText(s string) (string, bool) {
-	if len(s) >= 2 && s[0] == '"' && s[len(s)-1] == '"' {
-		s = s[1 : len(s)-1]
-		unquoted := make([]byte, 0, len(s))
-		for i := 0; i < len(s); i++ {
-			if s[i] == '\\' && i+1 < len(s) {
-				i++
-			}
-			unquoted = append(unquoted, s[i])
-		}
-		s = string(unquoted)
-	}
-	if strings.Contains(s, "%") {
-		decoded := make([]byte, 0, len(s))
-		for i := 0; i < len(s); i++ {
-			if s[i] == '%' && i+2 < len(s) {
-				if b, err := url.PathUnescape(s[i : i+3]); err == nil {
-					decoded = append(decoded, b...)
-					i += 2
-					continue
-				}
-			}
-			decoded = append(decoded, s[i])
-		}
-		s = string(decoded)
-	}
-	return s, utf8.ValidString(s)
 }

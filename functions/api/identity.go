@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"io"
 
+	"inturn/functions/cloudevents"
+
 	"github.com/go-json-experiment/json/jsontext"
 )
 
@@ -23,7 +25,7 @@ func identityIn(raw []byte, cloud bool) (clientID, messageID string) {
 	case key.text == "" || source.text == "" || id.text == "":
 		return key.text, ""
 	}
-	return key.text, source.text + " " + id.text
+	return cloudevents.Identity(source.text, id.text, key.text, true)
 }
 
 // member is a member of a JSON object.

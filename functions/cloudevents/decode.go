@@ -88,7 +88,7 @@ func DecodeBinary(header map[string][]string, body []byte) (Event, error) {
 		if len(header[field]) != 1 || name == "datacontenttype" {
 			return Event{}, fmt.Errorf("attribute %.100q must be given once, and datacontenttype as Content-Type", name)
 		}
-		if err := e.text(name, headerText(name, header[field][0])); err != nil {
+		if err := e.text(name, HeaderText(name, header[field][0])); err != nil {
 			return Event{}, err
 		}
 	}
@@ -237,11 +237,11 @@ func (e *Event) finish() error {
 	return nil
 }
 
-// headerText decodes the value of an attribute's header (HTTP protocol binding 1.0.2,
+// HeaderText decodes the value of an attribute's header (HTTP protocol binding 1.0.2,
 // section 3.1.3.2): a quoted string is unquoted, then percent-decoded once. Senders that
 // don't encode are many: a % that no two hex digits follow is itself, and so is each %
 // where decoding would make something else of a URI, or no UTF-8.
-func headerText(name, s string) string {
+func HeaderText(name, s string) string {
 	if len(s) >= 2 && s[0] == '"' && s[len(s)-1] == '"' {
 		s = unquote(s[1 : len(s)-1])
 	}
