@@ -6,7 +6,7 @@ import (
 	"inturn/db"
 )
 
-// Promise 8: full is said, not suffered.
+// boundsCases are the cases of promise 8: full is said, not suffered.
 var boundsCases = []testCase{
 	{"the backlog has a bound, and each settle makes room", func(s *suite) {
 		e := s.open(Options{MaxPending: 3})

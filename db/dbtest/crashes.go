@@ -6,8 +6,8 @@ import (
 	"inturn/db"
 )
 
-// Promise 9: any crash, at any instruction, keeps 1 to 6. That crashes come anywhere is
-// the model's part; here stand the moments that matter.
+// crashesCases are the cases of promise 9: any crash, at any instruction, keeps 1 to 6. The
+// model lets crashes come anywhere; here are the moments that matter.
 var crashesCases = []testCase{
 	{"in the middle of an effect", func(s *suite) {
 		e := s.open(Options{})

@@ -15,11 +15,12 @@ import (
 	"inturn/db"
 )
 
-// Engine is what a storage offers to those who accept, run and watch events. What each
-// method promises is written in package db and where the method is used: the interfaces
-// of packages functions/api, runner and metrics.
+// Engine is what a storage offers. What each method guarantees is written in package db,
+// and where the method is used: in the interfaces of packages functions/api, runner and
+// metrics.
 type Engine interface {
-	// Of the API.
+	// Of the API:
+
 	Append(ctx context.Context, ev db.Event) (db.Receipt, error)
 	AppendBatch(ctx context.Context, b db.Batch) ([]db.AppendResult, error)
 	Wait(ctx context.Context, seq int64, stop <-chan struct{}) (*db.Result, error)
@@ -38,17 +39,20 @@ type Engine interface {
 	Erase(clientID, who, reason string) (db.EraseReport, error)
 	Ready() error
 
-	// Of the runner.
+	// Of the runner:
+
 	Settle(items []db.Settlement) (int, error)
 	Hold(h db.Hold) error
 	PendingAfter(ctx context.Context, clientID string, after int64, limit, maxBytes int) (events []db.Event, more bool, err error)
 	ExpandReplay(clientID string) (more bool, err error)
 
-	// Of the metrics.
+	// Of the metrics:
+
 	Stats() db.Stats
 	AcceptedAt(ctx context.Context, position int64) (time.Time, error)
 
-	// Of the server: its life.
+	// Of the server:
+
 	OnAppend(fn func([]db.Event))
 	OnChange(fn func([]db.Change))
 	Backlog() (accounts []db.Backlog, paused []string, unclean bool)
@@ -63,7 +67,7 @@ type Engine interface {
 	Query(ctx context.Context, query string, args ...any) ([][]any, error)
 }
 
-// Options of Database.Open.
+// Options are the options of Database.Open.
 type Options struct {
 	Tables            []db.Migration // of functions
 	Erasures          []db.Erasure

@@ -8,7 +8,7 @@ import (
 	"inturn/db"
 )
 
-// Deletion: what is deleted is gone, and nothing else.
+// deletionCases are the cases of deletion: what is deleted is gone, and nothing else.
 var deletionCases = []testCase{
 	{"an erasure takes everything of its client", func(s *suite) {
 		e := s.open(Options{Batch: 3, Erasures: []db.Erasure{{Table: "notes", Rows: "SELECT rowid FROM notes WHERE client_id = :client_id"}}})

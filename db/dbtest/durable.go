@@ -9,7 +9,7 @@ import (
 	"inturn/db"
 )
 
-// Promise 1: an answer means durable.
+// durableCases are the cases of promise 1: an answer means durable.
 var durableCases = []testCase{
 	{"an append that was answered is there after a crash", func(s *suite) {
 		e := s.open(Options{})

@@ -10,7 +10,7 @@ import (
 
 var errPlannedEffect = errors.New("planned")
 
-// Promise 4: effects exactly once.
+// effectsCases are the cases of promise 4: effects exactly once.
 var effectsCases = []testCase{
 	{"an effect that fails leaves nothing, and its event pending", func(s *suite) {
 		e := s.open(Options{})

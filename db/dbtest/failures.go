@@ -10,7 +10,8 @@ import (
 	"inturn/db"
 )
 
-// Promise 5: a failing event holds its own account and no other.
+// failuresCases are the cases of promise 5: a failing event holds its own account and no
+// other.
 var failuresCases = []testCase{
 	{"a hold keeps an event at the head of its account", func(s *suite) {
 		e := s.open(Options{})

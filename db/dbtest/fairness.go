@@ -14,7 +14,8 @@ import (
 	"inturn/runner"
 )
 
-// Promise 7: no account starves another. Here the runner is the real one.
+// fairnessCases are the cases of promise 7: no account starves another. They use the real
+// runner.
 var fairnessCases = []testCase{
 	{"accounts that hang or fail hold nobody up", func(s *suite) {
 		release := make(chan struct{})

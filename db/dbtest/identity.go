@@ -8,7 +8,7 @@ import (
 	"inturn/db"
 )
 
-// Promise 2: one event once.
+// identityCases are the cases of promise 2: one event once.
 var identityCases = []testCase{
 	{"a repeat gets the first one's receipt", func(s *suite) {
 		e := s.open(Options{})

@@ -27,7 +27,7 @@ type engine struct {
 
 	mu     sync.Mutex
 	armed  string   // at what the crash comes, and
-	after  int      // after how many of them
+	after  int      // after so many such steps
 	dead   bool     // it has come: nothing that this engine does now is real
 	left   Database // as the crash left it
 	inside map[string]bool

@@ -13,7 +13,7 @@ import (
 // gone is what the model knows of events that are not in the file any more.
 type gone struct {
 	keys    map[string]bool      // client/message
-	emitted map[string]bool      // by them
+	emitted map[string]bool      // by these events
 	runs    []ran                // whose effects are still there: retention leaves functions' tables alone
 	busy    map[string]time.Time // until then a function may be under way for an erased event of this client
 	resumed int                  // erasures that a restart went on with: meanwhile nobody could emit to the account

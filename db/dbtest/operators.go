@@ -9,7 +9,8 @@ import (
 	"inturn/db"
 )
 
-// Operators: each Command is done once, in one transaction with its row of audit.
+// operatorsCases are the cases of operators: each Command is done once, in one transaction
+// with its row of audit.
 var operatorsCases = []testCase{
 	{"pause and resume", func(s *suite) {
 		e := s.open(Options{})

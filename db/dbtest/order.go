@@ -8,7 +8,7 @@ import (
 	"inturn/db"
 )
 
-// Promise 3: in turn.
+// orderCases are the cases of promise 3: in turn.
 var orderCases = []testCase{
 	{"pending events come in the order of acceptance", func(s *suite) {
 		e := s.open(Options{Batch: 7})

@@ -8,7 +8,7 @@ import (
 	"inturn/db"
 )
 
-// Promise 6: what has lost the ownership writes nothing.
+// ownershipCases are the cases of promise 6: what has lost the ownership writes nothing.
 var ownershipCases = []testCase{
 	{"a database has one owner at a time", func(s *suite) {
 		e := s.open(Options{})
