@@ -94,6 +94,9 @@ type Durable interface {
 	// Crash returns the database as a kill of the process at this moment would leave it.
 	// The Engine that has it open goes on; what it does from now on is not in the result.
 	Crash() (Durable, error)
+	// Steal gives the database to another owner although an Engine has it, as a process
+	// does that finds the owner's signs of life standing still.
+	Steal(ctx context.Context) error
 }
 
 // New makes an empty database for a test. dir is an empty folder of its own that is

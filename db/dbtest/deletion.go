@@ -52,6 +52,25 @@ var deletionCases = []testCase{
 		}
 		s.closed(e)
 	}},
+	{"events of a client are refused while it is erased", func(s *suite) {
+		e := s.open(Options{})
+		s.acceptAll(e, "a", 3)
+		answers := make(chan error, 1)
+		e.OnChange(func([]db.Change) { // the erasure begins with this commit
+			go func() {
+				_, err := e.Append(context.Background(), event("a", "new"))
+				answers <- err
+			}()
+			s.eventually("the append in the queue", func() bool { return e.Stats().Queued > 0 })
+		})
+		if _, err := e.Erase("a", "", ""); err != nil {
+			s.Fatal(err)
+		}
+		s.wantError(<-answers, db.ErrErasing)
+		s.wantPending(e, "a")
+		s.accept(e, event("a", "new"))
+		s.closed(e)
+	}},
 	{"retention deletes what was finished long ago, and nothing that is pending", func(s *suite) {
 		e := s.open(Options{})
 		evs := s.acceptAll(e, "a", 4)

@@ -59,6 +59,51 @@ var ownershipCases = []testCase{
 		}
 		s.wantPending(second, "a", "1")
 	}},
+	{"what has lost the database writes nothing more, and says so", func(s *suite) {
+		e := s.open(Options{})
+		d := s.durable()
+		ev := s.accept(e, event("a", "1"))
+		if err := d.Steal(s.Context()); err != nil {
+			s.Fatal(err)
+		}
+		_, err := e.Append(s.Context(), event("a", "2"))
+		s.wantError(err, db.ErrFenced)
+		s.wait("Failed", e.Failed())
+		s.wantError(e.Err(), db.ErrFenced)
+		s.wantError(e.Ready(), db.ErrFenced)
+		_, batchErr := e.AppendBatch(s.Context(), db.Batch{Events: []db.Event{event("a", "3")}})
+		n, settleErr := e.Settle([]db.Settlement{doneWith(ev, note("a", "late"))})
+		_, commandErr := e.Execute(s.Context(), db.Command{Verb: db.Pause, ClientID: "a"})
+		for _, err := range []error{batchErr, settleErr, commandErr, e.Hold(db.Hold{Event: ev, Attempts: 1})} {
+			s.wantError(err, db.ErrFenced)
+		}
+		if n != 0 {
+			s.Errorf("%d are settled", n)
+		}
+		s.wantError(e.Close(), db.ErrFenced)
+		e = s.open(Options{})
+		s.wantPending(e, "a", "1")
+		s.wantNotes(e)
+		if a, err := e.Account(s.Context(), "a"); err != nil || a.Paused || a.Attempts != 0 {
+			s.Errorf("%+v, %v", a, err)
+		}
+	}},
+	{"a settle is fenced too", func(s *suite) {
+		e := s.open(Options{})
+		d := s.durable()
+		ev := s.accept(e, event("a", "1"))
+		if err := d.Steal(s.Context()); err != nil {
+			s.Fatal(err)
+		}
+		n, err := e.Settle([]db.Settlement{doneWith(ev, note("a", "late"))})
+		if s.wantError(err, db.ErrFenced); n != 0 {
+			s.Errorf("%d are settled", n)
+		}
+		e.Close()
+		e = s.open(Options{})
+		s.wantPending(e, "a", "1")
+		s.wantNotes(e)
+	}},
 	{"an engine that works has not failed", func(s *suite) {
 		e := s.open(Options{})
 		s.accept(e, event("a", "1"))

@@ -2,6 +2,7 @@ package sqlite_test
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -70,6 +71,16 @@ func (f *onAFile) Crash() (dbtest.Durable, error) {
 		}
 	}
 	return left, nil
+}
+
+// Steal does what a take-over commits first.
+func (f *onAFile) Steal(ctx context.Context) error {
+	pool, err := sql.Open("sqlite", "file:"+f.path+"?_busy_timeout=10000")
+	if err != nil {
+		return err
+	}
+	_, err = pool.ExecContext(ctx, "UPDATE owner SET epoch = epoch + 1")
+	return errors.Join(err, pool.Close())
 }
 
 func open(ctx context.Context, path string, o dbtest.Options) (dbtest.Engine, error) {
