@@ -19,7 +19,6 @@ import (
 	"time"
 
 	"inturn/db"
-	"inturn/db/sqlite"
 	"inturn/functions"
 	"inturn/runner"
 
@@ -35,7 +34,7 @@ const patience = 30 * time.Second
 type Engine struct {
 	t     testing.TB
 	set   *functions.Set
-	db    *sqlite.DB
+	db    storage
 	path  string // ":memory:" or a file's
 	label string // of every goroutine of this engine
 
@@ -69,9 +68,7 @@ func Open(t testing.TB, path string, fns ...functions.Function) *Engine {
 	started := make(chan error)
 	go e.labelled(func() {
 		var err error
-		e.db, err = sqlite.Open(context.Background(), sqlite.Options{
-			Path: path, Tables: set.Tables(), Erasures: set.Erasures(), Check: set.Check, Log: log,
-		})
+		e.db, err = open(path, set, log)
 		if err != nil {
 			started <- err
 			return
@@ -137,7 +134,7 @@ func (e *Engine) Close() {
 
 // Append takes an event as the API does: it is checked, its payload compacted, and
 // it is durable when Append returns. The errors are those of functions.Set.Check
-// and of sqlite.DB.Append.
+// and of a storage's Append: see package db.
 func (e *Engine) Append(ctx context.Context, ev functions.Event) (db.Receipt, error) {
 	if len(ev.Payload) > 0 {
 		payload, err := functions.CompactJSON(ev.Payload)

@@ -1,0 +1,53 @@
+package functionstest
+
+import (
+	"context"
+	"log/slog"
+
+	"inturn/db"
+	"inturn/db/sqlite"
+	"inturn/db/sqlite/file"
+	"inturn/functions"
+)
+
+// storage is what an Engine asks of its storage: a part of what package db describes.
+type storage interface {
+	// Of a client, an operator and a reader.
+	Append(ctx context.Context, ev db.Event) (db.Receipt, error)
+	Wait(ctx context.Context, seq int64, stop <-chan struct{}) (*db.Result, error)
+	Find(ctx context.Context, clientID, messageID string) (db.StoredEvent, error)
+	Account(ctx context.Context, clientID string) (db.Account, error)
+	Execute(ctx context.Context, c db.Command) (db.CommandResult, error)
+	Erase(clientID, who, reason string) (db.EraseReport, error)
+	Query(ctx context.Context, query string, args ...any) ([][]any, error)
+
+	// Of the runner.
+	Settle(items []db.Settlement) (int, error)
+	Hold(h db.Hold) error
+	PendingAfter(ctx context.Context, clientID string, after int64, limit, maxBytes int) ([]db.Event, bool, error)
+	ExpandReplay(clientID string) (more bool, err error)
+
+	// Of its life.
+	OnAppend(fn func([]db.Event))
+	OnChange(fn func([]db.Change))
+	Backlog() (accounts []db.Backlog, paused []string, unclean bool)
+	Failed() <-chan struct{}
+	Err() error
+	Close() error
+}
+
+// open opens the storage at path with what the functions need of it. Here and in verify
+// alone it is SQLite.
+func open(path string, set *functions.Set, log *slog.Logger) (storage, error) {
+	return sqlite.Open(context.Background(), sqlite.Options{
+		Path: path, Tables: set.Tables(), Erasures: set.Erasures(), Check: set.Check, Log: log,
+	})
+}
+
+// verify returns what must not be in the file of an engine that has stopped.
+func verify(path string) ([]db.Violation, error) {
+	if path == ":memory:" {
+		return nil, nil // it has gone
+	}
+	return file.Verify(context.Background(), path, nil)
+}
