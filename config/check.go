@@ -264,6 +264,7 @@ func (k *checker) secrets(at, env, file string, needed bool) []string {
 		k.bad(field, "must be the name of a variable of the environment, not the secret itself")
 		return nil
 	default:
+		k.Variables = append(k.Variables, env)
 		var set bool
 		if text, set = k.reader.env(env); !set {
 			k.bad(field, "names %s, which is not set in the environment: set it", env)

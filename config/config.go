@@ -42,6 +42,9 @@ type Config struct {
 	Schedules []schedules.Schedule
 	Hooks     []hook.Options
 
+	// Variables are the names of the variables of the environment that have secrets.
+	Variables []string
+
 	path    string
 	places  map[string]place  // of the fields, by their names
 	sources map[string]string // what was read, by file; to find out what changes

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -92,6 +93,9 @@ func TestLoad(t *testing.T) {
 	}
 	if want := []hook.Options{{Path: "/hooks/github/{client_id}", Verify: "github", Secrets: []string{"s"}, Type: "github", MessageID: "header X-GitHub-Delivery"}}; !reflect.DeepEqual(c.Hooks, want) {
 		t.Errorf("%+v", c.Hooks)
+	}
+	if want := []string{"GREET_SECRET", "GITHUB_SECRET"}; !slices.Equal(c.Variables, want) {
+		t.Errorf("variables %q", c.Variables)
 	}
 	if got := c.At("functions[1].url", "is wrong").Error(); !strings.HasSuffix(got, "inturn.yaml:10:19: functions[1].url: is wrong") {
 		t.Error(got)

@@ -230,8 +230,11 @@ func TestMissedTickIsMadeUp(t *testing.T) {
 func TestConfigurationBySignal(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	writeFile(t, filepath.Join(dir, "inturn.yaml"), "hooks: []\n")
-	s := program.Serve(t, dir, nil, "--config", "inturn.yaml")
+	writeFile(t, filepath.Join(dir, "inturn.yaml"), "hooks: [{path: '/h/{client_id}', verify: github, secret_env: INTURN_HOOK, type: work}]\n")
+	s := program.Serve(t, dir, []string{"INTURN_HOOK=s", "INTURN_HOKO=s"}, "--config", "inturn.yaml")
+	if log := s.Logged(); !strings.Contains(log, `"nothing reads these variables of the environment","names":["INTURN_HOKO"]`) {
+		t.Errorf("a variable that the file names is not known, or a misspelt one is:\n%s", log)
+	}
 	if err := s.Cmd.Process.Signal(syscall.SIGHUP); err != nil {
 		t.Fatal(err)
 	}

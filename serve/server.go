@@ -125,10 +125,18 @@ func (s *Server) openTokens() (err error) {
 	if weak := weakToken(os.Getenv("INTURN_TOKEN")); err == nil && weak != "" {
 		s.log.Warn(weak)
 	}
-	if unknown := UnknownSettings(os.Environ()); len(unknown) > 0 {
+	return err
+}
+
+// sayUnknown logs which variables are misspelt. Those that the configuration file names are
+// its own.
+func (s *Server) sayUnknown() {
+	unknown := slices.DeleteFunc(UnknownSettings(os.Environ()), func(name string) bool {
+		return s.file != nil && slices.Contains(s.file.Variables, name)
+	})
+	if len(unknown) > 0 {
 		s.log.Warn("nothing reads these variables of the environment", "names", unknown)
 	}
-	return err
 }
 
 // openFunctions adds to the functions of the program those that --function and the
@@ -138,6 +146,7 @@ func (s *Server) openFunctions(set *functions.Set) (err error) {
 	if s.file, err = s.assembler.load(); err != nil {
 		return err
 	}
+	s.sayUnknown()
 	made, err := s.assembler.assemble(s.file, nil)
 	if err != nil {
 		return err
