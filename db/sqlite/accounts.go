@@ -30,6 +30,11 @@ func (r *reader) Account(ctx context.Context, clientID string) (db.Account, erro
 func (r *reader) Accounts(ctx context.Context, f db.AccountFilter) ([]db.Account, error) {
 	ctx, cancel := context.WithTimeout(ctx, readTime)
 	defer cancel()
+	release, err := r.lists.take(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("list accounts: %w", err)
+	}
+	defer release()
 	table, where := "accounts a", "a.client_id > ?"
 	if f.Paused {
 		table, where = "accounts a INDEXED BY accounts_paused", where+" AND a.paused = 1"

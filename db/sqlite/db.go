@@ -76,7 +76,7 @@ func Open(ctx context.Context, o Options) (*DB, error) {
 	if o.Observer == nil {
 		o.Observer = nobody{}
 	}
-	d := &DB{log: o.Log, place: &file.Place{}, reader: &reader{guard: noLock{}, erasing: &erasing{}}}
+	d := &DB{log: o.Log, place: &file.Place{}, reader: &reader{guard: noLock{}, lists: make(semaphore, maxLists), erasing: &erasing{}}}
 	if err := (&opening{DB: d, options: o, name: file.OwnerName()}).run(ctx); err != nil {
 		if d.lock != nil {
 			d.lock.Withdraw()

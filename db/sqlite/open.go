@@ -198,8 +198,11 @@ func (o *opening) own(ctx context.Context) (found foundFile, err error) {
 func (o *opening) read(ctx context.Context) (err error) {
 	o.reader.q = o.w.q
 	if o.path != "" {
-		if o.readers, err = conn.Readers(o.path); err == nil {
+		if o.readers, err = conn.Readers(o.path, maxReaders); err == nil {
 			o.reader.q, err = q.Prepare(context.Background(), o.readers)
+		}
+		if err == nil {
+			o.lanes, err = conn.Readers(o.path, maxLaneReaders)
 		}
 		if err != nil {
 			return fmt.Errorf("open readers: %w", err)

@@ -15,6 +15,11 @@ import (
 func (r *reader) Audit(ctx context.Context, f db.AuditFilter) ([]db.AuditEntry, error) {
 	ctx, cancel := context.WithTimeout(ctx, readTime)
 	defer cancel()
+	release, err := r.lists.take(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("list audit: %w", err)
+	}
+	defer release()
 	where, args := []string{"1"}, []any{}
 	if f.ClientID != "" {
 		where, args = append(where, "client_id = ?"), append(args, f.ClientID)

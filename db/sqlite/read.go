@@ -20,6 +20,8 @@ import (
 // reader reads the file as of one commit, beside the writer.
 type reader struct {
 	readers       *sql.DB     // nil in memory
+	lanes         *sql.DB     // the runner's, which no client's reads can take; nil in memory
+	lists         semaphore   // of reads that may walk much of the file
 	memory        *conn.Conn  // the write connection, which readers share in memory; else nil
 	guard         sync.Locker // around reads, where they share it
 	q             *q.Queries
@@ -31,11 +33,38 @@ type reader struct {
 
 // prepare prepares the statements of lanes.
 func (r *reader) prepare(ctx context.Context) (err error) {
-	if r.lane, err = r.queryer().PrepareContext(ctx, laneQuery); err != nil {
+	lanes := r.queryer()
+	if r.lanes != nil {
+		lanes = r.lanes
+	}
+	if r.lane, err = lanes.PrepareContext(ctx, laneQuery); err != nil {
 		return err
 	}
-	r.laneUnflushed, err = r.queryer().PrepareContext(ctx, unflushedQuery)
+	r.laneUnflushed, err = lanes.PrepareContext(ctx, unflushedQuery)
 	return err
+}
+
+// Bounds of the connections that read, and of what they do at once: lists, of which each
+// may walk much of the file, leave connections for reads of one event, and processors for
+// the writer.
+const (
+	maxReaders     = 8
+	maxLaneReaders = 4
+	maxLists       = 2
+)
+
+// semaphore is a number of places.
+type semaphore chan struct{}
+
+// take waits for a place until ctx ends: ErrOverloaded then. It returns what gives the
+// place back.
+func (s semaphore) take(ctx context.Context) (release func(), err error) {
+	select {
+	case s <- struct{}{}:
+		return func() { <-s }, nil
+	case <-ctx.Done():
+		return nil, fmt.Errorf("%w: as many lists as may be are being read: %w", db.ErrOverloaded, ctx.Err())
+	}
 }
 
 // close frees the statements and connections. In memory a reader may be on the writer's.
@@ -45,8 +74,10 @@ func (r *reader) close() (err error) {
 			err = errors.Join(err, s.Close())
 		}
 	}
-	if r.readers != nil {
-		err = errors.Join(err, r.readers.Close())
+	for _, pool := range []*sql.DB{r.readers, r.lanes} {
+		if pool != nil {
+			err = errors.Join(err, pool.Close())
+		}
 	}
 	return err
 }
@@ -188,6 +219,11 @@ func (r *reader) State(ctx context.Context, seq int64) (db.State, error) {
 func (r *reader) Events(ctx context.Context, f db.Filter) ([]db.StoredEvent, error) {
 	ctx, cancel := context.WithTimeout(ctx, readTime)
 	defer cancel()
+	release, err := r.lists.take(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("list events: %w", err)
+	}
+	defer release()
 	f.Limit = page(f.Limit)
 	if f.ClientID == "" {
 		return r.list(ctx, "outbox o", "o.seq", "", f)
@@ -196,7 +232,6 @@ func (r *reader) Events(ctx context.Context, f db.Filter) ([]db.StoredEvent, err
 	filed := r.flusher.flushedUpTo()
 	var list []db.StoredEvent
 	if f.After < filed {
-		var err error
 		list, err = r.list(ctx, "history h CROSS JOIN outbox o ON o.seq = h.seq", "h.seq", "h.client_id = ? AND h.seq > ? AND h.seq <= ?",
 			f, f.ClientID, f.After, filed)
 		if err != nil || len(list) == f.Limit {

@@ -9,18 +9,15 @@ import (
 	"modernc.org/libc"
 )
 
-// maxReaders bounds the read connections and their memory.
-const maxReaders = 8
-
-// Readers opens a pool of at most maxReaders connections that read the file at path.
-func Readers(path string) (*sql.DB, error) {
+// Readers opens a pool of at most n connections that read the file at path.
+func Readers(path string, n int) (*sql.DB, error) {
 	pool, err := sql.Open("sqlite", "")
 	if err != nil {
 		return nil, err
 	}
 	readers := sql.OpenDB(withoutMutex{pool.Driver(), ReadDSN(path)})
-	readers.SetMaxOpenConns(maxReaders)
-	readers.SetMaxIdleConns(maxReaders)
+	readers.SetMaxOpenConns(n)
+	readers.SetMaxIdleConns(n)
 	return readers, pool.Close()
 }
 

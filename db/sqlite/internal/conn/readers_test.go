@@ -28,7 +28,7 @@ func TestDisableMutex(t *testing.T) {
 	if now := mutex(c); now != was {
 		t.Errorf("afterwards the mutex is %#x, was %#x", now, was)
 	}
-	pool, err := Readers(path)
+	pool, err := Readers(path, 2)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -52,7 +52,8 @@ func TestReadersAreInterrupted(t *testing.T) {
 	path := tempFile(t)
 	c := open(t, WriteDSN(path))
 	exec(t, c, tables)
-	pool, err := Readers(path)
+	const maxReaders = 8
+	pool, err := Readers(path, maxReaders)
 	if err != nil {
 		t.Fatal(err)
 	}
