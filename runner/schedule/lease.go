@@ -138,8 +138,8 @@ func (le Lease) end() {
 // feed lets one lane that waits for memory try again; its next Peek lets the next.
 func (le Lease) feed() {
 	s := le.s
-	if s.memory.starving.len() > 0 && s.memory.mayLoad() {
-		s.ready.push(s.memory.starving.pop())
+	if q := &s.memory.starving; q.head < len(q.lanes) && s.memory.mayLoad() {
+		s.ready.push(q.pop())
 	}
 }
 

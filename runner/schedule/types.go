@@ -170,7 +170,9 @@ func (ts *types) release(l *lane) {
 
 // settled is release after a call that ended well.
 func (ts *types) settled(l *lane) {
-	ts.proved(l, true)
+	if l.slot != nil && l.slot.slots.proven != nil {
+		ts.proved(l, true)
+	}
 	ts.release(l)
 }
 
