@@ -306,7 +306,11 @@ func TestFilesThatAreNotOurs(t *testing.T) {
 			t.Errorf("%s: serve wrote to it", c.name)
 		}
 		check := program.Run(t, dir, nil, "check", "--db", c.args[2])
-		if check.Status != 1 || strings.Contains(check.ErrOut, "goroutine ") || !strings.HasPrefix(check.ErrOut, "inturn: check: ") {
+		status := 3 // it is no file that check can judge
+		if c.name == "damaged" || c.name == "cut" {
+			status = 1
+		}
+		if check.Status != status || strings.Contains(check.ErrOut, "goroutine ") || !strings.HasPrefix(check.ErrOut, "inturn: check: ") {
 			t.Errorf("%s: check: %+v", c.name, check)
 		}
 		query := program.Run(t, dir, nil, "query", "--db", c.args[2], "SELECT * FROM events")
