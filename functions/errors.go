@@ -49,7 +49,7 @@ func (e *ParkError) Error() string { return e.Err.Error() }
 func (e *ParkError) Unwrap() error { return e.Err }
 
 // Park returns an error that parks the account at once, however many attempts are
-// left: the event keeps its place until somebody acts.
+// left: the event keeps its place until an operator acts.
 func Park(err error) error {
 	if err == nil {
 		err = errors.New("the function asked for a person")

@@ -93,7 +93,7 @@ func Invariant(kind, query string) Option {
 //	functions.Erase("orders", "SELECT rowid FROM orders WHERE client_id = :client_id")
 //
 // A table whose rows refer to another's is named before it, as references are not
-// looked for. The query may scan the table: nobody waits for it. A table that no Erase
+// looked for. The query may scan the table: no event waits for it. A table that no Erase
 // names keeps what it has.
 func Erase(table, rows string) Option {
 	return func(f *Function) { f.erases = append(f.erases, db.Erasure{Table: table, Rows: rows}) }

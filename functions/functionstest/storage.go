@@ -12,7 +12,7 @@ import (
 
 // storage is what an Engine asks of its storage: a part of what package db describes.
 type storage interface {
-	// Of a client, an operator and a reader.
+	// Append and the others up to Query are what a client, an operator or a reader asks.
 	Append(ctx context.Context, ev db.Event) (db.Receipt, error)
 	Wait(ctx context.Context, seq int64, stop <-chan struct{}) (*db.Result, error)
 	Find(ctx context.Context, clientID, messageID string) (db.StoredEvent, error)
@@ -21,13 +21,13 @@ type storage interface {
 	Erase(clientID, who, reason string) (db.EraseReport, error)
 	Query(ctx context.Context, query string, args ...any) ([][]any, error)
 
-	// Of the runner.
+	// Settle and the others up to ExpandReplay are what the runner asks.
 	Settle(items []db.Settlement) (int, error)
 	Hold(h db.Hold) error
 	PendingAfter(ctx context.Context, clientID string, after int64, limit, maxBytes int) ([]db.Event, bool, error)
 	ExpandReplay(clientID string) (more bool, err error)
 
-	// Of its life.
+	// OnAppend and the others up to Close are its life.
 	OnAppend(fn func([]db.Event))
 	OnChange(fn func([]db.Change))
 	Backlog() (accounts []db.Backlog, paused []string, unclean bool)

@@ -13,7 +13,7 @@ const (
 	public kind = iota
 	private
 	loopback
-	never // nobody's endpoint: metadata services, link-local, multicast, documentation
+	never // never an endpoint: metadata services, link-local, multicast, documentation
 )
 
 func prefixes(list ...string) []netip.Prefix {

@@ -43,7 +43,7 @@ func newEndpoint(t Target, maxConcurrent int) *endpoint {
 		CheckRedirect: checkRedirect,
 		Transport: &http.Transport{
 			// No proxy, whatever the environment says: it would look names up itself and
-			// connect to addresses that nobody has checked.
+			// connect to addresses that were not checked.
 			Proxy:                  nil,
 			DialContext:            dialer.DialContext,
 			ForceAttemptHTTP2:      true,

@@ -69,8 +69,8 @@ func encode(ev functions.Event) ([]byte, trace, error) {
 	return b, a.trace(), nil
 }
 
-// appendText writes a JSON string. What is no UTF-8 in it, which the door lets nobody
-// send, becomes U+FFFD.
+// appendText writes a JSON string. What is no UTF-8 in it, which the door does not
+// take, becomes U+FFFD.
 func appendText(b []byte, s string) []byte {
 	b, _ = jsontext.AppendQuote(b, strings.ToValidUTF8(s, "\uFFFD"))
 	return b

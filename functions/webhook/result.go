@@ -16,7 +16,7 @@ import (
 // readers understand differently is such a string too, and odd says why.
 //
 // What is longer than a result may be is an error, and so another attempt: a part of an
-// answer would be a result that nobody gave. The endpoint, which has done the event, is
+// answer would be a result that the endpoint did not give. The endpoint, which has done the event, is
 // asked again with the same id; in the end a person sees it.
 func decodeResult(body []byte) (result json.RawMessage, odd, err error) {
 	if len(body) > functions.MaxResult {

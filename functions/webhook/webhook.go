@@ -82,7 +82,7 @@ type Webhooks struct {
 var ErrNoSecret = errors.New("there is no secret to sign with")
 
 // New makes a function for each target. Beyond loopback a target without a secret is
-// refused: nobody could tell its events from anybody else's.
+// refused: a forged event would look the same.
 func New(targets []Target, o Options) (*Webhooks, error) {
 	before := o.Before
 	if before == nil {
