@@ -77,6 +77,9 @@ var deletionCases = []testCase{
 		s.settle(e, doneWith(evs[0], note("a", "stays")), deadOf(evs[1], "no"))
 		s.settle(e, doneWith(evs[2], nil))
 		s.execute(e, db.Command{Verb: db.Redrive, Seq: evs[1].Seq})
+		replayed := s.accept(e, event("replayed", "1"))
+		s.settle(e, doneWith(replayed, nil))
+		s.execute(e, db.Command{Verb: db.Replay, ClientID: "replayed"})
 		retain := func(age time.Duration) {
 			ctx, cancel := context.WithCancel(s.Context())
 			ended := make(chan struct{})
@@ -100,6 +103,11 @@ var deletionCases = []testCase{
 		s.wantError(err, db.ErrNotFound)
 		s.wantNotes(e, "stays")
 		s.wantPending(e, "a", "4", "2")
+		s.find(e, "replayed", "1") // it is to run again
+		if _, err := e.ExpandReplay("replayed"); err != nil {
+			s.Fatal(err)
+		}
+		s.wantPending(e, "replayed", "1")
 		_, err = e.Execute(s.Context(), db.Command{Verb: db.Redrive, Seq: evs[0].Seq})
 		s.wantError(err, db.ErrGone)
 		again := s.accept(e, event("a", "1"))

@@ -94,6 +94,9 @@ var operatorsCases = []testCase{
 			_, err := e.Execute(s.Context(), db.Command{Verb: db.Redrive, Seq: seq})
 			s.wantError(err, want)
 		}
+		s.accept(e, event("b", "1"))
+		_, err := e.Execute(s.Context(), db.Command{Verb: db.Redrive, ClientID: "b", Seq: evs[0].Seq})
+		s.wantError(err, db.ErrNotFound) // it is another account's
 		dead, err := e.Dead(s.Context(), db.DeadFilter{Limit: 10})
 		if err != nil || len(dead) != 1 || dead[0].Seq != evs[0].Seq {
 			s.Errorf("%+v, %v", dead, err)
