@@ -271,9 +271,16 @@ func (k *checker) secrets(at, env, file string, needed bool) []string {
 			return nil
 		}
 	}
-	all := strings.Fields(text)
+	// One a line: a secret that a person has chosen may have blanks in it, and its words
+	// would be keys that anybody guesses.
+	var all []string
+	for line := range strings.Lines(text) {
+		if line = strings.TrimSpace(line); line != "" {
+			all = append(all, line)
+		}
+	}
 	if len(all) == 0 || len(all) > hook.MaxSecrets {
-		k.bad(field, "has %d secrets there and must have 1 to %d, with white space between", len(all), hook.MaxSecrets)
+		k.bad(field, "has %d secrets there and must have 1 to %d, each on a line", len(all), hook.MaxSecrets)
 		return nil
 	}
 	return all

@@ -18,7 +18,7 @@ import (
 
 const signing = "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIz"
 
-var variables = map[string]string{"GREET_SECRET": signing + "\n" + signing, "GITHUB_SECRET": "s", "EMPTY": "  ", "MANY": "1 2 3 4 5", "SHORT": "whsec_c2hvcnQ="}
+var variables = map[string]string{"GREET_SECRET": signing + "\n" + signing, "GITHUB_SECRET": "s", "EMPTY": "  ", "MANY": "1\n2\n3\n4\n5", "BLANKS": " a secret with blanks \n", "SHORT": "whsec_c2hvcnQ="}
 
 func env(name string) (string, bool) {
 	v, ok := variables[name]
@@ -225,6 +225,9 @@ func TestSecretFiles(t *testing.T) {
 	c, err := Load(filepath.Join(dir, "inturn.yaml"), env)
 	if err != nil || fmt.Sprint(c.Hooks[0].Secrets) != "[one two]" {
 		t.Errorf("%+v, %v", c, err)
+	}
+	if c, err := loadText(t, someHook+"verify: github\n    secret_env: BLANKS"); err != nil || len(c.Hooks[0].Secrets) != 1 || c.Hooks[0].Secrets[0] != "a secret with blanks" {
+		t.Errorf("the words of a secret are secrets: %+v, %v", c, err)
 	}
 	if _, err := Load(filepath.Join(dir, "huge.yaml"), env); err == nil || !strings.Contains(err.Error(), "larger") {
 		t.Errorf("%v", err)

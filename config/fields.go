@@ -11,7 +11,7 @@ type file struct {
 type function struct {
 	Type          string  `yaml:"type" jsonschema:"minLength=1,maxLength=256,example=greet" jsonschema_description:"The type of the events, which no other function runs."`
 	URL           string  `yaml:"url" jsonschema:"format=uri,example=https://example.com/greet" jsonschema_description:"Where the events are POSTed. http:// is for loopback."`
-	SecretEnv     string  `yaml:"secret_env,omitempty" jsonschema:"pattern=^[A-Za-z_][A-Za-z0-9_]*$,example=GREET_SECRET" jsonschema_description:"The variable that has the secrets to sign with: 1 to 4, each whsec_ and base64, white space between."`
+	SecretEnv     string  `yaml:"secret_env,omitempty" jsonschema:"pattern=^[A-Za-z_][A-Za-z0-9_]*$,example=GREET_SECRET" jsonschema_description:"The variable that has the secrets to sign with: 1 to 4, each whsec_ and base64, one a line."`
 	SecretFile    string  `yaml:"secret_file,omitempty" jsonschema:"minLength=1" jsonschema_description:"The file that has the secrets, from the folder of this one."`
 	MaxConcurrent int     `yaml:"max_concurrent,omitempty" jsonschema:"minimum=1,maximum=100000,default=64" jsonschema_description:"Calls at the same time."`
 	Timeout       string  `yaml:"timeout,omitempty" jsonschema:"pattern=^([0-9.]+(ms|s|m|h))+$,default=30s" jsonschema_description:"How long a call may take, at most 1h."`
@@ -41,7 +41,7 @@ type schedule struct {
 type webhook struct {
 	Path       string `yaml:"path" jsonschema:"pattern=/\\{client_id\\}(/|$),maxLength=256,example=/hooks/github/{client_id}" jsonschema_description:"Where the product sends to. {client_id} is the account of the events."`
 	Verify     string `yaml:"verify" jsonschema:"enum=github,enum=hmac-sha256,enum=shopify,enum=slack,enum=standard-webhooks,enum=stripe,enum=telegram" jsonschema_description:"The product, and so how it signs."`
-	SecretEnv  string `yaml:"secret_env,omitempty" jsonschema:"pattern=^[A-Za-z_][A-Za-z0-9_]*$,example=GITHUB_SECRET" jsonschema_description:"The variable that has the secrets, 1 to 4 with white space between."`
+	SecretEnv  string `yaml:"secret_env,omitempty" jsonschema:"pattern=^[A-Za-z_][A-Za-z0-9_]*$,example=GITHUB_SECRET" jsonschema_description:"The variable that has the secrets, 1 to 4, one a line."`
 	SecretFile string `yaml:"secret_file,omitempty" jsonschema:"minLength=1" jsonschema_description:"The file that has the secrets, from the folder of this one."`
 	Type       string `yaml:"type" jsonschema:"minLength=1,maxLength=256,example=github" jsonschema_description:"The type of the events, which a function must run."`
 	MessageID  string `yaml:"message_id,omitempty" jsonschema:"pattern=^(header .+|/.*)$,example=header X-GitHub-Delivery,example=/data/id" jsonschema_description:"Where the product's id of a delivery is: header and its name, or a JSON Pointer into the body. Every product but hmac-sha256 has a usual place."`

@@ -73,7 +73,7 @@ func New(o Options) (functions.Function, error) {
 		return functions.Function{}, option("type", err.Error())
 	}
 	if len(o.Secrets) == 0 || len(o.Secrets) > MaxSecrets {
-		return functions.Function{}, option("secret", fmt.Sprintf("must be 1 to %d secrets, with white space between", MaxSecrets))
+		return functions.Function{}, option("secret", fmt.Sprintf("must be 1 to %d secrets", MaxSecrets))
 	}
 	id, err := p.place(o.MessageID)
 	if err != nil {
