@@ -65,7 +65,7 @@ func Fail(w io.Writer, err error) int {
 // commands' own checks have already, and a hint that names the command's help.
 func explainUsage(err *kong.ParseError, text string) (what, hint string) {
 	// "" among the values of a flag stands for its absence.
-	text = strings.NewReplacer(`expected string value but got "EOL" (<EOL>)`, "needs a value", "expected value value but got", "expected a value but got", `,"" but got `, ` but got `).Replace(text)
+	text = strings.NewReplacer(`expected string value but got "EOL" (<EOL>)`, "needs a value", "expected value ", "expected a ", `,"" but got `, ` but got `).Replace(text)
 	path := ""
 	if err.Context != nil {
 		if node := err.Context.Selected(); node != nil {
