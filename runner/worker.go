@@ -22,7 +22,7 @@ type worker struct {
 	functions *functions.Set // at that time
 	pauses    int64          // Runner.pauses at that time
 	settled   int            // events that the schedule doesn't know to be settled yet
-	position  int64          // of the last of them
+	position  int64          // of the last settled event
 	calling   int64          // position of the event that a function works on
 }
 

@@ -121,7 +121,7 @@ func TestSlotsAreKeptForProvenAccounts(t *testing.T) {
 	if got := w.running(well...); got != bound/provenShare {
 		t.Errorf("%d calls of accounts that are well run beside them, want %d", got, bound/provenShare)
 	}
-	for settled := 0; settled < len(well); settled++ {
+	for settled := range well {
 		if w.running(well...) == 0 {
 			t.Fatalf("%d of %d are settled, and none runs", settled, len(well))
 		}
