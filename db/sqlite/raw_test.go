@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+	"time"
 
 	"inturn/db"
 	"inturn/db/sqlite/internal/conn"
@@ -50,7 +51,7 @@ func rawAppend(b *testing.B, group int) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	c, err := conn.New(one, nil)
+	c, err := conn.New(one, func(time.Duration) {})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -106,6 +107,7 @@ func rawAppend(b *testing.B, group int) {
 			}
 		}
 		exec("COMMIT")
+		c.Checkpoint()
 		if filing = filing[n:]; len(filing) == 0 && (len(unfiled) >= flushBatch || i == len(events)) {
 			filing, unfiled = unfiled, nil
 			slices.SortFunc(filing, func(a, b appended) int {
