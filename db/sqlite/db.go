@@ -186,6 +186,7 @@ func (d *DB) abandon() error {
 	}
 	d.guard.Lock() // in memory a reader may be on the connection
 	defer d.guard.Unlock()
+	d.place.Stop()
 	err := d.reader.close()
 	if d.committer.w != nil {
 		err = errors.Join(err, d.committer.w.close())

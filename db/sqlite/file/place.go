@@ -29,7 +29,8 @@ type Place struct {
 	mu       sync.Mutex // of Check
 	database watched
 	wal, shm watched // watched once WatchWAL was called
-	unmarked bool    // a stopped process has the mark, see OpenPlace
+	stopped  bool
+	unmarked bool // a stopped process has the mark, see OpenPlace
 }
 
 // watched is a file as it was found.
@@ -128,6 +129,15 @@ func (p *Place) WatchWAL() error {
 	return nil
 }
 
+// Stop ends the watch; SQLite may close the files then.
+func (p *Place) Stop() {
+	if p != nil { // OpenPlace has succeeded
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.stopped = true
+	}
+}
+
 // Check returns an error if a write might not be found again: the process must end then.
 // Locks on the database file that were lost are taken again. It is called inside each
 // write transaction, and every second by the beat.
@@ -137,6 +147,9 @@ func (p *Place) Check() error {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.stopped {
+		return nil
+	}
 	if err := p.checkLocks(); err != nil {
 		return err
 	}
@@ -174,7 +187,7 @@ func (p *Place) checkLocks() error {
 	return nil
 }
 
-// Close ends the watch. SQLite must have closed the files before, as its locks go too.
+// Close frees the files. SQLite must have closed the files before, as its locks go too.
 func (p *Place) Close() error {
 	if p == nil { // OpenPlace has failed
 		return nil
