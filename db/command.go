@@ -12,7 +12,7 @@ type Verb string
 
 // The verbs. An account's head is the event that runs next.
 const (
-	Pause   Verb = "pause"   // begin no event of an account, of a type, or of everything
+	Pause   Verb = "pause"   // begin no event of an account, also a new one, of a type, or of everything
 	Resume  Verb = "resume"  // the end of a Pause of the same
 	Retry   Verb = "retry"   // run the head of a parked or retrying account now, its attempts fresh
 	Skip    Verb = "skip"    // set the head aside as dead, and go on with the next

@@ -124,6 +124,9 @@ func validID(id string) error {
 	return nil
 }
 
+// CheckClientID returns what is wrong with a client_id, which Check refuses too.
+func CheckClientID(id string) error { return validID(id) }
+
 // CheckType says what is wrong with the name of a type, before New panics at it.
 func CheckType(name string) error {
 	if err := validID(name); err != nil {

@@ -43,8 +43,23 @@ var operatorsCases = []testCase{
 		if types, err := e.Pauses(s.Context()); err != nil || len(types) != 0 {
 			s.Errorf("%+v, %v", types, err)
 		}
-		_, err = e.Execute(s.Context(), db.Command{Verb: db.Pause, ClientID: "unknown"})
+		_, err = e.Execute(s.Context(), db.Command{Verb: db.Resume, ClientID: "unknown"})
 		s.wantError(err, db.ErrNotFound)
+	}},
+	{"an account is paused before its first event", func(s *suite) {
+		e := s.open(Options{})
+		s.execute(e, db.Command{Verb: db.Pause, ClientID: "new"})
+		account, err := e.Account(s.Context(), "new")
+		if err != nil || !account.Paused || account.Pending != 0 {
+			s.Errorf("%+v, %v", account, err)
+		}
+		s.accept(e, event("new", "1"))
+		if account, err := e.Account(s.Context(), "new"); err != nil || !account.Paused || account.Pending != 1 {
+			s.Errorf("after its first event: %+v, %v", account, err)
+		}
+		if stats := e.Stats(); stats.Pending != 1 || stats.Runnable != 0 {
+			s.Errorf("%+v", stats)
+		}
 	}},
 	{"retry lets the head run afresh", func(s *suite) {
 		e := s.open(Options{})

@@ -120,7 +120,7 @@ func TestPauseAndResume(t *testing.T) {
 			}
 		})
 		ev := appendEvent(t, d, event("a", "1"))
-		wantAct(t, d, db.Command{Verb: db.Pause, ClientID: "nobody"}, false, db.ErrNotFound)
+		wantAct(t, d, db.Command{Verb: db.Resume, ClientID: "nobody"}, false, db.ErrNotFound)
 		for _, a := range []db.Command{{Verb: db.Pause, ClientID: "a"}, {Verb: db.Pause, Type: "note"}, {Verb: db.Pause}} {
 			wantAct(t, d, a, true, nil)
 			wantAct(t, d, a, false, nil)

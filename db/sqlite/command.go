@@ -26,7 +26,7 @@ import (
 //	         comes; then that goes to runs. A head that was held begins afresh
 //	         afterwards. ErrNothingToReplay, ErrReplaying
 //
-// ErrNotFound: the account, or the event, never was. ErrBadCommand, ErrKeyReused, and
+// ErrNotFound: the account, or the event, never was (a Pause makes the account). ErrBadCommand, ErrKeyReused, and
 // the storage's errors as of Settle.
 func (d *DB) Execute(ctx context.Context, a db.Command) (db.CommandResult, error) {
 	if err := a.Check(); err != nil {

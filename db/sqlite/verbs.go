@@ -27,7 +27,14 @@ func (x *execution) pauseType() error {
 	return nil
 }
 
+// pauseAccount pauses an account or ends its pause. An account that has no event yet begins
+// paused.
 func (x *execution) pauseAccount() error {
+	if x.Verb == db.Pause {
+		if err := x.w.q.InsertAccount(background, x.ClientID); err != nil {
+			return fmt.Errorf("insert account: %w", err)
+		}
+	}
 	s, head, err := x.account(x.ClientID)
 	if err != nil {
 		return err

@@ -9,6 +9,7 @@ import (
 	"strconv"
 
 	"inturn/db"
+	"inturn/functions"
 )
 
 // The problems of operators' verbs.
@@ -112,6 +113,9 @@ func (o *operations) actOnAccount(verb db.Verb) func(*exchange, *http.Request) e
 			}
 			act.Seq, act.To, act.Reason = body.From, body.To, body.Reason
 		default:
+			if err := functions.CheckClientID(act.ClientID); err != nil {
+				return parameter("client_id", "%s", err) // a pause would make the account
+			}
 			var body reasonBody
 			if err := o.readAct(x, r, &body); err != nil {
 				return err

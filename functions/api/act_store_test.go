@@ -201,12 +201,32 @@ func TestActsStayWithTheirAccount(t *testing.T) {
 			target, body string
 			status       int
 		}{
-			{"/v1/accounts/none/pause", "", 404}, {"/v1/accounts/none/skip", `{"seq":1}`, 404}, {"/v1/accounts/none/replay", "", 404}, {"/v1/dead/redrive", `{"seq":9999}`, 404},
+			{"/v1/accounts/none/resume", "", 404}, {"/v1/accounts/no%0Ane/pause", "", 400}, {"/v1/accounts/" + strings.Repeat("n", 257) + "/pause", "", 400}, {"/v1/accounts/none/skip", `{"seq":1}`, 404}, {"/v1/accounts/none/replay", "", 404}, {"/v1/dead/redrive", `{"seq":9999}`, 404},
 			{"/v1/dead/redrive", fmt.Sprintf(`{"seq":%d}`, ofA.Seq), 409},
 		} {
 			if w := request(open, "POST", c.target, c.body); w.Code != c.status {
 				t.Errorf("%s %s: %d %s, want %d", c.target, c.body, w.Code, w.Body, c.status)
 			}
+		}
+	})
+}
+
+// An account is paused before its first event, which waits then.
+func TestPauseBeforeTheFirstEvent(t *testing.T) {
+	realStore(t, func(t *testing.T, store *sqlite.DB) {
+		h := newAPI(t, Options{Store: store})
+		for _, changed := range []bool{true, false} {
+			a := acted(t, request(h, "POST", "/v1/accounts/new/pause", `{"reason":"not before Monday"}`))
+			if a.Changed != changed || a.Account.State != "idle" || !a.Account.Paused || a.Account.Pending != 0 {
+				t.Errorf("pause: %+v", a)
+			}
+		}
+		request(h, "POST", "/v1/events", `{"client_id":"new","message_id":"1","type":"any","payload":1}`)
+		if account, err := store.Account(t.Context(), "new"); err != nil || !account.Paused || account.Pending != 1 {
+			t.Errorf("%+v, %v", account, err)
+		}
+		if a := acted(t, request(h, "POST", "/v1/accounts/new/resume", "")); !a.Changed || a.Account.Paused || a.Account.Pending != 1 {
+			t.Errorf("resume: %+v", a)
 		}
 	})
 }

@@ -62,7 +62,7 @@ type eventReader interface {
 
 // accountReader reads accounts, pauses and the audit.
 type accountReader interface {
-	// Account returns db.ErrNotFound where the client_id never had an event.
+	// Account returns db.ErrNotFound where the client_id never had an event and never was paused.
 	Account(ctx context.Context, clientID string) (db.Account, error)
 	Accounts(ctx context.Context, f db.AccountFilter) ([]db.Account, error)
 	Audit(ctx context.Context, f db.AuditFilter) ([]db.AuditEntry, error)
