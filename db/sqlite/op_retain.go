@@ -25,22 +25,26 @@ const (
 // deleted event is a new event. Seqs and turns are never used again; the pages that
 // become free are.
 //
+// While the wall clock is not believed (it has jumped by more than an hour, also since the
+// newest event at a start) nothing is deleted; that ends once it has run evenly for an hour.
+//
 // It returns when ctx ends or the database is closed. Each operation is small, waits
 // behind all settles, and a pause follows it.
 func (d *DB) Retain(ctx context.Context, age time.Duration) { d.retention().run(ctx, age) }
 
-func (d *DB) retention() *retention { return &retention{d.reader, d.committer, d.log} }
+func (d *DB) retention() *retention { return &retention{d.reader, d.committer, d.log, newClock()} }
 
 // retention deletes what was finished long ago.
 type retention struct {
 	*reader
 	committer *committer
 	log       *slog.Logger
+	clock     *clock
 }
 
 func (r *retention) run(ctx context.Context, age time.Duration) {
 	for every := min(max(age/100, retainAtLeast), retainEvery); ; {
-		n, err := r.pass(ctx, time.Now().Add(-age))
+		n, err := r.look(ctx, age)
 		switch {
 		case errors.Is(err, db.ErrClosed), errors.Is(err, db.ErrFenced), errors.Is(err, db.ErrUnavailable), ctx.Err() != nil:
 			return
@@ -65,6 +69,39 @@ func sleep(ctx context.Context, done <-chan struct{}, wait time.Duration) bool {
 	case <-done:
 	}
 	return false
+}
+
+// look makes a pass if the clock is believed.
+func (r *retention) look(ctx context.Context, age time.Duration) (deleted int, err error) {
+	newest, err := r.newest(ctx)
+	if err != nil {
+		return 0, err
+	}
+	now, ok, jumped := r.clock.believed(newest)
+	if jumped {
+		r.log.Warn("the clock has jumped: old events are not deleted until it has run evenly", "for", clockSteady, "clock", now, "newest_event", newest)
+	}
+	if !ok {
+		return 0, nil
+	}
+	return r.pass(ctx, now.Add(-age))
+}
+
+// newest returns when the newest event was accepted, zero if there is none.
+func (r *retention) newest(ctx context.Context) (time.Time, error) {
+	ctx, cancel := context.WithTimeout(ctx, readTime)
+	defer cancel()
+	r.guard.Lock()
+	defer r.guard.Unlock()
+	var at int64
+	err := r.queryer().QueryRowContext(ctx, "SELECT received_at FROM outbox ORDER BY seq DESC LIMIT 1").Scan(&at)
+	if errors.Is(err, sql.ErrNoRows) {
+		return time.Time{}, nil
+	}
+	if err != nil {
+		return time.Time{}, fmt.Errorf("look for the newest event: %w", err)
+	}
+	return time.UnixMicro(at), nil
 }
 
 // pass is one. Nothing is finished before it was accepted, so it ends at the
