@@ -20,7 +20,8 @@ func (e *RetryError) Error() string { return e.Err.Error() }
 func (e *RetryError) Unwrap() error { return e.Err }
 
 // Retry returns an error that asks for another attempt, not before after. The
-// attempt counts; the account waits.
+// attempt counts; the account waits. After a restart it waits no longer than the longest
+// MaxBackoff of all functions, or an hour where that is longer.
 func Retry(after time.Duration, err error) error {
 	if err == nil {
 		err = errors.New("the function asked for another attempt")

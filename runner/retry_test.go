@@ -349,7 +349,8 @@ func TestUncleanStartRunsASliceOneByOne(t *testing.T) {
 	})
 }
 
-// A restart keeps the waits and the parked accounts that the file has.
+// A restart keeps the waits and the parked accounts that the file has, but no wait that
+// no policy allows.
 func TestStartTakesOverWhatIsHeld(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		begin := time.Now()
@@ -364,6 +365,7 @@ func TestStartTakesOverWhatIsHeld(t *testing.T) {
 		var backlog []db.Backlog
 		for _, b := range []db.Backlog{
 			{ClientID: "waits", Attempts: 3, NextAt: begin.Add(time.Minute)},
+			{ClientID: "a wrong clock", Attempts: 3, NextAt: begin.Add(10 * 24 * time.Hour)},
 			{ClientID: "due", Attempts: 3, NextAt: begin.Add(-time.Minute)},
 			{ClientID: "parked", Attempts: 20, Parked: true},
 			{ClientID: "used up", Attempts: 20, NextAt: begin.Add(time.Minute)},
@@ -377,8 +379,8 @@ func TestStartTakesOverWhatIsHeld(t *testing.T) {
 		}
 		g.cold()
 		g.start(backlog, true)
-		g.sleep(time.Hour)
-		if want := (map[string]time.Duration{"waits": time.Minute, "due": 0, "free": 0}); !reflect.DeepEqual(at, want) {
+		g.sleep(2 * time.Hour)
+		if want := (map[string]time.Duration{"waits": time.Minute, "a wrong clock": time.Hour, "due": 0, "free": 0}); !reflect.DeepEqual(at, want) {
 			t.Errorf("accounts ran at %v, want %v", at, want)
 		}
 		if h, _ := g.held("used up"); !h.Park {

@@ -144,6 +144,15 @@ func types(set *functions.Set) map[string]int {
 	return bounds
 }
 
+// longestWait is how long an account may wait that is found at a start.
+func longestWait(set *functions.Set) time.Duration {
+	longest := time.Hour
+	for _, f := range set.All() {
+		longest = max(longest, f.Policy().MaxBackoff)
+	}
+	return longest
+}
+
 // SetFunctions replaces the functions while the runner runs. A call that runs ends with
 // the function that it began with. Accounts whose next event had no function go on at
 // once if it has one now; those whose next event has none any more wait.
@@ -158,6 +167,10 @@ func (r *Runner) SetFunctions(set *functions.Set) {
 // everything). After an unclean stop each account's first attempt is recorded before it
 // begins, so that an event that ends the process is found out. Start is called once,
 // before Changed, Appended and AddTo.
+//
+// No account waits longer than the longest MaxBackoff of all functions, or an hour where
+// that is longer (an endpoint's Retry-After may be as long), whatever the backlog says: it
+// may have been written by a clock that was wrong.
 func (r *Runner) Start(backlog []db.Backlog, paused []string, unclean bool) {
 	r.mu.Lock()
 	defer r.unlock()
@@ -165,7 +178,11 @@ func (r *Runner) Start(backlog []db.Backlog, paused []string, unclean bool) {
 	for _, typ := range paused {
 		r.schedule.Changed([]db.Change{{Type: typ, Paused: true}}, now)
 	}
+	latest := now.Add(longestWait(r.functions))
 	for _, b := range backlog {
+		if b.NextAt.After(latest) {
+			b.NextAt = latest
+		}
 		r.schedule.Restore(b, unclean, now)
 	}
 }
