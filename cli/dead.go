@@ -24,16 +24,20 @@ type Since struct {
 }
 
 // time returns the flag's time, counted back from now where it is a duration; zero for none.
-func (s Since) time(now time.Time) (time.Time, error) {
-	if s.Since == "" {
+func (s Since) time(now time.Time) (time.Time, error) { return timeFlag("--since", s.Since, now) }
+
+// timeFlag returns the time that the flag name has as its value, counted back from now where
+// that is a duration; zero for "".
+func timeFlag(name, value string, now time.Time) (time.Time, error) {
+	if value == "" {
 		return time.Time{}, nil
 	}
-	if ago, err := ParseDuration(s.Since); err == nil && ago >= 0 {
+	if ago, err := ParseDuration(value); err == nil && ago >= 0 {
 		return now.Add(-ago).UTC().Truncate(time.Microsecond), nil
 	}
-	t, err := time.Parse(time.RFC3339, s.Since)
+	t, err := time.Parse(time.RFC3339, value)
 	if err != nil {
-		return t, fmt.Errorf("--since %q: must be a time such as 2026-01-31T12:00:00Z, or how long ago, such as 90m or 7d", s.Since)
+		return t, fmt.Errorf("%s %q: must be a time such as 2026-01-31T12:00:00Z, or how long ago, such as 90m or 7d", name, value)
 	}
 	return t.UTC(), nil
 }

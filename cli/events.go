@@ -14,7 +14,7 @@ import (
 
 // Events holds the commands that look at events in any state.
 type Events struct {
-	List EventsList `cmd:"" help:"List events in the order of acceptance."`
+	List EventsList `cmd:"" help:"List events in the order of acceptance, or the newest first."`
 	Show EventsShow `cmd:"" help:"Show one event, with its payload and its result."`
 }
 
@@ -62,18 +62,55 @@ func (e *event) addTo(f *facts) {
 type EventsList struct {
 	Client
 	Page
-	ClientID string `name:"client" aliases:"client-id" help:"Only those of this client_id." env:"INTURN_CLIENT_ID" placeholder:"ID"`
-	State    string `help:"Only those in this state: pending, done or dead." enum:"pending,done,dead," default:"" env:"INTURN_STATE" placeholder:"STATE"`
-	After    int64  `help:"Only those with a greater seq, such as the list before ended with." default:"0" env:"INTURN_AFTER" placeholder:"SEQ"`
+	ClientID  string `name:"client" aliases:"client-id" help:"Only those of this client_id." env:"INTURN_CLIENT_ID" placeholder:"ID"`
+	Type      string `help:"Only those of this type." env:"INTURN_TYPE"`
+	State     string `help:"Only those in this state: pending, done or dead." enum:"pending,done,dead," default:"" env:"INTURN_STATE" placeholder:"STATE"`
+	Since     string `help:"Only those that were accepted at this time or later: 2026-01-31T12:00:00Z, or how long ago, such as 90m or 7d." env:"INTURN_SINCE" placeholder:"TIME"`
+	Until     string `help:"Only those that were accepted before this time, which is given as --since is." env:"INTURN_UNTIL" placeholder:"TIME"`
+	RequestID string `help:"Only those that the request with this id brought (X-Request-ID)." env:"INTURN_REQUEST_ID" placeholder:"ID"`
+	Newest    bool   `help:"The newest first." env:"INTURN_NEWEST"`
+	After     int64  `help:"Only those with a greater seq, such as the list before ended with; with --newest, with a smaller one." default:"0" env:"INTURN_AFTER" placeholder:"SEQ"`
 }
 
-// Run prints the events in the order of seq.
-func (l EventsList) Run(ctx context.Context, out IO) error {
+// Validate returns an error if a flag is out of its bounds. kong calls it.
+func (l EventsList) Validate() error {
+	_, err := l.query(time.Now())
+	return errors.Join(l.Page.Validate(), err)
+}
+
+// query returns the parameters of GET /v1/events that the flags are, without those of paging.
+// Times that are counted back are so from now.
+func (l EventsList) query(now time.Time) (url.Values, error) {
 	query := url.Values{}
-	for name, value := range map[string]string{"client_id": l.ClientID, "state": l.State} {
+	set := func(name, value string) {
 		if value != "" {
 			query.Set(name, value)
 		}
+	}
+	set("client_id", l.ClientID)
+	set("type", l.Type)
+	set("state", l.State)
+	set("request_id", l.RequestID)
+	if l.Newest {
+		set("order", "desc")
+	}
+	for name, value := range map[string]string{"since": l.Since, "until": l.Until} {
+		t, err := timeFlag("--"+name, value, now)
+		if err != nil {
+			return nil, err
+		}
+		if !t.IsZero() {
+			set(name, t.Format(time.RFC3339Nano))
+		}
+	}
+	return query, nil
+}
+
+// Run prints the events in the order of seq, or in the reverse of it.
+func (l EventsList) Run(ctx context.Context, out IO) error {
+	query, err := l.query(time.Now())
+	if err != nil {
+		return fmt.Errorf("events list: %w", err)
 	}
 	// As the server gives each, so that JSON has all of it.
 	type page struct {
@@ -81,7 +118,7 @@ func (l EventsList) Run(ctx context.Context, out IO) error {
 		Next   int64            `json:"next,omitzero"`
 	}
 	list := page{Events: []jsontext.Value{}, Next: l.After}
-	err := l.Client.with(func(a *asker) error {
+	err = l.Client.with(func(a *asker) error {
 		for more := true; more && l.next(len(list.Events)) > 0; more = list.Next != 0 {
 			query.Set("limit", strconv.Itoa(l.next(len(list.Events))))
 			query.Set("after", strconv.FormatInt(list.Next, 10))
@@ -111,7 +148,11 @@ func (l EventsList) Run(ctx context.Context, out IO) error {
 		t.row(e.Seq, e.ClientID, e.MessageID, e.Type, e.State, at(e.ReceivedAt), at(e.FinishedAt), e.Error)
 	}
 	next := strconv.FormatInt(list.Next, 10)
-	return errors.Join(t.end(), sayMore(out.Err, next, "--after "+next))
+	more := "--after " + next
+	if l.Newest {
+		more = "--newest " + more
+	}
+	return errors.Join(t.end(), sayMore(out.Err, next, more))
 }
 
 // EventsShow is `inturn events show`.

@@ -66,11 +66,16 @@ type StoredEvent struct {
 
 // Filter selects events for DB.Events. Zero fields select everything.
 type Filter struct {
-	ClientID string
-	State    State
-	After    int64 // only events with a greater seq
-	Limit    int   // 1 to 1000
-	MaxBytes int   // the list ends with the event by which all have this Size, 0: with Limit
+	ClientID  string
+	Type      string
+	State     State
+	RequestID string    // of the request that brought the event
+	Since     time.Time // only events that were accepted at this time or later
+	Until     time.Time // only events that were accepted before this time
+	Newest    bool      // the newest first: in descending order of seq
+	After     int64     // only events with a greater seq; with Newest, with a smaller one
+	Limit     int       // 1 to 1000
+	MaxBytes  int       // the list ends with the event by which all have this Size, 0: with Limit
 }
 
 // Size returns about how many bytes e takes: those of its texts and of its result's.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"time"
 
 	"inturn/db"
 )
@@ -144,6 +145,16 @@ var orderCases = []testCase{
 			{db.Filter{State: db.Done, Limit: 100}, []int64{a[0].Seq}},
 			{db.Filter{State: db.Dead, ClientID: "a", Limit: 100}, []int64{a[1].Seq}},
 			{db.Filter{State: db.Pending, After: a[10].Seq, Limit: 2}, []int64{a[11].Seq, b[0].Seq}},
+			{db.Filter{Newest: true, Limit: 2}, []int64{b[2].Seq, b[1].Seq}},
+			{db.Filter{Newest: true, After: b[0].Seq, Limit: 1}, []int64{a[11].Seq}},
+			{db.Filter{Newest: true, ClientID: "a", After: a[3].Seq, Limit: 100}, []int64{a[2].Seq, a[1].Seq, a[0].Seq}},
+			{db.Filter{Newest: true, ClientID: "a", State: db.Dead, Limit: 100}, []int64{a[1].Seq}},
+			{db.Filter{Type: "none", Limit: 100}, nil},
+			{db.Filter{Type: b[0].Type, RequestID: b[0].RequestID, ClientID: "b", Limit: 1}, []int64{b[0].Seq}},
+			{db.Filter{RequestID: "none", Limit: 100}, nil},
+			{db.Filter{Since: time.Now().Add(time.Hour), Limit: 100}, nil},
+			{db.Filter{Until: time.Now().Add(-time.Hour), Limit: 100}, nil},
+			{db.Filter{Since: time.Now().Add(-time.Hour), Until: time.Now().Add(time.Hour), Limit: 1}, []int64{a[0].Seq}},
 		} {
 			list, err := e.Events(s.Context(), c.filter)
 			var got []int64

@@ -41,12 +41,15 @@ func TestHistory(t *testing.T) {
 				for client, want := range seqs {
 					after := int64(rand.IntN(int(want[len(want)-1]) + 1))
 					limit := 1 + rand.IntN(len(want))
-					from := 0
-					for from < len(want) && want[from] <= after {
-						from++
+					newest := rand.IntN(2) == 1
+					want := slices.DeleteFunc(slices.Clone(want), func(seq int64) bool {
+						return newest && after > 0 && seq >= after || !newest && seq <= after
+					})
+					if newest {
+						slices.Reverse(want)
 					}
-					want := want[from:min(from+limit, len(want))]
-					list, err := d.Events(t.Context(), db.Filter{ClientID: client, After: after, Limit: limit})
+					want = want[:min(limit, len(want))]
+					list, err := d.Events(t.Context(), db.Filter{ClientID: client, Newest: newest, After: after, Limit: limit})
 					var got []int64
 					for _, e := range list {
 						got = append(got, e.Seq)
@@ -55,7 +58,7 @@ func TestHistory(t *testing.T) {
 						}
 					}
 					if err != nil || !slices.Equal(got, want) {
-						t.Fatalf("%s after %d, at most %d: %v, %v, want %v", client, after, limit, got, err, want)
+						t.Fatalf("%s after %d, at most %d, newest %t: %v, %v, want %v", client, after, limit, newest, got, err, want)
 					}
 				}
 			}

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
-	"strings"
 	"sync"
 	"time"
 	"unsafe"
@@ -213,60 +212,6 @@ func (r *reader) State(ctx context.Context, seq int64) (db.State, error) {
 		return "", fmt.Errorf("look for result: %w", err)
 	}
 	return db.State(row.Status), nil
-}
-
-// Events lists the events that f selects, in seq order.
-func (r *reader) Events(ctx context.Context, f db.Filter) ([]db.StoredEvent, error) {
-	ctx, cancel := context.WithTimeout(ctx, readTime)
-	defer cancel()
-	release, err := r.lists.take(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("list events: %w", err)
-	}
-	defer release()
-	f.Limit = page(f.Limit)
-	if f.ClientID == "" {
-		return r.list(ctx, "outbox o", "o.seq", "", f)
-	}
-	// What is flushed never changes, so the two need not be one snapshot.
-	filed := r.flusher.flushedUpTo()
-	var list []db.StoredEvent
-	if f.After < filed {
-		list, err = r.list(ctx, "history h CROSS JOIN outbox o ON o.seq = h.seq", "h.seq", "h.client_id = ? AND h.seq > ? AND h.seq <= ?",
-			f, f.ClientID, f.After, filed)
-		if err != nil || len(list) == f.Limit {
-			return list, err
-		}
-		if f.MaxBytes > 0 {
-			for i := range list {
-				f.MaxBytes -= list[i].Size()
-			}
-			if f.MaxBytes <= 0 {
-				return list, nil
-			}
-		}
-		f.After, f.Limit = filed, f.Limit-len(list)
-	}
-	rest, err := r.list(ctx, "outbox o NOT INDEXED", "o.seq", "o.client_id = ?", f, f.ClientID)
-	return append(list, rest...), err
-}
-
-// list is Events of what stands in from, as far as where (with args) says. order is the
-// column that from is read in the order of: by another one SQLite would sort, payloads and all.
-func (r *reader) list(ctx context.Context, from, order, where string, f db.Filter, args ...any) ([]db.StoredEvent, error) {
-	conditions, args := []string{where, order + " > ?"}, append(args, f.After)
-	if where == "" {
-		conditions = conditions[1:]
-	}
-	switch f.State {
-	case "":
-	case db.Pending:
-		conditions = append(conditions, "r.seq IS NULL")
-	default:
-		conditions, args = append(conditions, "r.status = ?"), append(args, string(f.State))
-	}
-	from += " LEFT JOIN results r ON r.seq = o.seq WHERE " + strings.Join(conditions, " AND ")
-	return r.stored(ctx, from, order, f.Limit, f.MaxBytes, args)
 }
 
 // stored reads events: from is the query's part between FROM and ORDER BY, with the

@@ -19,7 +19,9 @@ func TestFindAndEvents(t *testing.T) {
 		ev := event("c", "m1")
 		ev.Attrs = json.RawMessage(`{"a":1}`)
 		c1 := appendEvent(t, d, ev)
+		nextMicrosecond()
 		c2 := appendEvent(t, d, event("c", "m2"))
+		nextMicrosecond()
 		appendEvent(t, d, event("d", "m1"))
 		settle(t, d, done(c1, note("n")), db.Settlement{Event: c2, Status: db.Dead, Error: "why", StartedAt: time.UnixMicro(5)})
 		s, err := d.Find(t.Context(), "c", "m1")
@@ -29,12 +31,18 @@ func TestFindAndEvents(t *testing.T) {
 		if s.ReceivedAt.Before(began) || s.ReceivedAt.After(time.Now()) || s.ReceivedAt.Location() != time.UTC {
 			t.Errorf("received at %v", s.ReceivedAt)
 		}
+		first := s.ReceivedAt
 		s.ReceivedAt, s.Result.FinishedAt = time.Time{}, time.Time{}
 		want := db.StoredEvent{Event: ev, State: db.Done, Result: &db.Result{Status: db.Done, Run: 1, Attempts: 1, StartedAt: time.UnixMicro(1000).UTC(), Output: json.RawMessage(`"n"`)}}
 		want.Seq = 1
 		if fmt.Sprintf("%+v %+v", s.Event, s.Result) != fmt.Sprintf("%+v %+v", want.Event, want.Result) || s.State != db.Done {
 			t.Errorf("got  %+v %+v\nwant %+v %+v", s, s.Result, want, want.Result)
 		}
+		second, err := d.Find(t.Context(), "c", "m2")
+		if err != nil {
+			t.Fatal(err)
+		}
+		at := second.ReceivedAt
 		for _, test := range []struct {
 			filter db.Filter
 			want   string
@@ -43,6 +51,12 @@ func TestFindAndEvents(t *testing.T) {
 			{db.Filter{After: 1, Limit: 10}, "[2 dead 3 pending]"}, {db.Filter{ClientID: "c", Limit: 10}, "[1 done 2 dead]"},
 			{db.Filter{State: db.Pending, Limit: 10}, "[3 pending]"}, {db.Filter{State: db.Dead, Limit: 10}, "[2 dead]"},
 			{db.Filter{ClientID: "c", State: db.Done, Limit: 10}, "[1 done]"}, {db.Filter{ClientID: "e", Limit: 10}, "[]"},
+			{db.Filter{Newest: true, Limit: 10}, "[3 pending 2 dead 1 done]"}, {db.Filter{Newest: true, After: 3, Limit: 1}, "[2 dead]"}, {db.Filter{Newest: true, After: 1, Limit: 1}, "[]"},
+			{db.Filter{ClientID: "c", Newest: true, Limit: 10}, "[2 dead 1 done]"}, {db.Filter{ClientID: "c", Newest: true, After: 2, Limit: 10}, "[1 done]"},
+			{db.Filter{Type: "note", Limit: 10}, "[1 done 2 dead 3 pending]"}, {db.Filter{Type: "other", Limit: 10}, "[]"}, {db.Filter{Type: "other", ClientID: "c", Limit: 10}, "[]"},
+			{db.Filter{RequestID: "r-m2", Limit: 10}, "[2 dead]"}, {db.Filter{RequestID: "r-m2", ClientID: "d", Limit: 10}, "[]"},
+			{db.Filter{Since: at, Limit: 10}, "[2 dead 3 pending]"}, {db.Filter{Until: at, Limit: 10}, "[1 done]"},
+			{db.Filter{Since: first, Until: at.Add(time.Microsecond), State: db.Dead, ClientID: "c", Newest: true, Limit: 10}, "[2 dead]"},
 		} {
 			list, err := d.Events(t.Context(), test.filter)
 			if err != nil {
@@ -57,6 +71,12 @@ func TestFindAndEvents(t *testing.T) {
 			}
 		}
 	})
+}
+
+// nextMicrosecond waits for the clock, so that two events have times of their own.
+func nextMicrosecond() {
+	for now := time.Now().UnixMicro(); time.Now().UnixMicro() <= now; {
+	}
 }
 
 func TestPendingAfter(t *testing.T) {

@@ -3,7 +3,6 @@ package api
 import (
 	"context"
 	"net/http"
-	"time"
 
 	"inturn/db"
 )
@@ -41,9 +40,7 @@ func deadFilter(query map[string]string) (f db.DeadFilter, err error) {
 		case "type":
 			f.Type, err = notEmpty(name, value)
 		case "since":
-			if f.Since, err = time.Parse(time.RFC3339, value); err != nil {
-				err = parameter(name, "must be a time as RFC 3339 has it, such as 2026-01-31T12:00:00Z")
-			}
+			f.Since, err = timeParameter(name, value)
 		case "after":
 			f.After, err = seqParameter(name, value)
 		case "limit":

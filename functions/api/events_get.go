@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/http"
@@ -52,7 +53,8 @@ func (q *queries) getEvent(x *exchange, r *http.Request) error {
 	return nil
 }
 
-// listEvents is GET /v1/events: a page of events in seq order,
+// listEvents is GET /v1/events: a page of events in seq order, or with order=desc the newest
+// first,
 //
 //	{"events": […], "next": seq}
 //
@@ -72,13 +74,14 @@ func (q *queries) listEvents(x *exchange, r *http.Request) error {
 		return err
 	}
 	return q.pageOfEvents(x, r, "events", filter.Limit, func(ctx context.Context, after int64, limit, bytes int) ([]db.StoredEvent, error) {
-		filter.After, filter.Limit, filter.MaxBytes = max(after, filter.After), limit, bytes
+		filter.After, filter.Limit, filter.MaxBytes = cmp.Or(after, filter.After), limit, bytes
 		return q.store.Events(ctx, filter)
 	})
 }
 
 // pageOfEvents answers with a page of up to limit events, under name. read returns
-// those with a seq greater than after, and ends with the one by which they have so many bytes.
+// those that follow the one with the seq after (0: none was read yet), and ends with the one
+// by which they have so many bytes.
 func (q *queries) pageOfEvents(x *exchange, r *http.Request, name string, limit int, read func(ctx context.Context, after int64, limit, bytes int) ([]db.StoredEvent, error)) error {
 	ctx, cancel := context.WithTimeout(r.Context(), pageTimeout)
 	defer cancel()
@@ -127,30 +130,6 @@ func sizeOf(events []db.StoredEvent) (n int) {
 		n += events[i].Size()
 	}
 	return n
-}
-
-func eventFilter(query map[string]string) (f db.Filter, err error) {
-	f.Limit = defaultPage
-	for name, value := range query {
-		switch name {
-		case "client_id":
-			f.ClientID, err = notEmpty(name, value)
-		case "state":
-			switch f.State = db.State(value); f.State {
-			case db.Pending, db.Done, db.Dead:
-			default:
-				err = parameter(name, "must be pending, done or dead")
-			}
-		case "after":
-			f.After, err = seqParameter(name, value)
-		case "limit":
-			f.Limit, err = limitParameter(name, value)
-		}
-		if err != nil {
-			return f, err
-		}
-	}
-	return f, nil
 }
 
 // readProblem is storeProblem for reads, where a context's end leaves nothing open.

@@ -51,7 +51,7 @@ func TestListEvents(t *testing.T) {
 	s := &fakeStore{}
 	h := newAPI(t, Options{Store: s})
 	for i := range 250 {
-		request(h, "POST", "/v1/events", fmt.Sprintf(`{"client_id":"c%d","message_id":"%d","type":"any","payload":%d}`, i%2, i, i))
+		request(h, "POST", "/v1/events", fmt.Sprintf(`{"client_id":"c%d","message_id":"%d","type":"any","payload":%d}`, i%2, i, i), "X-Request-ID", fmt.Sprintf("r%d", i))
 	}
 	s.settle(4, db.Result{Status: db.Done})
 	s.settle(5, db.Result{Status: db.Dead})
@@ -64,6 +64,11 @@ func TestListEvents(t *testing.T) {
 		{"?limit=1000", 250, 1, 250, 0}, {"?limit=250", 250, 1, 250, 250}, {"?after=250", 0, 0, 0, 0}, {"?limit=1", 1, 1, 1, 1}, {"?limit=33", 33, 1, 33, 33},
 		{"?client_id=c1&limit=50", 50, 2, 100, 100}, {"?state=done", 1, 4, 4, 0}, {"?state=dead&client_id=c0", 1, 5, 5, 0}, {"?state=dead&client_id=c1", 0, 0, 0, 0},
 		{"?state=pending&limit=4", 4, 1, 6, 6}, {"?client_id=nobody", 0, 0, 0, 0},
+		{"?order=asc&limit=2", 2, 1, 2, 2}, {"?order=desc", 100, 250, 151, 151}, {"?order=desc&after=151", 100, 150, 51, 51}, {"?order=desc&after=51", 50, 50, 1, 0},
+		{"?order=desc&after=1", 0, 0, 0, 0}, {"?order=desc&limit=1000&client_id=c1", 125, 250, 2, 0}, {"?order=desc&limit=3&after=10&client_id=c1", 3, 8, 4, 4},
+		{"?type=any&limit=1", 1, 1, 1, 1}, {"?type=message", 0, 0, 0, 0}, {"?request_id=r7", 1, 8, 8, 0}, {"?request_id=r", 0, 0, 0, 0},
+		{"?since=2026-11-21T11:00:00Z&until=2026-11-21T13:00:00%2B01:00", 0, 0, 0, 0}, {"?since=2026-11-21T12:00:00.123456Z&limit=1", 1, 1, 1, 1},
+		{"?since=2026-11-21T12:00:01Z", 0, 0, 0, 0}, {"?until=2026-11-21T12:00:00.123456Z", 0, 0, 0, 0}, {"?until=2026-11-21T12:00:00.123457Z&limit=1", 1, 1, 1, 1},
 	}
 	for _, tt := range tests {
 		p := list(t, s, tt.query)
@@ -75,7 +80,7 @@ func TestListEvents(t *testing.T) {
 	if w := request(h, "GET", "/v1/events?client_id=nobody", ""); strings.TrimSpace(w.Body.String()) != `{"events":[]}` {
 		t.Errorf("an empty page: %s", w.Body)
 	}
-	for _, query := range []string{"state=x", "state=", "limit=0", "limit=1001", "limit=x", "limit=", "after=-1", "after=x", "client_id=", "what=1", "limit=1&limit=2"} {
+	for _, query := range []string{"state=x", "state=", "limit=0", "limit=1001", "limit=x", "limit=", "after=-1", "after=x", "client_id=", "state=scheduled", "type=", "request_id=", "since=yesterday", "until=1", "since=", "order=newest", "order=", "until=2026-11-21T12:00:00Z&since=2026-11-21T12:00:00Z", "what=1", "limit=1&limit=2"} {
 		p := wantProblem(t, request(h, "GET", "/v1/events?"+query, ""), 400, "invalid-request")
 		if name, _, _ := strings.Cut(query, "="); len(p.Errors) != 1 || p.Errors[0].Parameter != name {
 			t.Errorf("%s: %+v", query, p.Errors)

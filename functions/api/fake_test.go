@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -163,11 +164,21 @@ func (s *fakeStore) Events(ctx context.Context, f db.Filter) (found []db.StoredE
 	if f.Limit < 1 || f.Limit > 1000 {
 		return nil, errors.New("limit out of bounds")
 	}
-	for _, e := range s.events {
+	events := slices.Clone(s.events)
+	if f.Newest {
+		slices.Reverse(events)
+	}
+	for _, e := range events {
 		if size := sizeOf(found); f.MaxBytes > 0 && size >= f.MaxBytes {
 			break
 		}
-		if len(found) < f.Limit && e.Seq > f.After && (f.ClientID == "" || f.ClientID == e.ClientID) && (f.State == "" || f.State == e.State) {
+		follows := e.Seq > f.After
+		if f.Newest {
+			follows = f.After == 0 || e.Seq < f.After
+		}
+		ok := (f.ClientID == "" || f.ClientID == e.ClientID) && (f.Type == "" || f.Type == e.Type) && (f.State == "" || f.State == e.State) &&
+			(f.RequestID == "" || f.RequestID == e.RequestID) && !e.ReceivedAt.Before(f.Since) && (f.Until.IsZero() || e.ReceivedAt.Before(f.Until))
+		if len(found) < f.Limit && follows && ok {
 			found = append(found, *e)
 		}
 	}

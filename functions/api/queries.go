@@ -24,7 +24,7 @@ func newQueries(o Options, set *liveSet) *queries {
 }
 
 func (q *queries) register(r *router) {
-	r.handle("GET /v1/events", q.listEvents, "client_id", "state", "after", "limit")
+	r.handle("GET /v1/events", q.listEvents, "client_id", "type", "state", "request_id", "since", "until", "order", "after", "limit")
 	r.handle("GET /v1/events/{client_id}/{message_id}", q.getEvent)
 	r.handle("GET /v1/events/{client_id}/{message_id}/runs", q.listRuns, "after", "limit")
 	r.handle("GET /v1/dead", q.listDead, "client_id", "type", "since", "after", "limit")
