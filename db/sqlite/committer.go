@@ -251,7 +251,8 @@ func (c *committer) back(ops []operation) {
 //	own error of one      the group runs again with savepoints; that one gets its error
 //	transaction ended     the one that did it gets the error; those before it run again
 //	                      without it, those after it are the next group
-//	constraint at COMMIT  it isn't known whose: each half runs again alone
+//	constraint or virtual
+//	table at COMMIT       it isn't known whose: each half runs again alone
 //	another writer        wait and try again; appends are refused after a while
 //	disk full             appends are refused, the others kept
 //	I/O error             run again once, then everything is refused and the process ends

@@ -140,9 +140,9 @@ func (w *writer) transaction(ops []operation, withSavepoints bool) (done, at int
 	}
 	if err := w.conn.Commit(); err != nil {
 		ge := w.groupErr("commit", err)
-		switch {
-		case conn.KindOf(err) == conn.Constraint:
-			ge.class = classOwn // a deferred foreign key of some operation's effect
+		switch kind := conn.KindOf(err); {
+		case kind == conn.Constraint, kind == conn.Virtual:
+			ge.class = classOwn // a deferred foreign key, or rows of a virtual table, of some operation's effect
 		case ge.class == classIO:
 			// Frames may have reached the disk although the sync failed.
 			ge.err = fmt.Errorf("%w: %w", db.ErrOutcomeUnknown, ge.err)

@@ -24,7 +24,9 @@ var forbidden = map[string]string{
 	"CREATE VIEW a AS SELECT 1": "CREATE VIEW", "CREATE INDEX a ON notes (text)": "CREATE INDEX", "DROP TABLE notes": "DROP TABLE",
 	"CREATE TRIGGER a AFTER INSERT ON outbox BEGIN SELECT 1; END": "CREATE TRIGGER", "ALTER TABLE notes ADD COLUMN a": "ALTER TABLE",
 	"ANALYZE": "ANALYZE", "REINDEX": "REINDEX", "/* a */ COMMIT": "transaction statement", "-- SELECT\nCOMMIT": "transaction statement",
-	"SELECT load_extension('x')": "call of load_extension",
+	"SELECT load_extension('x')":        "call of load_extension",
+	"SELECT * FROM pragma_optimize(-1)": "SELECT of ", "SELECT 1 FROM PRAGMA_optimize AS a": "SELECT of ",
+	"INSERT INTO notes (text) SELECT count(*) FROM pragma_optimize(0x10002)": "SELECT of ",
 
 	"UPDATE owner SET epoch = epoch + 1":                          "UPDATE of owner",
 	"WITH a AS (SELECT 1) UPDATE owner SET epoch = (SELECT 9)":    "UPDATE of owner",

@@ -89,7 +89,11 @@ func (a *authorizer) authorize(_ *libc.TLS, _ uintptr, action int32, first, seco
 	case sqlite3.SQLITE_SELECT:
 		a.rows = true
 		return sqlite3.SQLITE_OK
-	case sqlite3.SQLITE_READ, sqlite3.SQLITE_RECURSIVE:
+	case sqlite3.SQLITE_READ:
+		if !strings.EqualFold(libc.GoString(first), analyzing) {
+			return sqlite3.SQLITE_OK
+		}
+	case sqlite3.SQLITE_RECURSIVE:
 		return sqlite3.SQLITE_OK
 	case sqlite3.SQLITE_INSERT, sqlite3.SQLITE_UPDATE, sqlite3.SQLITE_DELETE:
 		a.rows = true
@@ -108,6 +112,11 @@ func (a *authorizer) authorize(_ *libc.TLS, _ uintptr, action int32, first, seco
 	return sqlite3.SQLITE_DENY
 }
 
+// analyzing is the only one of the tables that stand for a PRAGMA that writes: it runs
+// ANALYZE on every table, in statements of its own that are compiled once it is read.
+// https://www.sqlite.org/pragma.html#pragma_optimize
+const analyzing = "pragma_optimize"
+
 // actionNames has what SQLite calls the authorizer for, beside what is always allowed.
 var actionNames = map[int32]string{
 	sqlite3.SQLITE_CREATE_INDEX: "CREATE INDEX", sqlite3.SQLITE_CREATE_TABLE: "CREATE TABLE",
@@ -118,7 +127,7 @@ var actionNames = map[int32]string{
 	sqlite3.SQLITE_DROP_TEMP_INDEX: "DROP INDEX", sqlite3.SQLITE_DROP_TEMP_TABLE: "DROP TABLE",
 	sqlite3.SQLITE_DROP_TEMP_TRIGGER: "DROP TRIGGER", sqlite3.SQLITE_DROP_TEMP_VIEW: "DROP VIEW",
 	sqlite3.SQLITE_DROP_TRIGGER: "DROP TRIGGER", sqlite3.SQLITE_DROP_VIEW: "DROP VIEW", sqlite3.SQLITE_DROP_VTABLE: "DROP TABLE",
-	sqlite3.SQLITE_INSERT: "INSERT", sqlite3.SQLITE_UPDATE: "UPDATE", sqlite3.SQLITE_DELETE: "DELETE",
+	sqlite3.SQLITE_READ: "SELECT", sqlite3.SQLITE_INSERT: "INSERT", sqlite3.SQLITE_UPDATE: "UPDATE", sqlite3.SQLITE_DELETE: "DELETE",
 	sqlite3.SQLITE_PRAGMA: "PRAGMA", sqlite3.SQLITE_TRANSACTION: "transaction statement", sqlite3.SQLITE_SAVEPOINT: "savepoint statement",
 	sqlite3.SQLITE_ATTACH: "ATTACH", sqlite3.SQLITE_DETACH: "DETACH", sqlite3.SQLITE_ALTER_TABLE: "ALTER TABLE",
 	sqlite3.SQLITE_REINDEX: "REINDEX", sqlite3.SQLITE_ANALYZE: "ANALYZE", sqlite3.SQLITE_FUNCTION: "call",

@@ -23,11 +23,16 @@ const (
 	Corrupt                // the file is damaged
 	NotADB                 // the file is no database
 	Constraint             // a row, or a deferred reference at COMMIT, is refused
+	Virtual                // what a virtual table keeps is not sound, as an FTS5 index; the file is
 )
 
 // KindOf sorts an error by its result code. https://www.sqlite.org/rescode.html
 func KindOf(err error) Kind {
-	switch code(err) & 0xff {
+	at := code(err)
+	if at == sqlite3.SQLITE_CORRUPT_VTAB {
+		return Virtual
+	}
+	switch at & 0xff {
 	case sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED:
 		return Busy
 	case sqlite3.SQLITE_FULL:
