@@ -52,6 +52,11 @@ func (a *asker) get(ctx context.Context, path string, answer any) error {
 // net/http sends it again where a kept connection breaks), and reads the answer. Errors: *refused, with a hint where a person can do something about it, or
 // why there was no answer.
 func (a *asker) post(ctx context.Context, path, key string, body, answer any) error {
+	return a.send(ctx, http.MethodPost, path, key, body, answer)
+}
+
+// send is post with another method.
+func (a *asker) send(ctx context.Context, method, path, key string, body, answer any) error {
 	if key == "" {
 		key = rand.Text()
 	}
@@ -59,7 +64,7 @@ func (a *asker) post(ctx context.Context, path, key string, body, answer any) er
 	if err != nil {
 		return err
 	}
-	return a.ask(ctx, http.MethodPost, path, http.Header{"Idempotency-Key": {strconv.Quote(key)}}, text, answer)
+	return a.ask(ctx, method, path, http.Header{"Idempotency-Key": {strconv.Quote(key)}}, text, answer)
 }
 
 func (a *asker) ask(ctx context.Context, method, path string, header http.Header, body []byte, answer any) error {

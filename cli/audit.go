@@ -16,7 +16,7 @@ type Audit struct {
 	Client
 	Page
 	ClientID string `help:"Only what was done to this account." env:"INTURN_CLIENT_ID" placeholder:"ID"`
-	Verb     string `help:"Only this: pause, resume, retry, skip, redrive, replay or erase." enum:"pause,resume,retry,skip,redrive,replay,erase," default:"" env:"INTURN_VERB"`
+	Verb     string `help:"Only this: pause, resume, retry, skip, redrive, replay, cancel or erase." enum:"pause,resume,retry,skip,redrive,replay,cancel,erase," default:"" env:"INTURN_VERB"`
 	Before   int64  `help:"Only rows with a smaller id, such as the list before ended with." default:"0" env:"INTURN_BEFORE" placeholder:"AUDIT"`
 }
 

@@ -43,6 +43,7 @@ type commands struct {
 	Health   Health   `cmd:""`
 	Version  Version  `cmd:""`
 	Accounts Accounts `cmd:""`
+	Cancel   Cancel   `cmd:""`
 	Dead     Dead     `cmd:""`
 	Types    Types    `cmd:""`
 	Pause    Pause    `cmd:""`

@@ -27,6 +27,7 @@ type acted struct {
 	Type      string    `json:"type,omitzero"`
 	Seq       int64     `json:"seq,omitzero"`
 	Run       int64     `json:"run,omitzero"`
+	State     string    `json:"state,omitzero"`
 	To        int64     `json:"to,omitzero"`
 	Events    int64     `json:"events,omitzero"`
 	Account   *account  `json:"account,omitzero"`

@@ -35,7 +35,7 @@ func script(t *testing.T, steps ...asked) Client {
 			w.WriteHeader(http.StatusTeapot)
 			return
 		}
-		if r.Header.Get("Authorization") != "Bearer secret" || r.Method == "POST" && (r.Header.Get("Content-Type") != "application/json" || (len(r.Header.Get("Idempotency-Key")) < 3) != strings.HasSuffix(r.URL.Path, "/erase")) {
+		if r.Header.Get("Authorization") != "Bearer secret" || r.Method != "GET" && (r.Header.Get("Content-Type") != "application/json" || (len(r.Header.Get("Idempotency-Key")) < 3) != strings.HasSuffix(r.URL.Path, "/erase")) {
 			t.Errorf("header %v", r.Header)
 		}
 		step := steps[0]
@@ -100,6 +100,11 @@ func TestOperatorCommands(t *testing.T) {
 			"inturn: accounts skip: 409 Conflict: T: D\nhint: look at it first: `inturn accounts show alice`; then --seq 18\n"},
 		{"nothing to skip", "accounts skip alice", []asked{{"GET /v1/accounts/alice", 0, `{"client_id":"alice","state":"idle","paused":false,"replaying":false,"pending":0,"attempts":0}`}},
 			"inturn: accounts skip: nothing of alice is pending\nhint: events that were set aside are listed by `inturn dead list`\n"},
+		{"cancel", "cancel alice m/1 --reason spam", []asked{{`DELETE /v1/events/alice/m%2F1 {"reason":"spam"}`, 0, did("cancel", true, `,"seq":4,"run":1,"state":"dead","account":`+parkedAlice)}},
+			"cancel alice m/1: done (audit 5)\naccount alice: parked, 2 pending\n"},
+		{"cancel json", "cancel alice 1 --json", []asked{{`DELETE /v1/events/alice/1 {}`, 0, did("cancel", false, `,"seq":4,"run":1,"state":"dead"`)}}, strings.Replace(did("cancel", false, `,"seq":4,"run":1,"state":"dead"`), ".000000Z", "Z", 1) + "\n"},
+		{"cancel too late", "cancel alice 1", []asked{{`DELETE /v1/events/alice/1 {}`, 409, `{"type":"urn:inturn:problem:too-late","title":"T","detail":"D"}`}},
+			"inturn: cancel: 409 Conflict: T: D\nhint: what became of it: `inturn events show alice 1`\n"},
 		{"replay", "accounts replay alice --from 3", []asked{{`POST /v1/accounts/alice/replay {"from":3}`, 0, did("replay", true, `,"seq":3,"to":9,"events":7`)}},
 			"replay alice seq 3 to 9, 7 events: done (audit 5)\n"},
 		{"erase", "accounts erase alice --yes --reason asked", []asked{{`POST /v1/accounts/alice/erase {"reason":"asked"}`, 0, `{"verb":"erase","client":"sha256:ab","events":3,"pending":1,"rows":{"messages":2,"dialogs":1},"in_wal":false}`}},
@@ -186,7 +191,7 @@ func TestOperatorWrongUsage(t *testing.T) {
 		"accounts pause", "accounts replay", "accounts erase alice", "accounts list --state busy", "accounts list --limit 0",
 		"dead show", "dead show x", "dead show 0", "dead redrive", "dead redrive 4 --all", "dead redrive 4 --since 1h", "dead redrive 4 --client-id a",
 		"dead redrive --since 1h", "dead redrive --all --since yesterday", "dead redrive -- -4", "dead list --since -5m",
-		"pause", "resume", "pause charge --all", "resume charge --all",
+		"cancel", "cancel alice", "pause", "resume", "pause charge --all", "resume charge --all",
 	} {
 		_, _, err := parseCommand(t, strings.Fields(args)...)
 		var said strings.Builder

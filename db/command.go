@@ -18,6 +18,7 @@ const (
 	Skip    Verb = "skip"    // set the head aside as dead, and go on with the next
 	Redrive Verb = "redrive" // run a dead event again, at the end of its account
 	Replay  Verb = "replay"  // run finished events of an account again, before what is pending
+	Cancel  Verb = "cancel"  // set a pending event aside as dead, wherever in its account it stands
 )
 
 // Command is what an operator wants done. The comment of a field names the verbs that take
@@ -26,7 +27,7 @@ type Command struct {
 	Verb     Verb
 	ClientID string // the account; Pause, Resume: empty for a type or everything; Redrive: may be empty
 	Type     string // Pause, Resume: of one type; with ClientID empty too: of everything
-	Seq      int64  // Retry, Skip: the head; Redrive: the dead event; Replay: the first event, 0 for the account's first
+	Seq      int64  // Retry, Skip: the head; Redrive: the dead event; Cancel: the pending event; Replay: the first event, 0 for the account's first
 	To       int64  // Replay: the last event, 0 for the newest that is finished
 	Run      int64  // Redrive: the run that ended dead, 0 for the latest
 	Who      string // the operator, for the audit; at most 256 bytes
@@ -44,8 +45,8 @@ type CommandResult struct {
 	Again   bool // this is the answer that Key got before
 
 	ClientID string // the account; empty for a type or everything
-	Seq      int64  // Retry, Skip, Redrive: the event; Replay: the first event that runs again
-	Run      int64  // Redrive: the run that is pending now
+	Seq      int64  // Retry, Skip, Redrive, Cancel: the event; Replay: the first event that runs again
+	Run      int64  // Redrive: the run that is pending now; Cancel: the run that was cancelled
 	To       int64  // Replay: the last event that runs again
 	Events   int64  // Replay: how many run again, without those that are not kept any more
 	HeadSeq  int64  // of an account: what runs next, 0 if nothing is pending; of a Replay, before it began
@@ -67,6 +68,8 @@ var (
 	ErrNothingToReplay = errors.New("there is nothing to replay")
 	// ErrReplaying: another replay of the account has not ended.
 	ErrReplaying = errors.New("the account is being replayed already")
+	// ErrTooLate: a function is working on the event, or it is finished.
+	ErrTooLate = errors.New("the event runs or is finished")
 )
 
 // HeadMovedError says that the account's head is another one than was named.
@@ -115,6 +118,9 @@ func (a *Command) Check() error {
 		errs = append(errs, refuses("seq", a.Seq != 0), refuses("to", a.To != 0), refuses("run", a.Run != 0))
 	case Retry, Skip:
 		errs = append(errs, wants("client_id", true, a.ClientID != ""), wants("seq, the account's head", true, a.Seq > 0),
+			refuses("type", a.Type != ""), refuses("to", a.To != 0), refuses("run", a.Run != 0))
+	case Cancel:
+		errs = append(errs, wants("client_id", true, a.ClientID != ""), wants("seq, the pending event", true, a.Seq > 0),
 			refuses("type", a.Type != ""), refuses("to", a.To != 0), refuses("run", a.Run != 0))
 	case Redrive:
 		errs = append(errs, wants("seq, the dead event", true, a.Seq > 0), refuses("type", a.Type != ""), refuses("to", a.To != 0))

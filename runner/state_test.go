@@ -31,9 +31,15 @@ func TestState(t *testing.T) {
 		g.settle()
 		g.tell(db.Change{ClientID: "paused", Paused: true})
 		state("paused", Running)
+		if !g.r.Running("paused", 1) || g.r.Running("paused", 2) || g.r.Running("nobody", 1) {
+			t.Error("event 1 of paused runs, and no other")
+		}
 		release <- struct{}{}
 		g.settle()
 		state("paused", Idle)
+		if g.r.Running("paused", 1) {
+			t.Error("event 1 of paused is settled, and runs")
+		}
 		g.commit(event("paused", "1", "waits", 10))
 		g.settle()
 		state("paused", Ready)

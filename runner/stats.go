@@ -83,6 +83,14 @@ func (r *Runner) State(clientID string) State {
 	return Ready
 }
 
+// Running reports whether an account is inside a function with this event as its head, or
+// waits for its settle. It does not block.
+func (r *Runner) Running(clientID string, seq int64) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.schedule.Begun(clientID, seq)
+}
+
 // Stats is what goes on at a moment.
 type Stats struct {
 	Accounts map[State]int  // that have pending events: Idle is not in it

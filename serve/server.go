@@ -174,6 +174,7 @@ func (s *Server) openStore(ctx context.Context) (err error) {
 	})
 	s.store.OnChange(s.runner.Changed)
 	s.store.OnAppend(s.runner.Appended)
+	s.store.SetRunning(s.runner.Running)
 	s.runner.Start(s.store.Backlog())
 	s.ticks = schedules.New(schedules.Options{Store: checkedStore{s}, Log: s.log, Observer: s.numbers})
 	s.ticks.Set(made.schedules)

@@ -55,6 +55,7 @@ type Engine interface {
 
 	OnAppend(fn func([]db.Event))
 	OnChange(fn func([]db.Change))
+	SetRunning(fn func(clientID string, seq int64) bool)
 	Backlog() (accounts []db.Backlog, paused []string, unclean bool)
 	Retain(ctx context.Context, age time.Duration)
 	Failed() <-chan struct{}

@@ -81,6 +81,7 @@ func (s *suite) runs(e Engine, set *functions.Set) (stop func()) {
 	r := runner.New(runner.Options{Store: e, Functions: set, Pollers: 2})
 	e.OnChange(r.Changed)
 	e.OnAppend(r.Appended)
+	e.SetRunning(r.Running)
 	r.Start(e.Backlog())
 	var g run.Group
 	r.AddTo(&g, patience)

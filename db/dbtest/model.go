@@ -450,13 +450,13 @@ func (w *world) judge() {
 			if strings.Contains(settled[key], "done") && s.Emits != "" {
 				emitted[s.Emits+"/of "+key] = true
 			}
-			switch skipped := ev.State == db.Dead && strings.HasPrefix(ev.Result.Error, "skipped"); {
+			switch aside := ev.State == db.Dead && setAside(ev.Result.Error) != ""; {
 			case ev.State == db.Pending:
 				if !blocked && s.Fate != parks {
 					w.wrong("%s waits, and nothing holds it", key)
 				}
 				blocked = true
-			case skipped:
+			case aside:
 			case s.Fate == parks, string(ev.State) != string(s.Fate):
 				w.wrong("%s is %s, want %s", key, ev.State, s.Fate)
 			default:

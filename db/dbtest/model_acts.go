@@ -20,14 +20,14 @@ type order struct {
 	verb   db.Verb
 	client string // "" for Pause and Resume of a type or of everything
 	typ    string
-	which  int  // the event, modulo those of the account; of Retry and Skip every third is not the head
+	which  int  // the event, modulo those of the account; of Retry and Skip every third is not the head, of Cancel every third may not be pending
 	span   int  // of a Replay, how many events at most; 0: to the newest
 	keyed  bool // with a key, and sent twice
 }
 
 var orders = rapid.Custom(func(t *rapid.T) order {
 	o := order{
-		verb:   rapid.SampledFrom([]db.Verb{db.Pause, db.Resume, db.Retry, db.Retry, db.Skip, db.Skip, db.Redrive, db.Redrive, db.Replay, db.Replay}).Draw(t, "verb"),
+		verb:   rapid.SampledFrom([]db.Verb{db.Pause, db.Resume, db.Retry, db.Retry, db.Skip, db.Skip, db.Redrive, db.Redrive, db.Replay, db.Replay, db.Cancel, db.Cancel, db.Cancel}).Draw(t, "verb"),
 		client: rapid.SampledFrom(clients).Draw(t, "of"),
 		which:  rapid.IntRange(0, 1000).Draw(t, "event"),
 		span:   rapid.IntRange(0, 3).Draw(t, "span"),
@@ -122,6 +122,11 @@ func (w *world) act(o order) {
 		if a.Seq = account.HeadSeq; o.which%3 == 0 || a.Seq == 0 {
 			a.Seq = evs[o.which%len(evs)].Seq
 		}
+	case db.Cancel:
+		a.Seq = evs[o.which%len(evs)].Seq
+		if pending := slices.DeleteFunc(slices.Clone(evs), func(ev db.StoredEvent) bool { return ev.State != db.Pending }); len(pending) > 0 && o.which%3 > 0 {
+			a.Seq = pending[o.which%len(pending)].Seq
+		}
 	case db.Redrive:
 		dead, err := g.store.Dead(context.Background(), db.DeadFilter{ClientID: a.ClientID, Limit: 100})
 		if err != nil {
@@ -175,7 +180,7 @@ func (w *world) target(o order) (client string, evs []db.StoredEvent) {
 	if o.verb == db.Pause || o.verb == db.Resume { // which accounts are paused is known by what was drawn
 		return o.client, w.events(o.client)
 	}
-	fits := map[db.Verb]db.State{db.Retry: db.Pending, db.Skip: db.Pending, db.Redrive: db.Dead, db.Replay: db.Done}[o.verb]
+	fits := map[db.Verb]db.State{db.Retry: db.Pending, db.Skip: db.Pending, db.Cancel: db.Pending, db.Redrive: db.Dead, db.Replay: db.Done}[o.verb]
 	first := slices.Index(clients, o.client)
 	for i := range clients {
 		c := clients[(first+i)%len(clients)]
@@ -193,7 +198,7 @@ func (w *world) target(o order) (client string, evs []db.StoredEvent) {
 // refused fails the run if err is none of the errors that the verb may have.
 func (w *world) refused(a db.Command, err error) {
 	allowed := map[db.Verb][]error{
-		db.Redrive: {db.ErrNotDead, db.ErrStillPending}, db.Replay: {db.ErrNothingToReplay, db.ErrReplaying},
+		db.Redrive: {db.ErrNotDead, db.ErrStillPending}, db.Replay: {db.ErrNothingToReplay, db.ErrReplaying}, db.Cancel: {db.ErrTooLate},
 	}
 	if moved, ok := errors.AsType[*db.HeadMovedError](err); ok && (a.Verb == db.Retry || a.Verb == db.Skip) && moved.Seq != a.Seq {
 		return
@@ -252,23 +257,43 @@ func (w *world) ranAll() (list []ran) {
 	return list
 }
 
-// judgeRuns: in turn, also those that an operator asked for; each run's effect once,
-// with its result; skipped only what somebody skipped.
-func (w *world) judgeRuns(list []ran, effects []string, skips map[int64]int) {
+// aside is an event and the verb by which an operator set a run of it aside.
+type aside struct {
+	verb db.Verb
+	seq  int64
+}
+
+// setAside returns the verb by which a run with this error was set aside, "" for none.
+func setAside(reason string) db.Verb {
+	switch {
+	case strings.HasPrefix(reason, "skipped"):
+		return db.Skip
+	case strings.HasPrefix(reason, "cancelled"):
+		return db.Cancel
+	}
+	return ""
+}
+
+// judgeRuns: in turn, also those that an operator asked for, but not what was cancelled;
+// each run's effect once, with its result; set aside only what somebody set aside.
+func (w *world) judgeRuns(list []ran, effects []string, asides map[aside]int) {
 	last := map[string]ran{}
 	var want []string
 	for _, r := range list {
-		order := fmt.Sprint(r.clientID, r.turn < 0)
-		if before, ok := last[order]; ok && r.turn <= before.turn {
-			w.wrong("%s (turn %d) was settled after %s (turn %d)", r.key, r.turn, before.key, before.turn)
+		verb := setAside(r.reason)
+		if verb != db.Cancel {
+			order := fmt.Sprint(r.clientID, r.turn < 0)
+			if before, ok := last[order]; ok && r.turn <= before.turn {
+				w.wrong("%s (turn %d) was settled after %s (turn %d)", r.key, r.turn, before.key, before.turn)
+			}
+			last[order] = r
 		}
-		last[order] = r
 		if r.status == string(db.Done) {
 			want = append(want, fmt.Sprint(r.key, " run ", r.run))
 		}
-		if strings.HasPrefix(r.reason, "skipped") {
-			if skips[r.seq]--; skips[r.seq] < 0 {
-				w.wrong("%s was skipped, and nobody did that", r.key)
+		if by := (aside{verb, r.seq}); verb != "" {
+			if asides[by]--; asides[by] < 0 {
+				w.wrong("%s is dead by %s, and nobody did that", r.key, verb)
 			}
 		}
 	}
@@ -283,18 +308,18 @@ func (w *world) judgeRuns(list []ran, effects []string, skips map[int64]int) {
 }
 
 // judgeAudit: what somebody was told stands in the audit, and nothing else. It returns
-// how often each event was skipped.
-func (w *world) judgeAudit() map[int64]int {
+// how often each event was set aside.
+func (w *world) judgeAudit() map[aside]int {
 	rows, err := w.engine.store.Audit(context.Background(), db.AuditFilter{Limit: 1000})
 	if err != nil {
 		w.wrong("read audit: %v", err)
 	}
-	skips := map[int64]int{}
+	asides := map[aside]int{}
 	byID := map[int64]db.AuditEntry{}
 	for _, a := range rows {
 		byID[a.ID] = a
-		if a.Command.Verb == db.Skip && strings.Contains(string(a.Answer), `"changed":true`) {
-			skips[a.Command.Seq]++
+		if strings.Contains(string(a.Answer), `"changed":true`) {
+			asides[aside{a.Command.Verb, a.Command.Seq}]++
 		}
 	}
 	for id, h := range w.ops.heard {
@@ -306,9 +331,9 @@ func (w *world) judgeAudit() map[int64]int {
 		if got != want || byID[id].At != h.At {
 			w.wrong("the audit has %+v for %+v, which was answered %+v", byID[id], want, h.CommandResult)
 		}
-		if h.act.Verb == db.Skip && h.Changed && skips[h.act.Seq] == 0 {
+		if h.Changed && asides[aside{h.act.Verb, h.act.Seq}] == 0 {
 			w.wrong("%+v is not in the audit", h)
 		}
 	}
-	return skips
+	return asides
 }

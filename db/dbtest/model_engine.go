@@ -55,6 +55,7 @@ func (w *world) open(d Database) {
 		e.crashAt(beforeAnswer)
 		r.Appended(evs)
 	})
+	e.store.SetRunning(r.Running)
 	r.Start(e.store.Backlog())
 	var g run.Group
 	r.AddTo(&g, 0)

@@ -101,6 +101,63 @@ var operatorsCases = []testCase{
 		s.wantNotes(e)
 		s.closed(e)
 	}},
+	{"cancel sets a pending event aside wherever it stands", func(s *suite) {
+		e := s.open(Options{})
+		evs := s.acceptAll(e, "a", 5)
+		cancel := func(ev db.Event) db.Command {
+			return db.Command{Verb: db.Cancel, ClientID: "a", Seq: ev.Seq, Who: "olga", Reason: "spam"}
+		}
+		if err := e.Hold(db.Hold{Event: evs[0], Attempts: 20, Park: true, Error: "x"}); err != nil {
+			s.Fatal(err)
+		}
+		changes := s.changes(e)
+		if r := s.execute(e, cancel(evs[2])); r.Seq != evs[2].Seq || r.Run != 1 || r.HeadSeq != evs[0].Seq {
+			s.Errorf("%+v", r)
+		}
+		if c := <-changes; c.ClientID != "a" || !c.Reread || !c.Parked || c.Attempts != 20 { // what holds the head still does
+			s.Errorf("%+v", c)
+		}
+		s.wantPending(e, "a", "1", "2", "4", "5")
+		if ev := s.find(e, "a", "3"); ev.State != db.Dead || ev.Result.Error != "cancelled: spam" {
+			s.Errorf("%+v", ev)
+		}
+		if again, err := e.Execute(s.Context(), cancel(evs[2])); err != nil || again.Changed || again.Run != 1 {
+			s.Errorf("again: %+v, %v", again, err)
+		}
+		s.execute(e, cancel(evs[0]))
+		if c := <-changes; !c.Reread || c.Parked || c.Attempts != 0 {
+			s.Errorf("%+v", c)
+		}
+		e.SetRunning(func(clientID string, seq int64) bool { return clientID == "a" && seq == evs[1].Seq })
+		_, err := e.Execute(s.Context(), cancel(evs[1]))
+		s.wantError(err, db.ErrTooLate) // it runs
+		s.settle(e, doneWith(evs[1], nil))
+		_, err = e.Execute(s.Context(), cancel(evs[1]))
+		s.wantError(err, db.ErrTooLate) // it is done
+		e = s.reopened(e)
+		s.execute(e, cancel(evs[3]))
+		if n, err := e.Settle([]db.Settlement{doneWith(evs[3], note("a", "late"))}); n != 0 || !errors.Is(err, db.ErrSuperseded) {
+			s.Errorf("what began meanwhile: %d, %v", n, err)
+		}
+		s.execute(e, db.Command{Verb: db.Redrive, Seq: evs[2].Seq})
+		if r := s.execute(e, cancel(evs[2])); r.Run != 2 {
+			s.Errorf("the second run: %+v", r)
+		}
+		s.wantPending(e, "a", "5")
+		s.settle(e, deadOf(evs[4], "cancelled: by its function"))
+		for c, want := range map[db.Command]error{
+			cancel(evs[4]): db.ErrTooLate, {Verb: db.Cancel, ClientID: "b", Seq: evs[4].Seq}: db.ErrNotFound, {Verb: db.Cancel, ClientID: "a", Seq: 1 << 40}: db.ErrNotFound,
+		} {
+			_, err := e.Execute(s.Context(), c)
+			s.wantError(err, want)
+		}
+		s.wantNotes(e)
+		audit, err := e.Audit(s.Context(), db.AuditFilter{Verb: db.Cancel, Limit: 10})
+		if err != nil || len(audit) != 5 || audit[4].Command != cancel(evs[2]) {
+			s.Errorf("%+v, %v", audit, err)
+		}
+		s.closed(e)
+	}},
 	{"redrive runs a dead event again at the end of its account", func(s *suite) {
 		e := s.open(Options{})
 		evs := s.acceptAll(e, "a", 3)

@@ -25,6 +25,9 @@ import (
 //	         seq, before what is pending. Each event keeps its result until its turn
 //	         comes; then that goes to runs. A head that was held begins afresh
 //	         afterwards. ErrNothingToReplay, ErrReplaying
+//	Cancel   the event ends dead, with Reason in its error; what is pending before and
+//	         behind it stays. ErrTooLate if it is finished, or runs (SetRunning); an attempt
+//	         that begins while the cancellation is committed writes nothing. ErrGone
 //
 // ErrNotFound: the account, or the event, never was (a Pause makes the account). ErrBadCommand, ErrKeyReused, and
 // the storage's errors as of Settle.
@@ -33,11 +36,16 @@ func (d *DB) Execute(ctx context.Context, a db.Command) (db.CommandResult, error
 		return db.CommandResult{}, err
 	}
 	op := &commandOp{act: a, caller: newCaller()}
-	if a.Verb == db.Replay {
-		var err error
-		if op.finished, err = d.finished(ctx, a); err != nil {
-			return db.CommandResult{}, err
-		}
+	var err error
+	switch a.Verb {
+	case db.Replay:
+		op.finished, err = d.finished(ctx, a)
+	case db.Cancel:
+		op.place.running = d.running.Load()
+		op.place.turn, err = d.turnOf(ctx, a)
+	}
+	if err != nil {
+		return db.CommandResult{}, err
 	}
 	if err := d.committer.submit(op); err != nil {
 		return db.CommandResult{}, err

@@ -62,6 +62,7 @@ type DB struct {
 	found     found
 	onAppend  atomic.Pointer[func([]db.Event)]
 	onChange  atomic.Pointer[func([]db.Change)]
+	running   atomic.Pointer[func(clientID string, seq int64) bool]
 	closeOnce sync.Once
 	closeErr  error
 }
@@ -97,6 +98,11 @@ func (d *DB) stand() {
 // order of commits, and before OnAppend's hears of the same commit's events. It is
 // called as OnAppend's is.
 func (d *DB) OnChange(fn func([]db.Change)) { d.onChange.Store(&fn) }
+
+// SetRunning sets the function that says whether an account is inside a function with
+// this event as its head. It is asked within a transaction and must not block. Without
+// one nothing runs.
+func (d *DB) SetRunning(fn func(clientID string, seq int64) bool) { d.running.Store(&fn) }
 
 // Epoch is the number of this ownership of the file: each is greater than those before
 // it. It doesn't change while the database is open.

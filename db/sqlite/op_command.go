@@ -15,6 +15,7 @@ type commandOp struct {
 	caller
 	act      db.Command
 	finished finished // of a Replay
+	place    place    // of a Cancel
 	acted    db.CommandResult
 }
 
@@ -23,7 +24,7 @@ func (o *commandOp) exec(w *writer) error {
 	if o.err != nil {
 		return nil
 	}
-	x := execution{w: w, Command: o.act, finished: o.finished}
+	x := execution{w: w, Command: o.act, finished: o.finished, place: o.place}
 	own, group := w.try(x.once)
 	if o.err = own; own == nil {
 		o.acted = x.result
@@ -39,6 +40,7 @@ type execution struct {
 	w *writer
 	db.Command
 	finished finished // of a Replay
+	place    place    // of a Cancel
 	bulk     int64    // the BulkCommand that it is a part of, or 0
 	result   db.CommandResult
 }
@@ -94,6 +96,8 @@ func (x *execution) verb() error {
 		return x.redrive()
 	case db.Replay:
 		return x.replay()
+	case db.Cancel:
+		return x.cancel()
 	}
 	return nil // Command.Check knows no other
 }

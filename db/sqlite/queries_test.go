@@ -107,6 +107,8 @@ func TestQueries(t *testing.T) {
 	same(ranges, err, q.ReplayRangeRow{ReplayNext: number(44), ReplayTo: number(45), ReplaySettled: number(46)})
 	first, err := x.Head(ctx, "c")
 	same(first, err, q.HeadRow{Turn: 31, Seq: 32, Run: 33})
+	turn, err := x.TurnOf(ctx, q.TurnOfParams{ClientID: "c", Seq: 32})
+	same(turn, err, int64(31))
 	held, err := x.Held(ctx)
 	same(held, err, []q.HeldRow{{ClientID: "c", HeadSeq: number(41), Attempts: 42, NextAt: number(43), Parked: 1, Paused: 1, ReplayNext: number(44)}})
 	ok(x.ReleaseAccount(ctx, "c"))
@@ -135,6 +137,17 @@ func TestQueries(t *testing.T) {
 	ok(x.AnswerAudit(ctx, q.AnswerAuditParams{Answer: "b", ID: 1}))
 	answer, err := x.AuditAnswer(ctx, 1)
 	same(answer, err, "b")
+	_, err = x.InsertAudit(ctx, q.InsertAuditParams{Verb: "cancel", ClientID: text("c"), Seq: number(85), Answer: `{"run":86}`})
+	ok(err)
+	cancelled, err := x.WasCancelled(ctx, q.WasCancelledParams{ClientID: text("c"), Seq: number(85), Run: 86})
+	same(cancelled, err, int64(1))
+	for _, other := range []struct {
+		client   string
+		seq, run int64
+	}{{"d", 85, 86}, {"c", 84, 86}, {"c", 85, 85}} {
+		cancelled, err := x.WasCancelled(ctx, q.WasCancelledParams{ClientID: text(other.client), Seq: number(other.seq), Run: other.run})
+		same(cancelled, err, int64(0))
+	}
 
 	ok(x.InsertResult(ctx, q.InsertResultParams{Seq: 21, Run: 51, Turn: 52, Settled: 53, Status: "dead", Attempts: 54, StartedAt: 55, FinishedAt: 56, Output: text("o"), Error: text("e")}))
 	want("SELECT * FROM results", "[21 51 52 53 dead 54 55 56 o e]")
@@ -172,4 +185,4 @@ func TestQueries(t *testing.T) {
 	}
 }
 
-const queriesTested = 46
+const queriesTested = 48

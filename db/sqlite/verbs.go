@@ -88,10 +88,6 @@ func (x *execution) skip() error {
 	if err != nil {
 		return fmt.Errorf("look for event: %w", err)
 	}
-	pending, err := x.w.end(runID{x.ClientID, head.Turn, head.Seq, head.Run})
-	if err != nil || !pending {
-		return fmt.Errorf("end run: pending %t, %w", pending, err)
-	}
 	reason := "skipped"
 	if x.Who != "" {
 		reason += " by " + x.Who
@@ -99,42 +95,52 @@ func (x *execution) skip() error {
 	if x.Reason != "" {
 		reason += ": " + x.Reason
 	}
+	pending, err := x.setAside(runID{x.ClientID, head.Turn, head.Seq, head.Run}, ev.Type, s, reason)
+	if err != nil || !pending {
+		return fmt.Errorf("end run: pending %t, %w", pending, err)
+	}
+	return nil
+}
+
+// setAside ends a run of the account s as dead. It reports false, and has written
+// nothing, where the run is not pending.
+func (x *execution) setAside(r runID, typ string, s q.StandingRow, reason string) (bool, error) {
+	if pending, err := x.w.end(r); err != nil || !pending {
+		return false, err
+	}
 	result := q.Result{
-		Seq: head.Seq, Run: head.Run, Turn: head.Turn, Settled: x.w.nextSettled, Status: string(db.Dead),
+		Seq: r.seq, Run: r.run, Turn: r.turn, Settled: x.w.nextSettled, Status: string(db.Dead),
 		StartedAt: x.w.now, FinishedAt: time.Now().UnixMicro(), Error: text(db.Bounded(reason)),
 	}
-	if s.HeadSeq.Int64 == head.Seq {
+	held := s.HeadSeq.Int64 == r.seq
+	if held {
 		result.Attempts = s.Attempts
 	}
 	if err := x.w.hot.insertResult(q.InsertResultParams(result)); err != nil {
-		return fmt.Errorf("insert result: %w", err)
+		return false, fmt.Errorf("insert result: %w", err)
 	}
 	x.w.nextSettled++
-	x.w.settled, x.w.dead = append(x.w.settled, result), append(x.w.dead, ev.Type)
-	if err := x.w.release(x.ClientID); err != nil {
-		return err
+	x.w.settled, x.w.dead = append(x.w.settled, result), append(x.w.dead, typ)
+	if held {
+		if err := x.w.release(r.clientID); err != nil {
+			return false, err
+		}
 	}
-	if _, head, err = x.account(x.ClientID); err != nil {
-		return err
+	head, err := x.w.head(r.clientID)
+	if err != nil {
+		return false, err
 	}
 	x.result.Changed, x.result.HeadSeq = true, head.Seq
-	return x.w.changed(x.ClientID, true)
+	return true, x.w.changed(r.clientID, true)
 }
 
 // redrive makes a dead event pending again, behind everything of its account.
 func (x *execution) redrive() error {
-	ev, err := x.w.q.EventOf(background, x.Seq)
-	clientID := ev.ClientID
-	switch {
-	case errors.Is(err, sql.ErrNoRows) && x.Seq < x.w.nextSeq:
-		return refusal{db.ErrGone}
-	case errors.Is(err, sql.ErrNoRows):
-		return refusal{db.ErrNotFound}
-	case err != nil:
-		return fmt.Errorf("look for event: %w", err)
-	case x.ClientID != "" && x.ClientID != clientID:
-		return refusal{db.ErrNotFound}
+	ev, err := x.event()
+	if err != nil {
+		return err
 	}
+	clientID := ev.ClientID
 	if x.w.erasing.has(clientID) {
 		return refusal{db.ErrErasing}
 	}
@@ -171,6 +177,22 @@ func (x *execution) redrive() error {
 	}
 	x.result.HeadSeq = head.Seq
 	return x.w.changed(clientID, true)
+}
+
+// event returns the event that the Command names.
+func (x *execution) event() (q.EventOfRow, error) {
+	ev, err := x.w.q.EventOf(background, x.Seq)
+	switch {
+	case errors.Is(err, sql.ErrNoRows) && x.Seq < x.w.nextSeq:
+		return ev, refusal{db.ErrGone}
+	case errors.Is(err, sql.ErrNoRows):
+		return ev, refusal{db.ErrNotFound}
+	case err != nil:
+		return ev, fmt.Errorf("look for event: %w", err)
+	case x.ClientID != "" && x.ClientID != ev.ClientID:
+		return ev, refusal{db.ErrNotFound}
+	}
+	return ev, nil
 }
 
 // account returns the account's row, and its head: seq 0 if nothing is pending.

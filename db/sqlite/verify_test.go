@@ -310,13 +310,14 @@ func FuzzVerifyDamaged(f *testing.F) {
 
 // operatedFile is busyFile after operators were there: account a has seq 1 replayed
 // (runs 1 and 2) and 4 in the middle of a replay; b 6 redriven and pending; d skipped;
-// e paused, and a type.
+// e paused and its 19 cancelled before 18; a type paused.
 func operatedFile(t testing.TB) string {
 	t.Helper()
 	path := busyFile(t)
 	d := open(t, options(t, path))
 	for _, a := range []db.Command{
 		{Verb: db.Replay, ClientID: "a"}, {Verb: db.Redrive, Seq: 6}, {Verb: db.Skip, ClientID: "d", Seq: 14},
+		{Verb: db.Cancel, ClientID: "e", Seq: 19},
 		{Verb: db.Pause, ClientID: "e"}, {Verb: db.Pause, Type: "note"}, {Verb: db.Replay, ClientID: "c"},
 	} {
 		mustAct(t, d, a)
@@ -352,6 +353,10 @@ func TestVerifyPlantedActs(t *testing.T) {
 		{"run", "UPDATE runs SET run = 2 WHERE seq = 6", "run 2 of seq 6 is kept as an earlier one, and the present one is 2"},
 		{"overtaken", "UPDATE runs SET settled = 0 WHERE seq = 6", "turn 6 of b was settled before turn 5"},
 		{"overtaken", "DELETE FROM audit WHERE client_id = 'a' AND verb = 'replay'", "the replayed events of a begin again 1 times, and 0 replays were ordered"},
+		{"overtaken", "DELETE FROM audit WHERE verb = 'cancel'", "turn 19 of e was settled before turn 18"},
+		{"overtaken", "UPDATE audit SET answer = 'x' WHERE verb = 'cancel'", "turn 19 of e was settled before turn 18"},
+		{"overtaken", "UPDATE audit SET answer = json_set(answer, '$.run', 2) WHERE verb = 'cancel'", "turn 19 of e was settled before turn 18"},
+		{"overtaken", "UPDATE results SET status = 'done' WHERE seq = 19", "turn 19 of e was settled before turn 18"},
 		{"counter", "UPDATE results SET turn = turn + 900 WHERE seq = 1", "is used"},
 		{"counter", "UPDATE runs SET settled = 900 WHERE seq = 1", "but 900 is used"},
 		{"counter", "UPDATE runs SET settled = 2 WHERE seq = 6; UPDATE results SET settled = 2 WHERE seq = 5", "place 2 in the order of settles is used 2 times"},

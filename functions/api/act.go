@@ -39,6 +39,8 @@ func actProblem(err error) *problem {
 		return notDead.withDetail("nothing was changed: the event is done; to run it again, replay its account from this seq to this seq")
 	case errors.Is(err, db.ErrStillPending):
 		return stillPending.withDetail("nothing was changed: the event is pending and runs when its turn comes")
+	case errors.Is(err, db.ErrTooLate):
+		return tooLate.withDetail("nothing was changed: a function works on the event, or it is finished")
 	case errors.Is(err, db.ErrGone):
 		return eventGone.withDetail("nothing was changed: the event was deleted (--retention)")
 	case errors.Is(err, db.ErrNothingToReplay):
@@ -204,6 +206,10 @@ func (o *operations) appendActed(ctx context.Context, b []byte, act db.Command, 
 			b = append(append(append(b, `,"`...), n.name...), `":`...)
 			b = strconv.AppendInt(b, n.value, 10)
 		}
+	}
+	if act.Verb == db.Cancel {
+		b = append(b, `,"state":`...)
+		b = appendText(b, string(db.Dead))
 	}
 	if act.Type != "" {
 		b = append(b, `,"type":`...)

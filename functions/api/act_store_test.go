@@ -70,11 +70,16 @@ func acted(t *testing.T, w *httptest.ResponseRecorder) (a actedAnswer) {
 // operators sends the same by 32 operators at once and counts who changed something.
 func operators(t *testing.T, h http.Handler, target, body string, headers ...string) (changed, duplicates int) {
 	t.Helper()
+	return operatorsOf(t, h, "POST", target, body, headers...)
+}
+
+func operatorsOf(t *testing.T, h http.Handler, method, target, body string, headers ...string) (changed, duplicates int) {
+	t.Helper()
 	answers := make(chan *httptest.ResponseRecorder, 32)
 	var all sync.WaitGroup
 	for range cap(answers) {
 		all.Go(func() { // not by request, whose look into openapi.yaml takes longer than the act
-			r := httptest.NewRequest("POST", target, strings.NewReader(body))
+			r := httptest.NewRequest(method, target, strings.NewReader(body))
 			for i := 0; i < len(headers); i += 2 {
 				r.Header.Set(headers[i], headers[i+1])
 			}

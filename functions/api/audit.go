@@ -10,7 +10,7 @@ import (
 )
 
 // verbs is what ?verb= may say.
-var verbs = []db.Verb{db.Pause, db.Resume, db.Retry, db.Skip, db.Redrive, db.Replay, db.Erasing}
+var verbs = []db.Verb{db.Pause, db.Resume, db.Retry, db.Skip, db.Redrive, db.Replay, db.Cancel, db.Erasing}
 
 // auditStep is how many rows are read at once: each has a reason of up to maxReason bytes.
 const auditStep = 50

@@ -21,7 +21,7 @@ func TestOtherPathsAndMethods(t *testing.T) {
 		}
 	}
 	tests := []struct{ method, path, allow string }{
-		{"PUT", "/v1/events", "GET, HEAD, OPTIONS, POST"}, {"DELETE", "/v1/events/a/b", "GET, HEAD"}, {"POST", "/v1/events/a/b", "GET, HEAD"},
+		{"PUT", "/v1/events", "GET, HEAD, OPTIONS, POST"}, {"PUT", "/v1/events/a/b", "DELETE, GET, HEAD"}, {"POST", "/v1/events/a/b", "DELETE, GET, HEAD"},
 	}
 	for _, tt := range tests {
 		w := request(h, tt.method, tt.path, "")

@@ -7,13 +7,14 @@ import (
 	"inturn/db"
 )
 
-// operations executes what operators ask for: the verbs on accounts, types and dead
+// operations executes what operators ask for: the verbs on accounts, types and
 // events. Each needs the scope operate and is audited.
 type operations struct {
 	auth
 	store interface {
 		operator
 		Account(ctx context.Context, clientID string) (db.Account, error)
+		Find(ctx context.Context, clientID, messageID string) (db.StoredEvent, error)
 	}
 	functions *liveSet
 	accounts  accountView
@@ -37,4 +38,5 @@ func (o *operations) register(r *router) {
 	}
 	r.handle("POST /v1/accounts/{client_id}/erase", o.erase)
 	r.handle("POST /v1/dead/redrive", o.redrive)
+	r.handle("DELETE /v1/events/{client_id}/{message_id}", o.cancelEvent, "reason")
 }

@@ -12,7 +12,7 @@ func TestUnknownParameters(t *testing.T) {
 	h := newAPI(t, Options{Store: s})
 	admin := Admin(Options{Store: s, Profiles: true})
 	for _, c := range []struct{ method, path, parameter string }{
-		{"POST", "/v1/events", "on_eror"}, {"GET", "/v1/events", "clientid"}, {"GET", "/v1/events/a/1", "payload"}, {"GET", "/v1/events/a/1/runs", "before"},
+		{"POST", "/v1/events", "on_eror"}, {"GET", "/v1/events", "clientid"}, {"GET", "/v1/events/a/1", "payload"}, {"GET", "/v1/events/a/1/runs", "before"}, {"DELETE", "/v1/events/a/1", "why"},
 		{"GET", "/v1/stream", "on_eror"}, {"GET", "/v1/accounts", "stat"}, {"GET", "/v1/accounts/a", "x"}, {"POST", "/v1/accounts/a/pause", "reason"},
 		{"POST", "/v1/accounts/a/skip", "seq"}, {"POST", "/v1/accounts/a/erase", "x"}, {"POST", "/v1/accounts/retry", "dry_run"}, {"POST", "/v1/types/any/pause", "x"},
 		{"POST", "/v1/pause", "x"}, {"GET", "/v1/types", "x"}, {"GET", "/v1/dead", "state"}, {"POST", "/v1/dead/redrive", "dry_run"}, {"GET", "/v1/audit", "after"},

@@ -72,7 +72,7 @@ type accountReader interface {
 // operator executes what operators ask for.
 type operator interface {
 	// Execute returns *db.HeadMovedError, db.ErrNotFound, db.ErrNotDead, db.ErrStillPending,
-	// db.ErrGone, db.ErrNothingToReplay, db.ErrReplaying, db.ErrKeyReused or db.ErrBadCommand
+	// db.ErrGone, db.ErrTooLate, db.ErrNothingToReplay, db.ErrReplaying, db.ErrKeyReused or db.ErrBadCommand
 	// where nothing was changed, or an error of Append's.
 	Execute(ctx context.Context, a db.Command) (db.CommandResult, error)
 

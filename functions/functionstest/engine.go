@@ -76,6 +76,7 @@ func Open(t testing.TB, path string, fns ...functions.Function) *Engine {
 		r := runner.New(runner.Options{Store: e.db, Functions: set, Log: log})
 		e.db.OnChange(r.Changed)
 		e.db.OnAppend(r.Appended)
+		e.db.SetRunning(r.Running)
 		r.Start(e.db.Backlog())
 		started <- nil // only now: what is appended earlier, the runner would not hear of
 		e.ended <- e.run(r)

@@ -30,6 +30,7 @@ type storage interface {
 	// OnAppend and the others up to Close are its life.
 	OnAppend(fn func([]db.Event))
 	OnChange(fn func([]db.Change))
+	SetRunning(fn func(clientID string, seq int64) bool)
 	Backlog() (accounts []db.Backlog, paused []string, unclean bool)
 	Failed() <-chan struct{}
 	Err() error

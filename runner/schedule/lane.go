@@ -49,6 +49,7 @@ type lane struct {
 	since   time.Time // begin of the lease
 	ran     int       // events settled in this lease
 	singly  int       // so many events are given out one by one
+	begun   int64     // seq of the head that was given out and is not settled; 0: none
 	suspect int64     // position of an event whose call ended its goroutine; 0: none
 
 	state         State

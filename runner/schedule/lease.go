@@ -111,6 +111,7 @@ func (le Lease) begin() Step {
 	if head >= l.suspect {
 		l.suspect = 0
 	}
+	l.begun = l.queue[0].Seq
 	return step
 }
 
@@ -131,6 +132,7 @@ func (le Lease) end() {
 		s.types.release(l)
 	}
 	s.running--
+	l.begun = 0
 	le.recovered()
 	le.feed()
 }
@@ -192,7 +194,7 @@ func (le Lease) Advance(n int, position int64) {
 	}
 	s.census.newHead(l, head)
 	le.recovered()
-	l.recorded = false
+	l.recorded, l.begun = false, 0
 	l.ran += n
 	l.singly = max(l.singly-n, 0)
 }
@@ -242,6 +244,7 @@ func (le Lease) Exited(position int64) { le.l.suspect = position }
 // goes on.
 func (le Lease) Superseded() {
 	le.s.types.release(le.l)
+	le.l.begun = 0
 	le.resetAttempts()
 	le.s.memory.evict(le.l)
 }

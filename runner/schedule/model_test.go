@@ -135,7 +135,7 @@ func (m *model) bounds() map[string]int {
 func (m *model) event(t *rapid.T, a *account) db.Event {
 	m.position++
 	return db.Event{
-		ClientID: a.id, Position: m.position, Type: rapid.SampledFrom([]string{"free", "free", "slots", "gone"}).Draw(t, "type"),
+		ClientID: a.id, Seq: m.position, Position: m.position, Type: rapid.SampledFrom([]string{"free", "free", "slots", "gone"}).Draw(t, "type"),
 		Payload: make([]byte, rapid.SampledFrom([]int{0, 100, 1500}).Draw(t, "payload")),
 	}
 }
@@ -513,6 +513,17 @@ func (m *model) wait(t *rapid.T) {
 func (m *model) check(t *rapid.T) {
 	if err := m.s.Verify(); err != nil {
 		t.Fatal(err)
+	}
+	for id, a := range m.accounts {
+		h := m.leased[id]
+		switch {
+		case h != nil && h.phase == works:
+			if !m.s.Begun(id, h.events[0].Seq) || len(h.events) > 1 && m.s.Begun(id, h.events[1].Seq) {
+				t.Fatalf("%s works on seq %d alone", id, h.events[0].Seq)
+			}
+		case h == nil && len(a.pending) > 0 && m.s.Begun(id, a.pending[0].Seq):
+			t.Fatalf("%s is not leased, and seq %d has begun", id, a.pending[0].Seq)
+		}
 	}
 	loads := 0
 	for _, h := range m.leased {

@@ -45,6 +45,13 @@ func (s *Schedule) State(clientID string) (state State, stuck bool) {
 	return l.state, l.stuck
 }
 
+// Begun reports whether an account's head is this event and was given out: a function
+// works on it, or its settle is awaited.
+func (s *Schedule) Begun(clientID string, seq int64) bool {
+	l := s.lanes[clientID]
+	return l != nil && l.begun == seq && seq != 0
+}
+
 // MissingTypes returns the types that lanes wait for because they have no function, with
 // how many lanes do.
 func (s *Schedule) MissingTypes() map[string]int { return s.types.missing() }

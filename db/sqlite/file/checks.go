@@ -21,8 +21,8 @@ import (
 //	pending-twice    one event is pending twice                            (promise 2)
 //	settled-pending  an event is settled and still pending                 (promises 2, 4)
 //	run              an event's runs are not 1, 2, … up to the present one (promises 2, 4)
-//	overtaken        settled before an earlier turn of its account, or replayed in
-//	                 another order than that of seq                        (promise 3)
+//	overtaken        settled before an earlier turn of its account and not cancelled, or
+//	                 replayed in another order than that of seq            (promise 3)
 //	counter          a counter would give out a number that is used        (promises 2, 3, 6)
 //	history          an account's history lacks an event, or has one that isn't its
 //	account          an account's row is missing, or is held by an event
@@ -86,11 +86,16 @@ var checks = []check{
 	{"run", `SELECT format('run %d of seq %d is kept as an earlier one, and the present one is %d', k.run, k.seq, c.run)
 		FROM (SELECT r.seq, r.run FROM results r UNION ALL SELECT p.seq, p.run FROM pending p) c JOIN runs k ON k.seq = c.seq WHERE k.run >= c.run`},
 	// A pending turn counts as one that will be settled after all others. Replayed
-	// events have turns below 0 and an order of their own.
-	{"overtaken", `SELECT format('turn %d of %s was settled before turn %d', turn, client_id, before) FROM (
+	// events have turns below 0 and an order of their own. What an operator cancelled
+	// ended out of turn.
+	{"overtaken", `WITH cancelled AS MATERIALIZED (SELECT seq, CASE WHEN json_valid(answer) THEN json_extract(answer, '$.run') END AS run
+			FROM audit WHERE verb = 'cancel')
+		SELECT format('turn %d of %s was settled before turn %d', turn, client_id, before) FROM (
 			SELECT client_id, turn, settled, lag(settled) OVER account AS last, lag(turn) OVER account AS before FROM (
 				SELECT o.client_id, r.turn, r.settled FROM results r CROSS JOIN outbox o ON o.seq = r.seq
+					WHERE r.status = 'done' OR (r.seq, r.run) NOT IN (SELECT seq, run FROM cancelled WHERE run IS NOT NULL)
 				UNION ALL SELECT o.client_id, k.turn, k.settled FROM runs k CROSS JOIN outbox o ON o.seq = k.seq
+					WHERE k.status = 'done' OR (k.seq, k.run) NOT IN (SELECT seq, run FROM cancelled WHERE run IS NOT NULL)
 				UNION ALL SELECT client_id, turn, NULL FROM pending)
 			WINDOW account AS (PARTITION BY client_id, turn < 0 ORDER BY turn))
 		WHERE settled IS NOT NULL AND before IS NOT NULL AND settled <= coalesce(last, settled)`},

@@ -53,3 +53,10 @@ SELECT answer FROM audit WHERE id = sqlc.arg(id) AND bulk = 0;
 
 -- name: WasDone :one
 SELECT count(*) FROM audit WHERE client_id = sqlc.arg(client_id) AND verb = sqlc.arg(verb) AND seq = sqlc.arg(seq);
+
+-- name: TurnOf :one
+SELECT turn FROM lanes WHERE client_id = sqlc.arg(client_id) AND seq = sqlc.arg(seq);
+
+-- name: WasCancelled :one
+SELECT count(*) FROM audit WHERE client_id = sqlc.arg(client_id) AND verb = 'cancel' AND seq = sqlc.arg(seq)
+  AND CAST(json_extract(answer, '$.run') AS INTEGER) = CAST(sqlc.arg(run) AS INTEGER);

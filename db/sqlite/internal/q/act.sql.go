@@ -301,6 +301,40 @@ func (q *Queries) Standing(ctx context.Context, clientID string) (StandingRow, e
 	return i, err
 }
 
+const TurnOf = `-- name: TurnOf :one
+SELECT turn FROM lanes WHERE client_id = ?1 AND seq = ?2
+`
+
+type TurnOfParams struct {
+	ClientID string
+	Seq      int64
+}
+
+func (q *Queries) TurnOf(ctx context.Context, arg TurnOfParams) (int64, error) {
+	row := q.queryRow(ctx, q.turnOfStmt, TurnOf, arg.ClientID, arg.Seq)
+	var turn int64
+	err := row.Scan(&turn)
+	return turn, err
+}
+
+const WasCancelled = `-- name: WasCancelled :one
+SELECT count(*) FROM audit WHERE client_id = ?1 AND verb = 'cancel' AND seq = ?2
+  AND CAST(json_extract(answer, '$.run') AS INTEGER) = CAST(?3 AS INTEGER)
+`
+
+type WasCancelledParams struct {
+	ClientID sql.NullString
+	Seq      sql.NullInt64
+	Run      int64
+}
+
+func (q *Queries) WasCancelled(ctx context.Context, arg WasCancelledParams) (int64, error) {
+	row := q.queryRow(ctx, q.wasCancelledStmt, WasCancelled, arg.ClientID, arg.Seq, arg.Run)
+	var count int64
+	err := row.Scan(&count)
+	return count, err
+}
+
 const WasDone = `-- name: WasDone :one
 SELECT count(*) FROM audit WHERE client_id = ?1 AND verb = ?2 AND seq = ?3
 `

@@ -159,6 +159,12 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.takeOwnershipStmt, err = db.PrepareContext(ctx, TakeOwnership); err != nil {
 		return nil, fmt.Errorf("error preparing query TakeOwnership: %w", err)
 	}
+	if q.turnOfStmt, err = db.PrepareContext(ctx, TurnOf); err != nil {
+		return nil, fmt.Errorf("error preparing query TurnOf: %w", err)
+	}
+	if q.wasCancelledStmt, err = db.PrepareContext(ctx, WasCancelled); err != nil {
+		return nil, fmt.Errorf("error preparing query WasCancelled: %w", err)
+	}
 	if q.wasDoneStmt, err = db.PrepareContext(ctx, WasDone); err != nil {
 		return nil, fmt.Errorf("error preparing query WasDone: %w", err)
 	}
@@ -392,6 +398,16 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing takeOwnershipStmt: %w", cerr)
 		}
 	}
+	if q.turnOfStmt != nil {
+		if cerr := q.turnOfStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing turnOfStmt: %w", cerr)
+		}
+	}
+	if q.wasCancelledStmt != nil {
+		if cerr := q.wasCancelledStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing wasCancelledStmt: %w", cerr)
+		}
+	}
 	if q.wasDoneStmt != nil {
 		if cerr := q.wasDoneStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing wasDoneStmt: %w", cerr)
@@ -481,6 +497,8 @@ type Queries struct {
 	standingStmt         *sql.Stmt
 	tableVersionStmt     *sql.Stmt
 	takeOwnershipStmt    *sql.Stmt
+	turnOfStmt           *sql.Stmt
+	wasCancelledStmt     *sql.Stmt
 	wasDoneStmt          *sql.Stmt
 }
 
@@ -533,6 +551,8 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		standingStmt:         q.standingStmt,
 		tableVersionStmt:     q.tableVersionStmt,
 		takeOwnershipStmt:    q.takeOwnershipStmt,
+		turnOfStmt:           q.turnOfStmt,
+		wasCancelledStmt:     q.wasCancelledStmt,
 		wasDoneStmt:          q.wasDoneStmt,
 	}
 }
