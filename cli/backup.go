@@ -202,6 +202,8 @@ func explainCopy(err error) error {
 func ExplainFile(err error) error {
 	var hint string
 	switch {
+	case errors.Is(err, file.ErrWALAlone):
+		hint = "put the file back beside its -wal; or `inturn restore --force` a backup, which keeps the -wal; or move the -wal away to begin anew"
 	case errors.Is(err, file.ErrUnmarked):
 		hint = file.WayBack
 	case errors.Is(err, db.ErrForeign):

@@ -47,7 +47,11 @@ func (q Query) Run(ctx context.Context, out IO) error {
 		if ctx.Err() != nil { // the time was over
 			return context.Cause(ctx)
 		}
-		return &Hint{Err: fmt.Errorf("query: %w", err), Hint: "name inturn's own file with --db or INTURN_DB; it and its folder must be readable for this user"}
+		err = fmt.Errorf("query: %w", err)
+		if explained := ExplainFile(err); explained != err {
+			return explained
+		}
+		return &Hint{Err: err, Hint: "name inturn's own file with --db or INTURN_DB; it and its folder must be readable for this user"}
 	}
 	defer handle.Close()
 	if err := file.CheckRead(ctx, handle, q.SQL); err != nil {

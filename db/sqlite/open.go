@@ -73,6 +73,9 @@ func (o *opening) take(ctx context.Context, sp *space) error {
 	if err := file.CheckNoRestore(path); err != nil {
 		return err
 	}
+	if err := file.CheckWAL(path); err != nil {
+		return err
+	}
 	if err := file.Create(path); err != nil {
 		return fmt.Errorf("create file: %w", err)
 	}

@@ -36,7 +36,7 @@ func compact(ctx context.Context, path string, o CopyOptions) (before, after int
 	if _, err := os.Stat(path); err != nil {
 		return 0, 0, err
 	}
-	if err := CheckNoRestore(path); err != nil {
+	if err := errors.Join(CheckNoRestore(path), CheckWAL(path)); err != nil {
 		return 0, 0, err
 	}
 	l, err := seize(ctx, path, lockPatience, func(error) {})

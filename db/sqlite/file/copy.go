@@ -101,6 +101,9 @@ func RemoveAll(paths ...string) (err error) {
 // SQLite's backup functions copy pages as they are, inside one read transaction. Why
 // that, and not VACUUM INTO or many short ones, is in docs/design/copies.md.
 func (p *part) fill(ctx context.Context, from string, o CopyOptions) (version int, err error) {
+	if err := CheckWAL(from); err != nil {
+		return 0, err
+	}
 	pool, err := sql.Open("sqlite", conn.FileDSN(from, map[string][]string{
 		"mode": {"ro"}, "_busy_timeout": {"5000"}, "_pragma": {"cache_size(-1024)", "trusted_schema(OFF)"},
 	}))

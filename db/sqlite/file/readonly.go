@@ -20,6 +20,9 @@ func OpenReadOnly(ctx context.Context, path string) (*sql.DB, error) {
 		}
 		return nil, err
 	}
+	if err := CheckWAL(path); err != nil {
+		return nil, fmt.Errorf("open %s: %w", path, err)
+	}
 	pool, err := sql.Open("sqlite", conn.ReadDSN(path))
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", path, err)

@@ -193,6 +193,9 @@ func epochOf(path string) (epoch int64, err error) {
 	if _, err := os.Stat(path); err != nil {
 		return 0, err
 	}
+	if err := CheckWAL(path); err != nil {
+		return 0, err
+	}
 	pool, err := sql.Open("sqlite", conn.FileDSN(path, map[string][]string{"mode": {"ro"}, "_pragma": {"trusted_schema(OFF)"}}))
 	if err != nil {
 		return 0, err

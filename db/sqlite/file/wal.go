@@ -8,6 +8,18 @@ import (
 	"os"
 )
 
+// ErrWALAlone: a WAL stands beside a database file that is empty or not there.
+var ErrWALAlone = errors.New("its write-ahead log is there without it, and may have events that were answered")
+
+// CheckWAL returns ErrWALAlone if there is a WAL and nothing that it belongs to: SQLite
+// would remove it when it opens the file, also for reading. It is to be called before.
+func CheckWAL(path string) error {
+	if Size(path) == 0 && Size(path+"-wal") > 0 {
+		return fmt.Errorf("the database file is empty or not there: %w: %s-wal", ErrWALAlone, path)
+	}
+	return nil
+}
+
 // RewriteWAL writes the content of the WAL over itself, so that the next sync covers it
 // whatever happened before: after a sync that failed, the kernel goes on showing bytes
 // that it will never write, and no later sync reports an error (fsync(2)).
