@@ -7,7 +7,7 @@
 //	Append   accepted: durable, with its place in its account's order, and pending
 //	Settle   its effect and its result, in one transaction: done, or dead
 //	Hold     an attempt failed: the event keeps its place at the head of its account
-//	Execute  an operator skips it, or has it run again: a new run of the same event
+//	Execute  an operator skips or cancels it, or has it run again: a new run of the same event
 //
 // What is asked of a storage, and with which errors, is written where it is asked: in the
 // interface Store of package functions/api (accept, read, operate), store of package
