@@ -298,7 +298,7 @@ var (
 )
 
 // commandNames are those of the program.
-var commandNames = []string{"serve", "demo", "generate", "post", "cancel", "send", "loadtest", "events list", "events show", "accounts list", "accounts skip", "accounts replay", "accounts erase", "dead list", "dead redrive",
+var commandNames = []string{"serve", "demo", "generate", "post", "cancel", "send", "loadtest", "status", "events list", "events show", "accounts list", "accounts skip", "accounts replay", "accounts erase", "dead list", "dead redrive",
 	"types", "pause", "resume", "audit", "token new", "check", "query", "backup", "restore", "compact", "health", "version", "completion bash"}
 
 // helps is the help of the program and of all its commands.

@@ -53,6 +53,7 @@ type Metrics struct {
 	configReloads        *prometheus.CounterVec
 	configGood           prometheus.Gauge
 	results              map[string]prometheus.Counter
+	samples              samples
 }
 
 // typed is the counters of one type of event.

@@ -31,6 +31,7 @@ type commands struct {
 	Send       cli.Send       `cmd:"" help:"Send a file of events, over HTTP or a WebSocket."`
 	LoadTest   cli.LoadTest   `cmd:"" name:"loadtest" help:"Offer messages at a fixed rate, then verify by the API what became of them."`
 	Cancel     cli.Cancel     `cmd:"" help:"Set a pending event aside, as dead."`
+	Status     cli.Status     `cmd:"" help:"Show how the server stands, on one screen."`
 	Events     cli.Events     `cmd:"" help:"Look at events, in any state."`
 	Accounts   cli.Accounts   `cmd:"" help:"Look at accounts; pause, resume, retry, skip, replay and erase them."`
 	Dead       cli.Dead       `cmd:"" help:"Look at events that were set aside, and run them again."`

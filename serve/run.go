@@ -75,6 +75,7 @@ func (s *Server) addWork(ctx context.Context, g *run.Group) {
 	addUntil(g, s.certs.run)
 	addUntil(g, s.followConfig)
 	addUntil(g, s.ticks.Run)
+	addUntil(g, s.numbers.Sample)
 	s.runner.AddTo(g, s.config.Drain)
 }
 

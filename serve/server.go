@@ -217,6 +217,7 @@ func (s *Server) openAPI() (err error) {
 		ConfigSchema: config.Schema(),
 		AccountState: func(clientID string) string { return string(s.runner.State(clientID)) },
 		MissingTypes: func() map[string]int { return s.runner.Stats().Missing },
+		Status:       s.status,
 	}
 	if s.tokens != nil || c.InsecureNoAuth || isLoopback(c.Admin) {
 		s.api.Metrics, s.api.OpenMetrics = s.numbers.Handler(s.log), isLoopback(c.Admin)

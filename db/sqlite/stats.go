@@ -58,6 +58,30 @@ func (r *reader) FreePages(ctx context.Context) (pages int64, err error) {
 	return pages, nil
 }
 
+// maxCounted bounds what Counts counts of each.
+const maxCounted = 100_000
+
+// Counts returns how many events are dead and how many accounts are paused, each as 100,000
+// where there are more. It reads indexes that have only such rows.
+func (r *reader) Counts(ctx context.Context) (dead, paused int, err error) {
+	ctx, cancel := context.WithTimeout(ctx, readTime)
+	defer cancel()
+	release, err := r.lists.take(ctx)
+	if err != nil {
+		return 0, 0, fmt.Errorf("count: %w", err)
+	}
+	defer release()
+	r.guard.Lock()
+	defer r.guard.Unlock()
+	err = r.queryer().QueryRowContext(ctx, `SELECT
+			(SELECT count(*) FROM (SELECT 1 FROM results INDEXED BY results_dead WHERE status = 'dead' LIMIT ?1)),
+			(SELECT count(*) FROM (SELECT 1 FROM accounts INDEXED BY accounts_paused WHERE paused = 1 LIMIT ?1))`, maxCounted).Scan(&dead, &paused)
+	if err != nil {
+		return 0, 0, fmt.Errorf("count: %w", err)
+	}
+	return dead, paused, nil
+}
+
 // AcceptedAt returns when the event was accepted whose seq is turn, or, where a
 // later run has this turn, the next event after it. It reads one row. ErrNotFound:
 // nothing was accepted since.

@@ -240,6 +240,27 @@ func TestScrapeVisitsNoRows(t *testing.T) {
 	}
 }
 
+// Dead events and paused accounts are counted as they are now.
+func TestCounts(t *testing.T) {
+	forEach(t, func(t *testing.T, d *DB) {
+		want := func(dead, paused int) {
+			t.Helper()
+			if gotDead, gotPaused, err := d.Counts(t.Context()); gotDead != dead || gotPaused != paused || err != nil {
+				t.Errorf("%d dead, %d paused, %v; want %d, %d", gotDead, gotPaused, err, dead, paused)
+			}
+		}
+		want(0, 0)
+		one, two := appendEvent(t, d, event("a", "1")), appendEvent(t, d, event("a", "2"))
+		settle(t, d, db.Settlement{Event: one, Status: db.Dead, Error: "why"}, done(two, nil))
+		wantAct(t, d, db.Command{Verb: db.Pause, ClientID: "a"}, true, nil)
+		wantAct(t, d, db.Command{Verb: db.Pause, ClientID: "b"}, true, nil)
+		want(1, 2)
+		wantAct(t, d, db.Command{Verb: db.Redrive, Seq: one.Seq}, true, nil)
+		wantAct(t, d, db.Command{Verb: db.Resume, ClientID: "b"}, true, nil)
+		want(0, 1)
+	})
+}
+
 // acceptedAtText is the statement as it is prepared.
 func acceptedAtText(t *testing.T) string {
 	t.Helper()

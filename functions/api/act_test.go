@@ -212,7 +212,7 @@ func TestActsNeedOperate(t *testing.T) {
 		{"DELETE", "/v1/events/a/1", "", 401, 404, 403, 404}, {"DELETE", "/v1/events/b/1", "", 401, 404, 403, 403},
 		{"GET", "/v1/audit", "", 401, 200, 403, 403}, {"GET", "/v1/audit?client_id=a", "", 401, 200, 403, 200}, {"GET", "/v1/audit?client_id=b", "", 401, 200, 403, 403},
 		{"GET", "/v1/dead", "", 401, 403, 200, 403}, {"GET", "/v1/dead?client_id=a", "", 401, 403, 200, 200}, {"GET", "/v1/dead?client_id=b", "", 401, 403, 200, 403},
-		{"GET", "/v1/types", "", 401, 403, 200, 403},
+		{"GET", "/v1/types", "", 401, 403, 200, 403}, {"GET", "/v1/status", "", 401, 403, 404, 403},
 		{"GET", "/v1/events/a/1/runs", "", 401, 403, 404, 404}, {"GET", "/v1/events/b/1/runs", "", 401, 403, 404, 403},
 	} {
 		for token, want := range map[string]int{"": c.none, "operate": c.operate, "others": c.others, "op-a": c.bound} {

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"log/slog"
 	"net/http"
 	"time"
@@ -49,6 +50,9 @@ type Options struct {
 	// MissingTypes says of types that have no function how many accounts wait for one; nil:
 	// that isn't known.
 	MissingTypes func() map[string]int
+
+	// Status says how the server stands, for GET /v1/status; nil: that isn't known.
+	Status func(ctx context.Context) (Status, error)
 
 	// Stopping is closed when shutdown begins: from then on new events are refused,
 	// /readyz says no, and what Prefer: wait holds is answered at once. Nil: never.

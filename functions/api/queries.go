@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"time"
 
 	"inturn/db"
@@ -15,12 +16,13 @@ type queries struct {
 	}
 	functions *liveSet
 	accounts  accountView
-	missing   func() map[string]int // see Options.MissingTypes
-	schema    []byte                // of the configuration file
+	missing   func() map[string]int                     // see Options.MissingTypes
+	status    func(ctx context.Context) (Status, error) // see Options.Status
+	schema    []byte                                    // of the configuration file
 }
 
 func newQueries(o Options, set *liveSet) *queries {
-	return &queries{auth: auth{o.Tokens}, store: o.Store, functions: set, accounts: newAccountView(o), missing: o.MissingTypes, schema: o.ConfigSchema}
+	return &queries{auth: auth{o.Tokens}, store: o.Store, functions: set, accounts: newAccountView(o), missing: o.MissingTypes, status: o.Status, schema: o.ConfigSchema}
 }
 
 func (q *queries) register(r *router) {
@@ -31,6 +33,7 @@ func (q *queries) register(r *router) {
 	r.handle("GET /v1/accounts", q.listAccounts, "state", "paused", "after", "limit")
 	r.handle("GET /v1/accounts/{client_id}", q.getAccount)
 	r.handle("GET /v1/types", q.listTypes)
+	r.handle("GET /v1/status", q.getStatus)
 	r.handle("GET /v1/audit", q.listAudit, "client_id", "verb", "before", "limit")
 	r.handle("GET /v1/openapi.yaml", openAPI)
 	r.handle("GET /v1/config.schema.json", q.configSchema)
