@@ -61,6 +61,22 @@ var operatorsCases = []testCase{
 			s.Errorf("%+v", stats)
 		}
 	}},
+	{"an erased account has no pause left, also one without events", func(s *suite) {
+		e := s.open(Options{})
+		s.execute(e, db.Command{Verb: db.Pause, ClientID: "new"})
+		if _, err := e.Erase("new", "", ""); err != nil {
+			s.Fatal(err)
+		}
+		_, err := e.Account(s.Context(), "new")
+		s.wantError(err, db.ErrNotFound)
+		s.accept(e, event("new", "1"))
+		if account, err := e.Account(s.Context(), "new"); err != nil || account.Paused {
+			s.Errorf("%+v, %v", account, err)
+		}
+		if stats := e.Stats(); stats.Pending != 1 || stats.Runnable != 1 {
+			s.Errorf("%+v", stats)
+		}
+	}},
 	{"retry lets the head run afresh", func(s *suite) {
 		e := s.open(Options{})
 		evs := s.acceptAll(e, "a", 2)

@@ -23,12 +23,7 @@ func (r *reader) Events(ctx context.Context, f db.Filter) (list []db.StoredEvent
 	defer release()
 	left, bytes := page(f.Limit), f.MaxBytes
 	for _, p := range r.parts(f) {
-		conditions, args := p.conditions(f)
-		from := p.from + " LEFT JOIN results r ON r.seq = o.seq WHERE " + strings.Join(conditions, " AND ")
-		order := p.seq
-		if f.Newest {
-			order += " DESC"
-		}
+		from, order, args := p.query(f)
 		more, err := r.stored(ctx, from, order, left, bytes, args)
 		if list = append(list, more...); err != nil {
 			return list, err
@@ -79,6 +74,16 @@ func (r *reader) parts(f db.Filter) []eventsPart {
 		slices.Reverse(parts)
 	}
 	return slices.DeleteFunc(parts, func(p eventsPart) bool { return p.after >= p.before-1 })
+}
+
+// query returns the query of what f selects within p, as stored takes it.
+func (p *eventsPart) query(f db.Filter) (from, order string, args []any) {
+	conditions, args := p.conditions(f)
+	from = p.from + " LEFT JOIN results r ON r.seq = o.seq WHERE " + strings.Join(conditions, " AND ")
+	if order = p.seq; f.Newest {
+		order += " DESC"
+	}
+	return from, order, args
 }
 
 // conditions returns those of f within p, and their arguments.
