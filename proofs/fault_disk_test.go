@@ -169,7 +169,7 @@ func fill(t testing.TB, dir string, leave int64) {
 	s := statfs(t, dir)
 	room := s.free
 	if leave > 0 {
-		room -= s.size/20 + leave
+		room -= min(max(s.size/20, 32<<20), s.size/4) + leave
 	}
 	block := make([]byte, 64<<10)
 	for ; room > 0; room -= int64(len(block)) {

@@ -157,6 +157,9 @@ func (c *committer) take() (ops []operation, wait time.Duration, more bool) {
 	if len(c.first) > 0 {
 		appends = group{maxOps: maxOps / appendShare, maxBytes: maxGroupBytes / appendShare}
 	}
+	if len(c.appends) > 0 && c.space.low() != nil { // what is queued would take the room for settles
+		c.refuseAppends()
+	}
 	c.takeAppends(&appends, now)
 	others := group{maxOps: maxOps - len(appends.ops), maxBytes: maxGroupBytes - maxGroupBytes/appendShare}
 	for len(c.first) > 0 && !isExclusive(c.first[0]) && others.add(c.first[0]) {
@@ -171,6 +174,14 @@ func (c *committer) take() (ops []operation, wait time.Duration, more bool) {
 	c.takeAppends(&rest, now)
 	ops = rest.ops
 	return ops, 0, len(ops) > 0 || !c.closing
+}
+
+// refuseAppends empties the queue of appends. c.mu is held.
+func (c *committer) refuseAppends() {
+	for _, op := range c.appends {
+		op.finish(db.ErrStorageFull)
+	}
+	c.appends, c.bytes = nil, 0
 }
 
 // takeAppends moves appends into a group, and refuses those that have waited too long.

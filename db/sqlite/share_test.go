@@ -1,8 +1,10 @@
 package sqlite
 
 import (
+	"errors"
 	"log/slog"
 	"testing"
+	"time"
 
 	"inturn/db"
 	"inturn/db/sqlite/internal/q"
@@ -71,5 +73,20 @@ func TestOneKindHasTheGroup(t *testing.T) {
 		if ops, _, _ := c.take(); len(ops) != maxGroupOps {
 			t.Errorf("a group of %d", len(ops))
 		}
+	}
+}
+
+// Appends that were queued before the disk was nearly full don't take what is kept for
+// settles.
+func TestQueuedAppendsAndANearlyFullDisk(t *testing.T) {
+	c := queue(t, 2, 3, 100, 100)
+	c.space.dir, c.space.at, c.space.err = t.TempDir(), time.Now().Add(time.Hour), db.ErrStorageFull
+	refused := c.appends[0].(*queued)
+	ops, _, _ := c.take()
+	if len(ops) != 2 || !ops[0].retriedWhenFull() || !ops[1].retriedWhenFull() || len(c.appends) != 0 || c.bytes != 0 {
+		t.Errorf("a group of %d, %d appends of %d bytes wait", len(ops), len(c.appends), c.bytes)
+	}
+	if <-refused.done; !errors.Is(refused.err, db.ErrStorageFull) {
+		t.Error(refused.err)
 	}
 }
