@@ -79,7 +79,7 @@ func (o *opening) take(ctx context.Context, sp *space) error {
 	if err := file.Create(path); err != nil {
 		return fmt.Errorf("create file: %w", err)
 	}
-	o.place, err = file.OpenPlace(ctx, path, o.lock.Forced(), o.log)
+	o.place, err = file.OpenPlace(ctx, path, o.log)
 	return err
 }
 

@@ -34,7 +34,6 @@ type Lock struct {
 	name    string
 	file    *os.File
 	created bool  // there was no file before
-	forced  bool  // a holder whose beat stood still had it
 	found   int64 // what the last holder had answered, see Answered
 	quit    chan struct{}
 	done    chan struct{}
@@ -72,7 +71,7 @@ func Acquire(ctx context.Context, path, name string, log *slog.Logger, lost func
 		}
 		if still := now.Sub(moved); still >= beatDead {
 			log.Warn("the holder's beat stands still; taking its place", "holder", holder, "still", still.Round(time.Second))
-			l.forced, l.found = true, answeredIn(b)
+			l.found = answeredIn(b)
 			if err := os.Remove(l.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 				return nil, fmt.Errorf("lock %s: %w", l.path, err)
 			}
@@ -89,10 +88,8 @@ func Acquire(ctx context.Context, path, name string, log *slog.Logger, lost func
 		case <-time.After(lockEvery):
 		}
 	}
-	if !l.forced {
-		_, b := readBeat(l.path)
-		l.found = answeredIn(b)
-	}
+	_, b := readBeat(l.path)
+	l.found = max(l.found, answeredIn(b)) // a file that was removed has none
 	l.next.Store(l.found)
 	if err := l.write(); err != nil {
 		l.file.Close()
@@ -101,9 +98,6 @@ func Acquire(ctx context.Context, path, name string, log *slog.Logger, lost func
 	go l.run(lost)
 	return l, nil
 }
-
-// Forced reports whether the lock was taken from a holder that may still be alive.
-func (l *Lock) Forced() bool { return l.forced }
 
 // Watch has the beat check the files of the database.
 func (l *Lock) Watch(p *Place) { l.place.Store(p) }

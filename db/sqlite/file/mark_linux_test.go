@@ -12,59 +12,68 @@ import (
 	"testing"
 )
 
-// A second process that has the file under another name (a bind mount) waits.
+// TestMarkedByAnotherProcess: a process that has the file under another name (a bind
+// mount) is waited for; one that has it under the same name has lost the lock.
 func TestMarkedByAnotherProcess(t *testing.T) {
 	const variable = "INTURN_TEST_MARK"
-	if path := os.Getenv(variable); path != "" { // the other process
-		f, err := os.OpenFile(path, os.O_RDWR, 0)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := mark(f); err != nil {
-			t.Fatal(err)
+	if paths := os.Getenv(variable); paths != "" { // the other process
+		for _, path := range strings.Split(paths, "|") {
+			f, err := os.OpenFile(path, os.O_RDWR, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := mark(f); err != nil {
+				t.Fatal(err)
+			}
 		}
 		os.Stdout.WriteString("marked\n")
 		io.Copy(io.Discard, os.Stdin)
 		return
 	}
 	path := filepath.Join(t.TempDir(), "a.db")
-	if err := os.WriteFile(path, nil, 0o600); err != nil {
-		t.Fatal(err)
+	for _, name := range []string{path, path + "-shm"} {
+		if err := os.WriteFile(name, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
 	}
-	other := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestMarkedByAnotherProcess$")
-	other.Env = append(os.Environ(), variable+"="+path)
-	end, err := other.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	out, err := other.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := other.Start(); err != nil {
-		t.Fatal(err)
-	}
-	if line, err := bufio.NewReader(out).ReadString('\n'); err != nil || !strings.Contains(line, "marked") {
-		t.Fatalf("%q, %v", line, err)
-	}
-	log := slog.New(slog.DiscardHandler)
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := OpenPlace(ended, path, false, log); err == nil || !strings.Contains(err.Error(), "under another name") {
-		t.Errorf("while it is marked: %v", err)
+	openPlace := func() error {
+		p, err := OpenPlace(ended, path, slog.New(slog.DiscardHandler))
+		if err == nil {
+			err = p.Close()
+		}
+		return err
 	}
-	if _, err := OpenPlace(ended, path, true, log); err != nil {
-		t.Errorf("by force: %v", err)
-	}
-	end.Close()
-	if err := other.Wait(); err != nil {
-		t.Fatal(err)
-	}
-	p, err := OpenPlace(ended, path, false, log)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := p.Close(); err != nil {
-		t.Error(err)
+	for _, c := range []struct {
+		marked string
+		waits  bool
+	}{{path, true}, {path + "|" + path + "-shm", false}} {
+		other := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestMarkedByAnotherProcess$")
+		other.Env = append(os.Environ(), variable+"="+c.marked)
+		end, err := other.StdinPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		out, err := other.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := other.Start(); err != nil {
+			t.Fatal(err)
+		}
+		if line, err := bufio.NewReader(out).ReadString('\n'); err != nil || !strings.Contains(line, "marked") {
+			t.Fatalf("%q, %v", line, err)
+		}
+		if err := openPlace(); (err != nil && strings.Contains(err.Error(), "under another name")) != c.waits {
+			t.Errorf("%s is marked: %v", c.marked, err)
+		}
+		end.Close()
+		if err := other.Wait(); err != nil {
+			t.Fatal(err)
+		}
+		if err := openPlace(); err != nil {
+			t.Errorf("nothing is marked any more: %v", err)
+		}
 	}
 }

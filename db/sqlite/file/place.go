@@ -52,11 +52,12 @@ const (
 const markEvery = 50 * time.Millisecond
 
 // OpenPlace opens the database file at path, which must be there, and marks it. It waits
-// until ctx ends while another process has the mark, but not where this process has taken
-// the lock of a stopped one by force. It must be called before SQLite opens the file.
+// until ctx ends while another process has the file under another name. One that has it
+// under this name is not waited for: it has lost the lock to this one, and is fenced by the
+// epoch. It must be called before SQLite opens the file.
 //
 // A file with more than one name (hard links) is refused: each name has a WAL of its own.
-func OpenPlace(ctx context.Context, path string, forced bool, log *slog.Logger) (*Place, error) {
+func OpenPlace(ctx context.Context, path string, log *slog.Logger) (*Place, error) {
 	if path == "" {
 		return &Place{}, nil
 	}
@@ -76,8 +77,7 @@ func OpenPlace(ctx context.Context, path string, forced bool, log *slog.Logger) 
 		if !errors.Is(err, errMarked) {
 			return nil, errors.Join(fmt.Errorf("lock %s: %w", path, err), p.database.close())
 		}
-		if forced {
-			p.unmarked = true
+		if p.unmarked = markedBy(holder, path+"-shm"); p.unmarked {
 			return p, nil
 		}
 		if !said {
@@ -121,7 +121,15 @@ func (p *Place) WatchWAL() error {
 	if p.unmarked {
 		return nil
 	}
+	return p.markAll()
+}
+
+// markAll marks the database file and the WAL's index.
+func (p *Place) markAll() error {
 	for _, w := range []watched{p.database, p.shm} {
+		if w.file == nil {
+			continue
+		}
 		if _, err := mark(w.file); err != nil {
 			return fmt.Errorf("lock %s: %w", w.path, err)
 		}
@@ -163,8 +171,7 @@ func (p *Place) Check() error {
 
 func (p *Place) checkLocks() error {
 	if p.unmarked {
-		_, err := mark(p.database.file)
-		p.unmarked = err != nil
+		p.unmarked = p.markAll() != nil
 		return nil
 	}
 	if p.shm.file != nil && !marked(p.shm.file) {
@@ -230,6 +237,18 @@ func links(info fs.FileInfo) uint64 {
 		return uint64(st.Nlink)
 	}
 	return 1
+}
+
+// markedBy reports whether the process that has the mark of a database file has that of the
+// WAL's index at path, too: so it has the file under the same name.
+func markedBy(holder int, path string) bool {
+	w, err := watch(path)
+	if err != nil {
+		return false
+	}
+	defer w.close()
+	other, err := mark(w.file)
+	return errors.Is(err, errMarked) && other == holder
 }
 
 var errMarked = errors.New("another process has it")
