@@ -178,6 +178,9 @@ func (d *DB) Close() error {
 		}
 		if err != nil {
 			err = fmt.Errorf("close %s: %w", d.path, err)
+			if d.path != "" { // the file may not be what the WAL belongs to
+				d.committer.w.conn.KeepWAL()
+			}
 		}
 		d.closeErr = errors.Join(err, d.abandon())
 	})

@@ -20,9 +20,10 @@ func TestFilesTakenAway(t *testing.T) {
 		return func(path string) error { return os.Remove(path + suffix) }
 	}
 	for name, take := range map[string]func(path string) error{
-		"the file":  remove(""),
-		"the WAL":   remove("-wal"),
-		"its index": remove("-shm"),
+		"the file":           remove(""),
+		"the WAL":            remove("-wal"),
+		"its index":          remove("-shm"),
+		"the file's content": func(path string) error { return os.Truncate(path, 0) },
 		"a WAL with another in its place": func(path string) error {
 			return errors.Join(os.Rename(path+"-wal", path+"-wal.moved"), os.WriteFile(path+"-wal", nil, 0o600))
 		},
@@ -43,6 +44,11 @@ func TestFilesTakenAway(t *testing.T) {
 			<-d.Failed()
 			if err := d.Err(); err == nil || !strings.Contains(err.Error(), d.path) {
 				t.Errorf("the reason: %v", err)
+			}
+			before, serr := os.Stat(d.path + "-wal")
+			d.Close()
+			if after, err := os.Stat(d.path + "-wal"); serr == nil && (err != nil || after.Size() != before.Size()) {
+				t.Errorf("the WAL after Close: %v", err)
 			}
 		})
 	}

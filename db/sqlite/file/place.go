@@ -219,8 +219,11 @@ func (w *watched) inPlace() error {
 		return nil
 	}
 	now, err := os.Stat(w.path)
-	if errors.Is(err, fs.ErrNotExist) || err == nil && !os.SameFile(now, w.info) {
+	switch {
+	case errors.Is(err, fs.ErrNotExist), err == nil && !os.SameFile(now, w.info):
 		return fmt.Errorf("the file %s was moved, removed or replaced while it was open", w.path)
+	case err == nil && now.Size() == 0 && w.file != nil: // a WAL may be empty
+		return fmt.Errorf("the file %s was emptied while it was open", w.path)
 	}
 	return nil
 }

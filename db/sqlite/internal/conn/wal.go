@@ -52,6 +52,15 @@ func (c *Conn) Checkpoint() {
 	c.wal.checkpointed(time.Since(began))
 }
 
+// KeepWAL makes the connection leave the WAL as it is when it is closed, as a process that
+// is killed does, in place of moving it into the file and removing it.
+// https://www.sqlite.org/c3ref/c_dbconfig_defensive.html#sqlitedbconfignockptonclose
+func (c *Conn) KeepWAL() {
+	args := libc.NewVaList(int32(1), uintptr(0))
+	defer libc.Xfree(c.tls, args)
+	sqlite3.Xsqlite3_db_config(c.tls, c.db, sqlite3.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, args)
+}
+
 // Synced reports whether a commit wrote into the WAL, and synced it, since Synced was
 // last called.
 func (c *Conn) Synced() bool {
