@@ -15,7 +15,7 @@ import (
 
 // status reads how the server stands: counters in memory, and a few rows by their index.
 func (s *Server) status(ctx context.Context) (api.Status, error) {
-	now := time.Now().UTC()
+	now := time.Now().UTC().Truncate(time.Microsecond) // as all times of the API
 	stored, turns, rates := s.store.Stats(), s.runner.Stats(), s.numbers.Rates(now)
 	status := api.Status{
 		At: now, Pending: stored.Pending, Waiting: max(turns.Accounts[runner.Ready]-turns.Paused, 0),
