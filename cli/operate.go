@@ -56,11 +56,16 @@ func (a *acted) print(w io.Writer, asJSON bool, what string) error {
 func (c Client) with(f func(*asker) error) error {
 	a, err := c.asker()
 	if err != nil {
-		return err
+		return &notAsked{err}
 	}
 	defer a.close()
 	return f(a)
 }
+
+// notAsked is the error of a Client whose flags are wrong: no request was made.
+type notAsked struct{ error }
+
+func (e *notAsked) Unwrap() error { return e.error }
 
 // act posts body and prints the answer. what is the name, for people, of the thing that
 // was acted on.
@@ -168,6 +173,9 @@ func (m Many) run(ctx context.Context, c Client, out IO, asJSON bool, path strin
 func mayHaveBegun(err error) bool {
 	if r, ok := errors.AsType[*refused](err); ok {
 		return r.status >= 500
+	}
+	if _, ok := errors.AsType[*notAsked](err); ok {
+		return false
 	}
 	dial, ok := errors.AsType[*net.OpError](err)
 	_, untrusted := errors.AsType[*tls.CertificateVerificationError](err)

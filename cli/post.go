@@ -97,9 +97,11 @@ func (p Post) payload(stdin io.Reader) (jsontext.Value, error) {
 		}
 		payload = text
 	}
-	if !payload.IsValid() {
+	if err := checkPayload(payload); errors.Is(err, jsontext.ErrDuplicateName) {
+		return nil, fmt.Errorf("the %w", err)
+	} else if err != nil {
 		return nil, &Hint{
-			Err:  errors.New("the payload is not JSON"),
+			Err:  fmt.Errorf("the %w", err),
 			Hint: `quote it for the shell: '{"phone":"+70000000001","text":"hello"}'; a text is JSON in double quotes: '"hello"'`,
 		}
 	}

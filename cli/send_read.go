@@ -115,8 +115,8 @@ func readCSV(r io.Reader, give func(item) error) error {
 // eventOf makes the JSON of a row.
 func eventOf(row []string) ([]byte, error) {
 	payload := jsontext.Value(row[3])
-	if !payload.IsValid() {
-		return nil, errors.New("payload is not JSON")
+	if err := checkPayload(payload); err != nil {
+		return nil, err
 	}
 	return jsonv2.Marshal(struct {
 		ClientID  string         `json:"client_id"`
@@ -124,4 +124,17 @@ func eventOf(row []string) ([]byte, error) {
 		Type      string         `json:"type,omitzero"`
 		Payload   jsontext.Value `json:"payload"`
 	}{row[0], row[1], row[2], payload})
+}
+
+// checkPayload returns an error if payload is not one JSON value that every reader
+// understands alike.
+func checkPayload(payload jsontext.Value) error {
+	err := jsonv2.Unmarshal(payload, new(jsontext.Value))
+	if wrong, ok := errors.AsType[*jsontext.SyntacticError](err); ok && wrong.Err == jsontext.ErrDuplicateName {
+		return fmt.Errorf("payload has two members %s: %w", wrong.JSONPointer, wrong.Err)
+	}
+	if err != nil {
+		return errors.New("payload is not JSON")
+	}
+	return nil
 }

@@ -384,6 +384,7 @@ func TestReadItems(t *testing.T) {
 		{"empty", "", "", ""},
 		{"another header", "a,b\n1,2\n", "", "the first line is"},
 		{"a payload that would be more than one", "client_id,message_id,type,payload\na,1,work,\"1,\"\"client_id\"\":\"\"b\"\"\"\n", "", "line 2: payload is not JSON"},
+		{"a payload with a name twice", "client_id,message_id,type,payload\na,1,work,\"{\"\"a\"\":{\"\"b\"\":1,\"\"b\"\":2}}\"\n", "", "line 2: payload has two members /a/b"},
 		{"half a row", "client_id,message_id,type,payload\na,1\n", "", "wrong number of fields"},
 		{"a broken line", "{\"client_id\":\"a\"}\n{\"client_id\":", `1 a  {"client_id":"a"}|`, "line 2:"},
 	} {
