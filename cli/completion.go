@@ -28,8 +28,6 @@ type (
 
 // completionScripts are the scripts of the shells.
 //
-// completionScripts are the scripts of the shells.
-//
 //go:embed completion/*
 var completionScripts embed.FS
 
