@@ -33,19 +33,19 @@ func (s Status) Run(ctx context.Context, out IO) error {
 		if !s.Watch {
 			return s.show(ctx, a, out.Out, "")
 		}
-		clear := ""
+		erase := ""
 		if isTerminal(out.Out) && !s.JSON {
-			clear = clearScreen
+			erase = clearScreen
 		}
-		return s.watch(ctx, a, out, clear, redrawEvery)
+		return s.watch(ctx, a, out, erase, redrawEvery)
 	}))
 }
 
-func (s Status) watch(ctx context.Context, a *asker, out IO, clear string, every time.Duration) error {
+func (s Status) watch(ctx context.Context, a *asker, out IO, erase string, every time.Duration) error {
 	tick := time.NewTicker(every)
 	defer tick.Stop()
 	for shown := false; ; {
-		err := s.show(ctx, a, out.Out, clear)
+		err := s.show(ctx, a, out.Out, erase)
 		switch {
 		case ctx.Err() != nil:
 			return nil
@@ -65,7 +65,7 @@ func (s Status) watch(ctx context.Context, a *asker, out IO, clear string, every
 }
 
 // show prints one screen, or line, in one write.
-func (s Status) show(ctx context.Context, a *asker, w io.Writer, clear string) error {
+func (s Status) show(ctx context.Context, a *asker, w io.Writer, erase string) error {
 	var text jsontext.Value
 	if err := a.get(ctx, "/v1/status", &text); err != nil {
 		return err
@@ -80,7 +80,7 @@ func (s Status) show(ctx context.Context, a *asker, w io.Writer, clear string) e
 		if err := jsonv2.Unmarshal(text, &shown); err != nil {
 			return fmt.Errorf("the answer can't be read: %w", err)
 		}
-		b.WriteString(clear)
+		b.WriteString(erase)
 		if err := shown.print(&b); err != nil {
 			return err
 		}

@@ -17,7 +17,7 @@ import (
 func TestMarkedByAnotherProcess(t *testing.T) {
 	const variable = "INTURN_TEST_MARK"
 	if paths := os.Getenv(variable); paths != "" { // the other process
-		for _, path := range strings.Split(paths, "|") {
+		for path := range strings.SplitSeq(paths, "|") {
 			f, err := os.OpenFile(path, os.O_RDWR, 0)
 			if err != nil {
 				t.Fatal(err)

@@ -249,9 +249,8 @@ func markedBy(holder int, path string) bool {
 	if err != nil {
 		return false
 	}
-	defer w.close()
 	other, err := mark(w.file)
-	return errors.Is(err, errMarked) && other == holder
+	return w.close() == nil && errors.Is(err, errMarked) && other == holder
 }
 
 var errMarked = errors.New("another process has it")
