@@ -74,6 +74,10 @@ type Option func(*Function)
 // each as an option of its own, in order, and never change one that was deployed:
 // a new file runs every version, an older one only those it lacks, at start and in one
 // transaction.
+//
+// Keep an event's client_id and message_id, or its seq, as plain columns. A foreign key on a
+// table of the engine, such as outbox, fails retention, and dangles after an erasure, which
+// `inturn check` then reports as damage.
 func Tables(version int, sql string) Option {
 	return func(f *Function) {
 		f.tables = append(f.tables, db.Migration{Function: f.name, Version: version, SQL: sql})
