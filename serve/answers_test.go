@@ -137,7 +137,7 @@ func TestAnswersAboutAnEvent(t *testing.T) {
 		{name: "no such path", path: "/v1/nothing", status: 404, problem: "not-found"},
 		{name: "a path that could be cleaned", path: "/v1//events", status: 404, problem: "not-found"},
 		{name: "no such method", args: []string{"-X", "DELETE"}, status: 405, problem: "method-not-allowed", header: map[string]string{"Allow": "GET, HEAD, OPTIONS, POST"}},
-		{name: "no such method of an event", path: "/v1/events/a/1", args: []string{"-X", "PUT"}, status: 405, problem: "method-not-allowed", header: map[string]string{"Allow": "GET, HEAD"}},
+		{name: "no such method of an event", path: "/v1/events/a/1", args: []string{"-X", "PUT"}, status: 405, problem: "method-not-allowed", header: map[string]string{"Allow": "DELETE, GET, HEAD"}},
 
 		{name: "request id of the sender", path: "/v1/events/a/1", args: []string{"-H", "X-Request-ID: mine-7"}, status: 200, header: map[string]string{"X-Request-Id": "mine-7"}},
 		{name: "request id in a problem", args: data(`{`, "-H", "X-Request-ID: mine-8"), status: 400, problem: "invalid-event", header: map[string]string{"X-Request-Id": "mine-8"}, body: `{"request_id":"mine-8"}`, at: "#"},

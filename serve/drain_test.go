@@ -59,13 +59,26 @@ func (f *frames) check(err error) {
 }
 
 // begin opens a stream.
-func (f *frames) begin(stream uint32, end bool, method, path string) {
+func (f *frames) begin(stream uint32, end bool, method, path string, more ...[2]string) {
 	f.t.Helper()
 	f.header.Reset()
-	for _, field := range [][2]string{{":method", method}, {":scheme", "https"}, {":authority", "localhost"}, {":path", path}} {
+	fields := [][2]string{{":method", method}, {":scheme", "https"}, {":authority", "localhost"}, {":path", path}}
+	for _, field := range append(fields, more...) {
 		f.check(f.encoder.WriteField(hpack.HeaderField{Name: field[0], Value: field[1]}))
 	}
 	f.check(f.framer.WriteHeaders(http2.HeadersFrameParam{StreamID: stream, BlockFragment: f.header.Bytes(), EndHeaders: true, EndStream: end}))
+}
+
+// awaited reads until the server asks for the body of the stream.
+func (f *frames) awaited(stream uint32) {
+	f.t.Helper()
+	for {
+		frame, err := f.framer.ReadFrame()
+		f.check(err)
+		if h, ok := frame.(*http2.MetaHeadersFrame); ok && h.StreamID == stream && h.PseudoValue("status") == "100" {
+			return
+		}
+	}
 }
 
 // answered reads until the stream has ended and returns its status. A GOAWAY before that
@@ -95,13 +108,10 @@ func TestGoAwayComesLast(t *testing.T) {
 	t.Setenv("INTURN_TOKEN", "")
 	p := serveHere(t, shippedFunctions(), "--db", filepath.Join(t.TempDir(), "inturn.db"))
 	f := dialFrames(t, p)
-	f.begin(1, false, "POST", "/v1/events")
-	f.begin(3, true, "GET", "/v1/events")
-	if status := f.answered(3); status != 200 { // so that stream 1 is open for the server
-		t.Fatalf("status %d", status)
-	}
+	f.begin(1, false, "POST", "/v1/events", [2]string{"expect", "100-continue"})
+	f.awaited(1) // its handler has begun
 	p.cancel()
-	stream := uint32(5)
+	stream := uint32(3)
 	for limit := time.Now().Add(program.Patience); ; stream += 2 {
 		f.begin(stream, true, "GET", "/v1/events")
 		if f.answered(stream) == http.StatusServiceUnavailable {

@@ -70,10 +70,10 @@ func (c *Conn) Authorize(mayWrite func(table string) bool) {
 	sqlite3.Xsqlite3_set_authorizer(c.tls, c.db, address(a.call), 0)
 }
 
-func (c *Conn) closeAuthorizer() {
-	if c.authorizer != nil {
+// close gives the authorizer's place back: the connection outlives it in its closing.
+func (a *authorizer) close(c *Conn) {
+	if a != nil {
 		sqlite3.Xsqlite3_set_authorizer(c.tls, c.db, 0, 0)
-		c.authorizer = nil
 	}
 }
 
@@ -193,7 +193,7 @@ func CheckRead(ctx context.Context, reader *sql.Conn, text string) error {
 		c := &Conn{db: handle, tls: libc.NewTLS()}
 		defer c.tls.Close()
 		c.Authorize(func(string) bool { return false })
-		defer c.closeAuthorizer()
+		defer c.authorizer.close(c)
 		s, err := c.PrepareRows(text)
 		s.Close()
 		return err

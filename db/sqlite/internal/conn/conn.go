@@ -89,7 +89,7 @@ func (c *Conn) Close() error {
 	if c.coalescer != nil {
 		c.coalescer.close(c)
 	}
-	c.closeAuthorizer()
+	c.authorizer.close(c)
 	if c.tls != nil {
 		c.restoreMutex() // so that it is freed with the connection
 		c.forgetTexts()
