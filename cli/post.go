@@ -20,7 +20,7 @@ type Post struct {
 	Client
 	ClientID string `arg:"" name:"client-id" help:"The account."`
 	Payload  string `arg:"" help:"The payload, which is JSON; - reads it from standard input."`
-	Type     string `help:"Type of the event." default:"message" env:"INTURN_TYPE"`
+	Type     string `help:"Type of the event. Without it the server takes message." env:"INTURN_TYPE"`
 	ID       string `name:"id" help:"The message_id, unique within the account; the same again is a repeat and runs nothing twice. Default: a random one." env:"INTURN_ID" placeholder:"ID"`
 	Wait     Wait   `help:"Wait so long, at most 60s, for the event's result." default:"0s" env:"INTURN_WAIT"`
 	JSON     bool   `help:"Print JSON." env:"INTURN_JSON"`
@@ -112,7 +112,7 @@ func (p Post) post(ctx context.Context, payload jsontext.Value, r *postReceipt) 
 	body, err := jsonv2.Marshal(struct {
 		ClientID  string         `json:"client_id"`
 		MessageID string         `json:"message_id"`
-		Type      string         `json:"type"`
+		Type      string         `json:"type,omitzero"`
 		Payload   jsontext.Value `json:"payload"`
 	}{p.ClientID, p.ID, p.Type, payload})
 	if err != nil {

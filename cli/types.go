@@ -75,8 +75,9 @@ func (l Types) Run(ctx context.Context, out IO) error {
 		Types []struct {
 			Type string `json:"type"`
 			pause
-			Function *bool `json:"function,omitempty"` // nil: it has one
-			Waiting  int   `json:"waiting,omitempty"`
+			Payload  *schema `json:"payload,omitempty"`
+			Function *bool   `json:"function,omitempty"` // nil: it has one
+			Waiting  int     `json:"waiting,omitempty"`
 		} `json:"types"`
 	}
 	if err := l.Client.with(func(a *asker) error { return a.get(ctx, "/v1/types", &list) }); err != nil {
@@ -85,20 +86,20 @@ func (l Types) Run(ctx context.Context, out IO) error {
 	if l.JSON {
 		return printJSON(out.Out, list)
 	}
-	t := newTable(out.Out, "type", "paused", "since", "who", "reason")
-	add := func(name string, p pause) {
+	t := newTable(out.Out, "type", "paused", "since", "who", "reason", "payload")
+	add := func(name string, p pause, payload *schema) {
 		paused := "no"
 		if p.Paused {
 			paused = "yes"
 		}
-		t.row(name, paused, at(p.Since), p.Who, p.Reason)
+		t.row(name, paused, at(p.Since), p.Who, p.Reason, payload.String())
 	}
-	add("(everything)", list.pause)
+	add("(everything)", list.pause, nil)
 	for _, one := range list.Types {
 		if one.Function != nil && !*one.Function {
 			one.Reason = strings.TrimPrefix(fmt.Sprintf("%s; no function: %d accounts wait", one.Reason, one.Waiting), "; ")
 		}
-		add(one.Type, one.pause)
+		add(one.Type, one.pause, one.Payload)
 	}
 	return t.end()
 }

@@ -27,6 +27,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"reflect"
 	"strings"
 
 	"inturn/db"
@@ -54,6 +55,7 @@ type Function struct {
 	name          string
 	work          func(context.Context, Event) (Effect, error)
 	check         func(json.RawMessage) error
+	schema        json.RawMessage
 	tables        []db.Migration
 	checks        []db.Invariant
 	erases        []db.Erasure
@@ -152,7 +154,9 @@ func New[P any](name string, work func(context.Context, Event, P) (Effect, error
 	for _, o := range opts {
 		o(&f)
 	}
-	if err := errors.Join(CheckType(name), f.policy.Validate()); err != nil {
+	schema, err := compactSchema(f.schema, reflect.TypeFor[P]())
+	f.schema = schema
+	if err := errors.Join(CheckType(name), f.policy.Validate(), err); err != nil {
 		panic(fmt.Sprintf("functions.New(%q): %v", name, err))
 	}
 	f.policy = f.policy.withDefaults()

@@ -122,6 +122,27 @@ func TestSetCheckDefaultsTheType(t *testing.T) {
 	}
 }
 
+// A sender that forgot the type is not told only of another function's payload.
+func TestSetCheckSaysThatTheTypeIsMissing(t *testing.T) {
+	set := mustSet(t, functions.New(functions.DefaultType, nothing[order]))
+	for _, c := range []struct {
+		set           *functions.Set
+		typ, payload  string
+		pointer, want string
+	}{
+		{set, "", `{}`, "/payload/sku", `is missing or empty (the event has no type, which makes it a "message": for another function name its type)`},
+		{set, "", `[]`, "/payload", `has no type`},
+		{set, "message", `{}`, "/payload/sku", `is missing or empty`},
+		{mustSet(t), "", `{}`, "/type", `is left out, which makes the event a "message", and there is no function for that`},
+	} {
+		_, err := c.set.Check(functions.Event{ClientID: "c", MessageID: "m", Type: c.typ, Payload: []byte(c.payload)})
+		fe, ok := errors.AsType[*functions.FieldError](err)
+		if !ok || fe.Pointer != c.pointer || !strings.Contains(fe.Detail, c.want) || c.typ != "" && fe.Detail != c.want {
+			t.Errorf("type %q, %s: %v", c.typ, c.payload, err)
+		}
+	}
+}
+
 func TestWorkDecodesAgainAndRejectsWhatNoLongerPasses(t *testing.T) {
 	var got order
 	f := functions.New("order", func(_ context.Context, _ functions.Event, o order) (functions.Effect, error) {

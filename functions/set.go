@@ -91,17 +91,36 @@ func (s *Set) Check(ev Event) (Event, error) {
 	if err := validID(ev.MessageID); err != nil {
 		return ev, &FieldError{Pointer: "/message_id", Detail: err.Error()}
 	}
-	if ev.Type == "" {
+	unnamed := ev.Type == ""
+	if unnamed {
 		ev.Type = DefaultType
 	}
 	f, ok := s.byName[ev.Type]
-	if !ok {
+	switch {
+	case !ok && unnamed:
+		return ev, &FieldError{Pointer: "/type", Detail: fmt.Sprintf("is left out, which makes the event a %q, and there is no function for that: name its type", DefaultType)}
+	case !ok:
 		return ev, &FieldError{Pointer: "/type", Detail: fmt.Sprintf("there is no function for type %.100q", ev.Type)}
 	}
 	if len(ev.Payload) == 0 {
 		return ev, &FieldError{Pointer: "/payload", Detail: "is missing"}
 	}
-	return ev, f.check(ev.Payload)
+	err := f.check(ev.Payload)
+	if err != nil && unnamed {
+		err = untyped(err)
+	}
+	return ev, err
+}
+
+// untyped adds to what is wrong with the payload of an event without a type that another
+// type may have been meant.
+func untyped(err error) error {
+	pointer := "/payload"
+	text := err.Error()
+	if fe, ok := errors.AsType[*FieldError](err); ok {
+		pointer, text = fe.Pointer, fe.Detail
+	}
+	return &FieldError{Pointer: pointer, Detail: fmt.Sprintf("%s (the event has no type, which makes it a %q: for another function name its type)", text, DefaultType)}
 }
 
 // validID says what client_id and message_id must be.

@@ -380,12 +380,12 @@ func TestAuditAndTypes(t *testing.T) {
 		wantProblem(t, request(h, "GET", "/v1/audit?"+query, ""), 400, "invalid-request")
 	}
 
-	wantJSON(t, request(h, "GET", "/v1/types", ""), 200, `{"paused":false,"types":[{"type":"any","paused":false},{"type":"message","paused":false},{"type":"panics","paused":false}]}`)
+	wantJSON(t, request(h, "GET", "/v1/types", ""), 200, `{"paused":false,"types":[{"type":"any","paused":false,"payload":{}},{"type":"message","paused":false,"payload":{"properties":{"phone":{"type":"string"},"text":{"type":"string"}},"type":"object"}},{"type":"panics","paused":false,"payload":{"type":"object"}}]}`)
 	store.pauses = []db.PausedType{{Type: "", Since: fakeTime, Who: "boss", Reason: "all"}, {Type: "gone", Since: fakeTime, Who: "x"}, {Type: "message", Since: fakeTime, Who: "y"}}
-	wantJSON(t, request(h, "GET", "/v1/types", ""), 200, `{"paused":true,"since":"`+at+`","who":"boss","reason":"all","types":[{"type":"any","paused":false},`+
-		`{"type":"message","paused":true,"since":"`+at+`","who":"y","reason":""},{"type":"panics","paused":false},{"type":"gone","paused":true,"since":"`+at+`","who":"x","reason":"","function":false}]}`)
+	wantJSON(t, request(h, "GET", "/v1/types", ""), 200, `{"paused":true,"since":"`+at+`","who":"boss","reason":"all","types":[{"type":"any","paused":false,"payload":{}},`+
+		`{"type":"message","paused":true,"since":"`+at+`","who":"y","reason":"","payload":{"properties":{"phone":{"type":"string"},"text":{"type":"string"}},"type":"object"}},{"type":"panics","paused":false,"payload":{"type":"object"}},{"type":"gone","paused":true,"since":"`+at+`","who":"x","reason":"","function":false}]}`)
 	h = newAPI(t, Options{Store: store, MissingTypes: func() map[string]int { return map[string]int{"gone": 1, "greet": 2} }})
 	store.pauses = store.pauses[1:2]
-	wantJSON(t, request(h, "GET", "/v1/types", ""), 200, `{"paused":false,"types":[{"type":"any","paused":false},{"type":"message","paused":false},{"type":"panics","paused":false},`+
+	wantJSON(t, request(h, "GET", "/v1/types", ""), 200, `{"paused":false,"types":[{"type":"any","paused":false,"payload":{}},{"type":"message","paused":false,"payload":{"properties":{"phone":{"type":"string"},"text":{"type":"string"}},"type":"object"}},{"type":"panics","paused":false,"payload":{"type":"object"}},`+
 		`{"type":"gone","paused":true,"since":"`+at+`","who":"x","reason":"","function":false,"waiting":1},{"type":"greet","paused":false,"function":false,"waiting":2}]}`)
 }

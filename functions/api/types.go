@@ -13,9 +13,9 @@ import (
 // listTypes is GET /v1/types: every type that has a function, is paused, or lacks a
 // function that accounts wait for, and whether everything is paused,
 //
-//	{"paused": false, "types": [{"type": "greet", "paused": false, "function": false, "waiting": 2}, {"type": "message", "paused": false}]}
+//	{"paused": false, "types": [{"type": "greet", "paused": false, "function": false, "waiting": 2}, {"type": "message", "paused": false, "payload": {"type": "object", …}}]}
 //
-// with the time, the operator and the reason of each pause. waiting is how many accounts wait for the
+// with the JSON Schema of the payload, and the time, the operator and the reason of each pause. waiting is how many accounts wait for the
 // type to have a function.
 func (q *queries) listTypes(x *exchange, r *http.Request) error {
 	tok, err := q.authorize(x, r, scopeRead)
@@ -48,6 +48,9 @@ func (q *queries) listTypes(x *exchange, r *http.Request) error {
 		body = append(body, `{"type":`...)
 		body = appendText(body, name)
 		body = append(append(body, ','), appendPause(nil, paused[name])...)
+		if f, ok := q.functions.Get(name); ok {
+			body = append(append(body, `,"payload":`...), f.Schema()...)
+		}
 		if !function {
 			body = append(body, `,"function":false`...)
 			if n := missing[name]; n > 0 {

@@ -22,19 +22,20 @@ import (
 
 // tables makes the function's tables.
 //
-// tables makes the function's tables.
-//
 //go:embed tables.sql
 var tables string
 
 // Function handles events of type "message". It is Pure: what it writes depends on
 // the event alone, and the rest is decided in the effect.
 var Function = functions.New("message", work,
-	append(invariants, functions.Pure(), functions.Tables(1, tables),
+	append(invariants, functions.Pure(), functions.PayloadSchema(schema), functions.Tables(1, tables),
 		functions.Erase("messages", "SELECT id FROM messages WHERE client IN (SELECT id FROM clients WHERE external_client_id = :client_id)"),
 		functions.Erase("dialogs", "SELECT id FROM dialogs WHERE client IN (SELECT id FROM clients WHERE external_client_id = :client_id)"),
 		functions.Erase("clients", "SELECT id FROM clients WHERE external_client_id = :client_id"),
 	)...)
+
+// schema is what Check asks, as far as JSON Schema can say it.
+const schema = `{"type":"object","required":["phone","text"],"properties":{"phone":{"type":"string","pattern":"^\\+[0-9]{7,15}$"},"text":{"type":"string","minLength":1,"maxLength":65536}}}`
 
 // MaxText bounds a message's text, in characters. Chat services stop at a few
 // thousand; the bound is there so that one event can't fill a lane.

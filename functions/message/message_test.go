@@ -1,6 +1,7 @@
 package message
 
 import (
+	"bytes"
 	"errors"
 	"strings"
 	"testing"
@@ -8,6 +9,8 @@ import (
 
 	"inturn/functions"
 	"inturn/functions/message/q"
+
+	"github.com/santhosh-tekuri/jsonschema/v6"
 )
 
 const phone = "+70000000000"
@@ -55,12 +58,36 @@ func TestCheckNamesTheField(t *testing.T) {
 			if err != nil {
 				t.Errorf("%s %.80s: %v", c.typ, c.payload, err)
 			}
+			if f, _ := set.Get(c.typ); !bySchema(t, f, c.payload) {
+				t.Errorf("%s %.80s: its schema refuses what Check allows", c.typ, c.payload)
+			}
 			continue
 		}
 		if fe, ok := errors.AsType[*functions.FieldError](err); !ok || fe.Pointer != c.pointer || fe.Detail == "" {
 			t.Errorf("%s %.80s: %v, want an error at %s", c.typ, c.payload, err, c.pointer)
 		}
+		if f, _ := set.Get(c.typ); bySchema(t, f, c.payload) && !strings.Contains(c.payload, "\\u0000") && !strings.Contains(c.payload, `,"phone"`) {
+			t.Errorf("%s %.80s: its schema allows what Check refuses", c.typ, c.payload)
+		}
 	}
+}
+
+// bySchema reports whether a function's schema allows a payload.
+func bySchema(t *testing.T, f functions.Function, payload string) bool {
+	t.Helper()
+	schema, err := jsonschema.UnmarshalJSON(bytes.NewReader(f.Schema()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := jsonschema.NewCompiler()
+	if err := c.AddResource("payload.json", schema); err != nil {
+		t.Fatal(err)
+	}
+	value, err := jsonschema.UnmarshalJSON(strings.NewReader(payload))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c.MustCompile("payload.json").Validate(value) == nil
 }
 
 func TestFindsOrCreates(t *testing.T) {

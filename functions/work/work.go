@@ -12,7 +12,7 @@ import (
 
 // Function handles events of type "work". It isn't Pure: the point is that an
 // account's events take their time one after the other.
-var Function = functions.New("work", work)
+var Function = functions.New("work", work, functions.PayloadSchema(`{"type":"object","properties":{"ms":{"type":"integer","minimum":0,"maximum":60000,"default":1000}}}`))
 
 // Bounds of Work.MS, in milliseconds.
 const (
