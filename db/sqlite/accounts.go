@@ -45,7 +45,7 @@ func (r *reader) Accounts(ctx context.Context, f db.AccountFilter) ([]db.Account
 	r.guard.Lock()
 	defer r.guard.Unlock()
 	// What is unflushed is walked once, for all accounts of the page.
-	rows, err := r.queryer().QueryContext(ctx, `WITH u AS MATERIALIZED (SELECT client_id, count(*) AS events, min(turn) AS turn FROM unfiled GROUP BY client_id)
+	rows, err := r.queryer().QueryContext(ctx, `WITH u AS MATERIALIZED (SELECT client_id, count(*) AS events, min(turn) AS turn FROM unflushed GROUP BY client_id)
 		SELECT a.client_id, a.parked, a.head_seq, a.attempts, a.next_at, a.last_error, a.paused, a.replay_next, a.replay_to,
 			(SELECT count(*) FROM lanes l WHERE l.client_id = a.client_id) + coalesce(u.events, 0),
 			coalesce((SELECT seq FROM (SELECT seq, turn FROM lanes l WHERE l.client_id = a.client_id ORDER BY turn LIMIT 1)

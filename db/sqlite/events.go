@@ -65,10 +65,10 @@ func (r *reader) parts(f db.Filter) []eventsPart {
 		return []eventsPart{{"outbox o", "o.seq", "", after, before}}
 	}
 	// What is flushed never changes, so the two need not be one snapshot.
-	filed := r.flusher.flushedUpTo()
+	flushed := r.flusher.flushedUpTo()
 	parts := []eventsPart{
-		{"history h CROSS JOIN outbox o ON o.seq = h.seq", "h.seq", "h.client_id", after, min(before, filed+1)},
-		{"outbox o NOT INDEXED", "o.seq", "o.client_id", max(after, filed), before},
+		{"history h CROSS JOIN outbox o ON o.seq = h.seq", "h.seq", "h.client_id", after, min(before, flushed+1)},
+		{"outbox o NOT INDEXED", "o.seq", "o.client_id", max(after, flushed), before},
 	}
 	if f.Newest {
 		slices.Reverse(parts)

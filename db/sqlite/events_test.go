@@ -15,7 +15,7 @@ func TestPlansOfEvents(t *testing.T) {
 	for _, id := range []string{"1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11", "12"} {
 		appendEvent(t, d, event("a", id))
 	}
-	waitFiled(t, d)
+	waitFlushed(t, d)
 	appendEvent(t, d, event("a", "13"))
 	now := time.Now()
 	for _, f := range []db.Filter{

@@ -49,13 +49,13 @@ func newFlusher(ctx context.Context, d *DB, batch int) (*flusher, error) {
 		committer: d.committer, log: d.log, batch: batch, next: w.nextSeq, waiting: map[string][]int64{},
 		wake: make(chan struct{}, 1), done: make(chan struct{}),
 	}
-	books, err := d.q.Filed(ctx)
+	books, err := d.q.Flushed(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("read owner: %w", err)
 	}
-	f.flushed = books.Filed
+	f.flushed = books.Flushed
 	for after := f.flushed; ; {
-		rows, err := d.q.ReadUnfiled(ctx, q.ReadUnfiledParams{Filed: after, Page: flushBatch})
+		rows, err := d.q.ReadUnflushed(ctx, q.ReadUnflushedParams{Flushed: after, Page: flushBatch})
 		if err != nil {
 			return nil, fmt.Errorf("read events: %w", err)
 		}
@@ -280,7 +280,7 @@ func (o *flushOp) exec(w *writer) error {
 		if o.flusher == nil {
 			return nil
 		}
-		return w.q.SaveFiled(background, o.upTo)
+		return w.q.SaveFlushed(background, o.upTo)
 	})
 	o.err = own
 	return group
@@ -304,9 +304,9 @@ func (o *flushOp) flush(w *writer, a appended) error {
 	case stageDeleted:
 		return nil
 	case stageFlushed:
-		return refusal{fmt.Errorf("seq %d is filed already", a.seq)}
+		return refusal{fmt.Errorf("seq %d is flushed already", a.seq)}
 	}
-	if err := w.hot.fileEvent(q.FileEventParams{ClientID: a.clientID, Seq: a.seq}); err != nil || stage != stageWaiting {
+	if err := w.hot.insertHistory(q.InsertHistoryParams{ClientID: a.clientID, Seq: a.seq}); err != nil || stage != stageWaiting {
 		return err
 	}
 	w.move(a.seq, stageInLane)
@@ -319,7 +319,7 @@ func (d *DB) flushRest() {
 	err := d.committer.space.low()
 	if err == nil {
 		w := d.committer.w
-		err = w.fenced(func() error { return w.conn.Exec("UPDATE filing SET filed = 1") })
+		err = w.fenced(func() error { return w.conn.Exec("UPDATE flush SET flushed = 1") })
 	}
 	if err != nil {
 		d.log.Debug("events are not flushed into their accounts' lanes", "error", err.Error())

@@ -19,12 +19,12 @@ func smallBatches(t *testing.T, path string) *DB {
 	return open(t, o)
 }
 
-// waitFiled returns once less than a batch waits to be flushed.
-func waitFiled(t *testing.T, d *DB) {
+// waitFlushed returns once less than a batch waits to be flushed.
+func waitFlushed(t *testing.T, d *DB) {
 	t.Helper()
 	for limit := time.Now().Add(time.Minute); d.flusher.behind(); time.Sleep(time.Millisecond) {
 		if time.Now().After(limit) {
-			t.Fatal("events are not filed")
+			t.Fatal("events are not flushed")
 		}
 	}
 }
@@ -70,10 +70,10 @@ func TestHistory(t *testing.T) {
 					check()
 				}
 			}
-			waitFiled(t, d)
+			waitFlushed(t, d)
 			check()
 			if d.flusher.flushedUpTo() < 100 {
-				t.Errorf("filed up to %d", d.flusher.flushedUpTo())
+				t.Errorf("flushed up to %d", d.flusher.flushedUpTo())
 			}
 			got := rows(t, d, "SELECT group_concat(seq) FROM (SELECT seq FROM account_events WHERE client_id = 'client1' ORDER BY seq)")
 			if want := seqs["client1"]; len(got) != 1 || got[0] != join(want) {
@@ -85,8 +85,8 @@ func TestHistory(t *testing.T) {
 			d.Close()
 			wantSound(t, path)
 			d = smallBatches(t, path)
-			if filed := d.flusher.flushedUpTo(); filed != 120 {
-				t.Errorf("filed up to %d after the end in order", filed)
+			if flushed := d.flusher.flushedUpTo(); flushed != 120 {
+				t.Errorf("flushed up to %d after the end in order", flushed)
 			}
 			check()
 		})
@@ -146,7 +146,7 @@ func TestHistoryOfDeletedEvents(t *testing.T) {
 		}
 	}
 	wantRows(t, d, "SELECT group_concat(seq) FROM history", "1,2,3,4,7,8,9")
-	wantRows(t, d, "SELECT filed FROM owner", "9")
+	wantRows(t, d, "SELECT flushed FROM owner", "9")
 	wantRows(t, d, "SELECT group_concat(seq) FROM lanes", "1,2,3,4,7,8,9")
 	if n := len(d.committer.w.memtable.events) + len(d.flusher.unflushed) + len(d.flusher.waiting); n != 0 {
 		t.Errorf("%d are remembered", n)
@@ -174,7 +174,7 @@ func TestHistoryUnderLoad(t *testing.T) {
 	wantSound(t, path)
 	d = smallBatches(t, path)
 	appendEvent(t, d, event("0", "wake"))
-	waitFiled(t, d)
+	waitFlushed(t, d)
 	d.Close()
 	wantSound(t, path)
 }

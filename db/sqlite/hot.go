@@ -18,7 +18,7 @@ func prepareHot(c *conn.Conn) (s hot, err error) {
 		text string
 	}{
 		{&s.epoch, q.Epoch}, {&s.counters, q.SaveCounters}, {&s.outbox, q.InsertOutbox}, {&s.pending, q.InsertPending}, {&s.unpend, q.DeletePending},
-		{&s.result, q.InsertResult}, {&s.history, q.FileEvent},
+		{&s.result, q.InsertResult}, {&s.history, q.InsertHistory},
 	} {
 		if *one.to, err = c.Prepare(one.text); err != nil {
 			s.close()
@@ -61,7 +61,7 @@ func (s *hot) insertResult(p q.InsertResultParams) error {
 	return err
 }
 
-func (s *hot) fileEvent(p q.FileEventParams) error {
+func (s *hot) insertHistory(p q.InsertHistoryParams) error {
 	_, err := s.history.Exec(conn.Text(p.ClientID), conn.Int(p.Seq))
 	return err
 }

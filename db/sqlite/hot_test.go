@@ -79,7 +79,7 @@ func TestHotStatements(t *testing.T) {
 	changed(0)(0, s.insertResult(q.InsertResultParams{Seq: 21, Run: 51, Turn: 52, Settled: 53, Status: "dead", Attempts: 54, StartedAt: 55, FinishedAt: 56, Output: text("o"), Error: text("e")}))
 	want("SELECT * FROM results", "[21 51 52 53 dead 54 55 56 o e]")
 	for range 2 {
-		changed(0)(0, s.fileEvent(q.FileEventParams{ClientID: "c", Seq: 21}))
+		changed(0)(0, s.insertHistory(q.InsertHistoryParams{ClientID: "c", Seq: 21}))
 	}
 	changed(1)(s.insertOutbox(q.InsertOutboxParams{Seq: 24})) // empty is not NULL
 	want("SELECT * FROM history", "[c 21]")

@@ -79,7 +79,7 @@ func lane(t testing.TB, d *DB, clientID string) string {
 
 // What is pending is the same for everyone who asks, however far a batch has come,
 // also for who opens the file after a kill there; and each run is settled once.
-func TestFilingCutShort(t *testing.T) {
+func TestFlushCutShort(t *testing.T) {
 	const batch = 10
 	want := map[string]struct {
 		head   int64
@@ -166,13 +166,13 @@ func TestFilingCutShort(t *testing.T) {
 			wantSound(t, d.path)
 			d = byHand(t, d.path)
 			wantRows(t, d, `SELECT (SELECT count(*) FROM pending), (SELECT count(*) FROM results), (SELECT count(*) FROM runs),
-				(SELECT count(*) FROM history), (SELECT filed FROM owner)`, "0 11 1 11 12")
+				(SELECT count(*) FROM history), (SELECT flushed FROM owner)`, "0 11 1 11 12")
 		})
 	}
 }
 
 // A part of a batch that is undone with its group is written again.
-func TestFilingIsUndone(t *testing.T) {
+func TestFlushIsUndone(t *testing.T) {
 	forEach(t, func(t *testing.T, d *DB) {
 		ev := appendEvent(t, d, event("c", "m"))
 		broken := errors.New("too bad")
@@ -243,8 +243,8 @@ func TestAppendIsUndone(t *testing.T) {
 func TestEndOfAnotherRun(t *testing.T) {
 	forEach(t, func(t *testing.T, d *DB) {
 		ev := appendEvent(t, d, event("c", "m"))
-		for _, filed := range []bool{false, true} {
-			if filed {
+		for _, flushed := range []bool{false, true} {
+			if flushed {
 				flush(t, d, 0, appended{1, "c"})
 				flush(t, d, 1)
 			}
@@ -401,7 +401,7 @@ func TestTailFind(t *testing.T) {
 				want = stageWaiting
 			}
 			if got := tl.stage(seq); got != want {
-				t.Errorf("seq %d, filed up to %d: stage %d, want %d", seq, upTo, got, want)
+				t.Errorf("seq %d, flushed up to %d: stage %d, want %d", seq, upTo, got, want)
 			}
 		}
 	}
@@ -409,7 +409,7 @@ func TestTailFind(t *testing.T) {
 
 // Who reads a lane while events come, run again and are flushed sees no gap, nothing out
 // of turn, and everything that was there when it began.
-func TestLaneWhileItIsFiled(t *testing.T) {
+func TestLaneWhileItIsFlushed(t *testing.T) {
 	for name, path := range map[string]string{"memory": ":memory:", "file": tempFile(t)} {
 		t.Run(name, func(t *testing.T) {
 			o := options(t, path)
@@ -493,7 +493,7 @@ func TestLaneWhileItIsFiled(t *testing.T) {
 				})
 			}
 			all.Wait()
-			waitFiled(t, d)
+			waitFlushed(t, d)
 		})
 	}
 }

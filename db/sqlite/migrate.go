@@ -149,6 +149,46 @@ CREATE TRIGGER pending_delete INSTEAD OF DELETE ON pending BEGIN
 END;
 ALTER TABLE owner ADD COLUMN pending INTEGER NOT NULL DEFAULT 0;
 UPDATE owner SET pending = (SELECT count(*) FROM pending);`,
+	// What is written behind the appends is flushed. The triggers go first: they name a view
+	// whose column is renamed with that of owner.
+	`DROP TRIGGER filing_rest;
+DROP TRIGGER pending_insert;
+DROP TRIGGER pending_update;
+DROP TRIGGER pending_delete;
+ALTER TABLE owner RENAME COLUMN filed TO flushed;
+DROP VIEW filing;
+DROP VIEW pending;
+DROP VIEW unfiled;
+CREATE VIEW unflushed AS
+SELECT o.client_id, o.seq AS turn, o.seq, 1 AS run FROM outbox o
+WHERE o.seq > (SELECT flushed FROM owner)
+  AND NOT EXISTS (SELECT 1 FROM results r WHERE r.seq = o.seq)
+  AND NOT EXISTS (SELECT 1 FROM runs k WHERE k.seq = o.seq)
+  AND NOT EXISTS (SELECT 1 FROM lanes l WHERE l.client_id = o.client_id AND l.turn = o.seq);
+CREATE VIEW pending AS
+SELECT client_id, turn, seq, run FROM lanes UNION ALL SELECT client_id, turn, seq, run FROM unflushed;
+CREATE VIEW flush AS SELECT flushed FROM owner;
+CREATE TRIGGER flush_rest INSTEAD OF UPDATE ON flush BEGIN
+  INSERT INTO history (client_id, seq) SELECT client_id, seq FROM outbox WHERE seq > (SELECT flushed FROM owner)
+    ORDER BY client_id, seq ON CONFLICT (client_id, seq) DO NOTHING;
+  INSERT INTO lanes (client_id, turn, seq, run) SELECT client_id, turn, seq, run FROM unflushed ORDER BY client_id, turn;
+  UPDATE owner SET flushed = next_seq - 1;
+END;
+CREATE TRIGGER pending_insert INSTEAD OF INSERT ON pending BEGIN
+  UPDATE flush SET flushed = 1;
+  UPDATE owner SET epoch = epoch + 1;
+  INSERT INTO lanes (client_id, turn, seq, run) VALUES (new.client_id, new.turn, new.seq, new.run);
+END;
+CREATE TRIGGER pending_update INSTEAD OF UPDATE ON pending BEGIN
+  UPDATE flush SET flushed = 1;
+  UPDATE owner SET epoch = epoch + 1;
+  UPDATE lanes SET client_id = new.client_id, turn = new.turn, seq = new.seq, run = new.run WHERE client_id = old.client_id AND turn = old.turn;
+END;
+CREATE TRIGGER pending_delete INSTEAD OF DELETE ON pending BEGIN
+  UPDATE flush SET flushed = 1;
+  UPDATE owner SET epoch = epoch + 1;
+  DELETE FROM lanes WHERE client_id = old.client_id AND turn = old.turn;
+END;`,
 }
 
 // migrator brings a file, and the functions' tables in it, to this binary's versions.

@@ -78,8 +78,9 @@ func TestMigrationOfOldFiles(t *testing.T) {
 		UNION ALL SELECT 'index of ' || m.name, group_concat(c.name), i."unique", i.origin, i.partial, NULL, NULL
 		FROM sqlite_schema m, pragma_index_list(m.name) i, pragma_index_xinfo(i.name) c WHERE m.type = 'table' AND c.key GROUP BY m.name, i.name
 		ORDER BY 1, 2, 3`
+	const texts = "SELECT name, sql FROM sqlite_schema WHERE type IN ('view', 'trigger') ORDER BY name"
 	fresh := open(t, options(t, tempFile(t)))
-	want := rows(t, fresh, shape)
+	want, wantTexts := rows(t, fresh, shape), words(rows(t, fresh, texts))
 	for _, old := range olds {
 		t.Run(filepath.Base(old), func(t *testing.T) {
 			schema, err := os.ReadFile(old)
@@ -94,6 +95,9 @@ func TestMigrationOfOldFiles(t *testing.T) {
 			d := open(t, options(t, path))
 			if got := rows(t, d, shape); !slices.Equal(got, want) {
 				t.Errorf("the file is\n%s\na new one is\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+			}
+			if got := words(rows(t, d, texts)); !slices.Equal(got, wantTexts) {
+				t.Errorf("its views and triggers are\n%s\nthose of a new one\n%s", strings.Join(got, "\n"), strings.Join(wantTexts, "\n"))
 			}
 			events, err := d.Events(t.Context(), db.Filter{ClientID: "a", Limit: 10})
 			if err != nil || len(events) != 2 || events[0].Seq != 1 || events[0].State != db.Done || events[1].Seq != 3 || events[1].State != db.Pending {
@@ -113,4 +117,13 @@ func TestMigrationOfOldFiles(t *testing.T) {
 			wantSound(t, path)
 		})
 	}
+}
+
+// words returns the lines with one blank between words.
+func words(lines []string) []string {
+	var list []string
+	for _, line := range lines {
+		list = append(list, strings.Join(strings.Fields(line), " "))
+	}
+	return list
 }

@@ -82,8 +82,8 @@ func rawAppend(b *testing.B, group int) {
 		}
 	}
 	b.ResetTimer()
-	var unfiled, filing []appended // flushing is sorted
-	for i := 0; i < len(events) || len(filing) > 0; {
+	var unflushed, flushing []appended // flushing is sorted
+	for i := 0; i < len(events) || len(flushing) > 0; {
 		exec("BEGIN IMMEDIATE")
 		for range min(group, len(events)-i) {
 			ev, seq := &events[i], int64(i+1)
@@ -92,15 +92,15 @@ func rawAppend(b *testing.B, group int) {
 			if err != nil {
 				b.Fatal(err)
 			}
-			unfiled = append(unfiled, appended{seq, ev.ClientID})
+			unflushed = append(unflushed, appended{seq, ev.ClientID})
 			i++
 		}
 		if err := rows.SaveCounters(ctx, q.SaveCountersParams{NextSeq: int64(i + 1), NextSettled: 1, Pending: int64(i)}); err != nil {
 			b.Fatal(err)
 		}
-		n := min(group, len(filing))
-		for _, a := range filing[:n] {
-			err := hot.fileEvent(q.FileEventParams{ClientID: a.clientID, Seq: a.seq})
+		n := min(group, len(flushing))
+		for _, a := range flushing[:n] {
+			err := hot.insertHistory(q.InsertHistoryParams{ClientID: a.clientID, Seq: a.seq})
 			err = errors.Join(err, hot.insertPending(q.InsertPendingParams{ClientID: a.clientID, Turn: a.seq, Seq: a.seq, Run: 1}))
 			if err != nil {
 				b.Fatal(err)
@@ -108,9 +108,9 @@ func rawAppend(b *testing.B, group int) {
 		}
 		exec("COMMIT")
 		c.Checkpoint()
-		if filing = filing[n:]; len(filing) == 0 && (len(unfiled) >= flushBatch || i == len(events)) {
-			filing, unfiled = unfiled, nil
-			slices.SortFunc(filing, func(a, b appended) int {
+		if flushing = flushing[n:]; len(flushing) == 0 && (len(unflushed) >= flushBatch || i == len(events)) {
+			flushing, unflushed = unflushed, nil
+			slices.SortFunc(flushing, func(a, b appended) int {
 				return cmp.Or(cmp.Compare(a.clientID, b.clientID), cmp.Compare(a.seq, b.seq))
 			})
 		}

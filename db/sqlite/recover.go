@@ -57,7 +57,7 @@ func (f *found) recover(ctx context.Context, r *reader, w *writer) error {
 	for _, p := range pauses {
 		f.paused = append(f.paused, p.Type)
 	}
-	books, err := r.q.Filed(ctx)
+	books, err := r.q.Flushed(ctx)
 	f.counted = books.Pending
 	return err
 }

@@ -17,7 +17,7 @@ CREATE TABLE owner (
   clean        INTEGER NOT NULL CHECK (clean IN (0, 1)), -- the last owner ended in order
   next_seq     INTEGER NOT NULL,   -- next seq or turn; never reused, also after deletions
   next_settled INTEGER NOT NULL,   -- next results.settled
-  filed        INTEGER NOT NULL DEFAULT 0, -- history has every event up to this seq, lanes what of them is pending
+  flushed      INTEGER NOT NULL DEFAULT 0, -- history has every event up to this seq, lanes what of them is pending
   pending      INTEGER NOT NULL DEFAULT 0 -- how many events are: a row that is lost elsewhere is missed here
 ) STRICT;
 
@@ -40,7 +40,7 @@ CREATE TABLE outbox (
 
 -- The events of each account, in order. It is written behind the appends, many
 -- thousand events at once and sorted, so that those of one account share a page;
--- what is not filed yet (owner.filed) is found by a bounded scan of outbox.
+-- what is not flushed yet (owner.flushed) is found by a bounded scan of outbox.
 CREATE TABLE history (
   client_id TEXT    NOT NULL,
   seq       INTEGER NOT NULL,
@@ -48,14 +48,14 @@ CREATE TABLE history (
 ) STRICT, WITHOUT ROWID;
 
 CREATE VIEW account_events AS
-SELECT client_id, seq FROM history WHERE seq <= (SELECT filed FROM owner)
+SELECT client_id, seq FROM history WHERE seq <= (SELECT flushed FROM owner)
 UNION ALL
-SELECT client_id, seq FROM outbox WHERE seq > (SELECT filed FROM owner);
+SELECT client_id, seq FROM outbox WHERE seq > (SELECT flushed FROM owner);
 
--- What of the outbox is still to run: in lanes where it has been filed, else unfiled.
+-- What of the outbox is still to run: in lanes where it has been flushed, else unflushed.
 -- An event that is settled soon is never written here: its row of outbox says that it
 -- is pending until it has one in results. A reader that asks about many rows of
--- pending, each by its key, is quicker on lanes and unfiled themselves.
+-- pending, each by its key, is quicker on lanes and unflushed themselves.
 --
 -- An account's order is turn. turn is the event's seq until a person asks for another
 -- run of it: then it is a new number of the same counter, and in a replay that number
@@ -70,39 +70,39 @@ CREATE TABLE lanes (
   PRIMARY KEY (client_id, turn)
 ) STRICT, WITHOUT ROWID;
 
-CREATE VIEW unfiled AS
+CREATE VIEW unflushed AS
 SELECT o.client_id, o.seq AS turn, o.seq, 1 AS run FROM outbox o
-WHERE o.seq > (SELECT filed FROM owner)
+WHERE o.seq > (SELECT flushed FROM owner)
   AND NOT EXISTS (SELECT 1 FROM results r WHERE r.seq = o.seq)
   AND NOT EXISTS (SELECT 1 FROM runs k WHERE k.seq = o.seq)
   AND NOT EXISTS (SELECT 1 FROM lanes l WHERE l.client_id = o.client_id AND l.turn = o.seq);
 
 CREATE VIEW pending AS
-SELECT client_id, turn, seq, run FROM lanes UNION ALL SELECT client_id, turn, seq, run FROM unfiled;
+SELECT client_id, turn, seq, run FROM lanes UNION ALL SELECT client_id, turn, seq, run FROM unflushed;
 
--- UPDATE filing SET filed = 1 files all that is not filed yet.
-CREATE VIEW filing AS SELECT filed FROM owner;
-CREATE TRIGGER filing_rest INSTEAD OF UPDATE ON filing BEGIN
-  INSERT INTO history (client_id, seq) SELECT client_id, seq FROM outbox WHERE seq > (SELECT filed FROM owner)
+-- UPDATE flush SET flushed = 1 flushes all that is not flushed yet.
+CREATE VIEW flush AS SELECT flushed FROM owner;
+CREATE TRIGGER flush_rest INSTEAD OF UPDATE ON flush BEGIN
+  INSERT INTO history (client_id, seq) SELECT client_id, seq FROM outbox WHERE seq > (SELECT flushed FROM owner)
     ORDER BY client_id, seq ON CONFLICT (client_id, seq) DO NOTHING;
-  INSERT INTO lanes (client_id, turn, seq, run) SELECT client_id, turn, seq, run FROM unfiled ORDER BY client_id, turn;
-  UPDATE owner SET filed = next_seq - 1;
+  INSERT INTO lanes (client_id, turn, seq, run) SELECT client_id, turn, seq, run FROM unflushed ORDER BY client_id, turn;
+  UPDATE owner SET flushed = next_seq - 1;
 END;
 
 -- For who mends a file by hand. What a server knows of the file would be wrong then: one
 -- that is running has lost it.
 CREATE TRIGGER pending_insert INSTEAD OF INSERT ON pending BEGIN
-  UPDATE filing SET filed = 1;
+  UPDATE flush SET flushed = 1;
   UPDATE owner SET epoch = epoch + 1;
   INSERT INTO lanes (client_id, turn, seq, run) VALUES (new.client_id, new.turn, new.seq, new.run);
 END;
 CREATE TRIGGER pending_update INSTEAD OF UPDATE ON pending BEGIN
-  UPDATE filing SET filed = 1;
+  UPDATE flush SET flushed = 1;
   UPDATE owner SET epoch = epoch + 1;
   UPDATE lanes SET client_id = new.client_id, turn = new.turn, seq = new.seq, run = new.run WHERE client_id = old.client_id AND turn = old.turn;
 END;
 CREATE TRIGGER pending_delete INSTEAD OF DELETE ON pending BEGIN
-  UPDATE filing SET filed = 1;
+  UPDATE flush SET flushed = 1;
   UPDATE owner SET epoch = epoch + 1;
   DELETE FROM lanes WHERE client_id = old.client_id AND turn = old.turn;
 END;

@@ -82,7 +82,7 @@ func TestVerifyPlanted(t *testing.T) {
 		{"counter", "UPDATE results SET turn = 900 WHERE seq = 1", "but turn 900 is used"},
 		{"counter", "UPDATE owner SET next_settled = 6", "next_settled is 6, but 6 is used"},
 		{"counter", "UPDATE results SET settled = 1 WHERE seq IN (1, 5)", "place 1 in the order of settles is used 2 times"},
-		{"counter", "UPDATE owner SET filed = 900", "but filed seq 900 is used"},
+		{"counter", "UPDATE owner SET flushed = 900", "but flushed seq 900 is used"},
 		{"history", "DELETE FROM history WHERE seq = 4", "seq 4 is not in the history of a"},
 		{"history", "INSERT INTO history VALUES ('a', 5)", "the history of a has seq 5"},
 		{"history", "INSERT INTO history VALUES ('a', 700)", "the history of a has seq 700"},

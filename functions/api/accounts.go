@@ -14,7 +14,7 @@ var accountStates = []string{"idle", "ready", "running", "retrying", "parked", "
 
 // Bounds of a page of accounts.
 const (
-	accountStep = 1000  // read at once: each walks what is unfiled
+	accountStep = 1000  // read at once: each walks what is unflushed
 	accountScan = 10000 // looked at for one page, where few have the state that is asked for
 )
 

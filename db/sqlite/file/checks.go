@@ -110,7 +110,7 @@ var checks = []check{
 		WHERE begins > ordered`},
 	{"counter", fmt.Sprintf(`SELECT format('next_seq is %%d, but %%s %%d is used', next_seq, what, used) FROM owner, (
 			SELECT 'seq' AS what, max(seq) AS used FROM outbox
-			UNION ALL SELECT 'filed seq', filed FROM owner
+			UNION ALL SELECT 'flushed seq', flushed FROM owner
 			UNION ALL SELECT 'turn', max(iif(turn < 0, turn - (%[1]d), turn)) FROM pending
 			UNION ALL SELECT 'turn', max(iif(turn < 0, turn - (%[1]d), turn)) FROM results
 			UNION ALL SELECT 'turn', max(iif(turn < 0, turn - (%[1]d), turn)) FROM runs)
@@ -121,7 +121,7 @@ var checks = []check{
 		FROM (SELECT settled FROM results UNION ALL SELECT settled FROM runs) GROUP BY settled HAVING count(*) > 1`},
 	{"history", `SELECT format('seq %d is not in the history of %s', o.seq, o.client_id)
 		FROM outbox o NOT INDEXED LEFT JOIN history h ON h.client_id = o.client_id AND h.seq = o.seq
-		WHERE o.seq <= (SELECT filed FROM owner) AND h.seq IS NULL`},
+		WHERE o.seq <= (SELECT flushed FROM owner) AND h.seq IS NULL`},
 	{"history", `SELECT format('the history of %s has seq %d, which is not its event', h.client_id, h.seq)
 		FROM history h LEFT JOIN outbox o ON o.seq = h.seq WHERE o.client_id IS NOT h.client_id`},
 	{"account", `SELECT DISTINCT format('account %s has events and no row', client_id)

@@ -1,5 +1,5 @@
 -- What an account's page reads: the held columns, one range of lanes, and what is
--- unfiled. The listing (db/accounts.go) reads the same.
+-- unflushed. The listing (db/accounts.go) reads the same.
 
 -- name: ReadAccount :one
 -- SQLite takes seq from the row that has the least turn.

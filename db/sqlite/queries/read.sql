@@ -9,12 +9,12 @@ WHERE o.client_id = sqlc.arg(client_id) AND o.message_id = sqlc.arg(message_id);
 -- name: AcceptedAt :one
 SELECT received_at FROM outbox WHERE seq >= sqlc.arg(seq) ORDER BY seq LIMIT 1;
 
--- name: ReadUnfiled :many
--- What is not filed yet, and how far its first run has come.
+-- name: ReadUnflushed :many
+-- What is not flushed yet, and how far its first run has come.
 SELECT o.seq, o.client_id,
   CAST(EXISTS (SELECT 1 FROM results r WHERE r.seq = o.seq) OR EXISTS (SELECT 1 FROM runs k WHERE k.seq = o.seq) AS INTEGER) AS settled,
   CAST(EXISTS (SELECT 1 FROM lanes l WHERE l.client_id = o.client_id AND l.turn = o.seq) AS INTEGER) AS in_lane
-FROM outbox o WHERE o.seq > sqlc.arg(filed) ORDER BY o.seq LIMIT sqlc.arg(page);
+FROM outbox o WHERE o.seq > sqlc.arg(flushed) ORDER BY o.seq LIMIT sqlc.arg(page);
 
 -- name: ResultOf :one
 SELECT * FROM results WHERE seq = sqlc.arg(seq);

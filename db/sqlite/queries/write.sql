@@ -33,14 +33,14 @@ VALUES (sqlc.arg(client_id), sqlc.arg(turn), sqlc.arg(seq), sqlc.arg(run));
 -- name: InsertAccount :exec
 INSERT INTO accounts (client_id) VALUES (sqlc.arg(client_id)) ON CONFLICT (client_id) DO NOTHING;
 
--- name: FileEvent :exec
+-- name: InsertHistory :exec
 INSERT INTO history (client_id, seq) VALUES (sqlc.arg(client_id), sqlc.arg(seq)) ON CONFLICT (client_id, seq) DO NOTHING;
 
--- name: Filed :one
-SELECT filed, pending FROM owner WHERE one = 1;
+-- name: Flushed :one
+SELECT flushed, pending FROM owner WHERE one = 1;
 
--- name: SaveFiled :exec
-UPDATE owner SET filed = sqlc.arg(filed) WHERE one = 1;
+-- name: SaveFlushed :exec
+UPDATE owner SET flushed = sqlc.arg(flushed) WHERE one = 1;
 
 -- name: Identity :one
 SELECT seq, type, payload FROM outbox

@@ -33,7 +33,7 @@ type ReadAccountRow struct {
 }
 
 // What an account's page reads: the held columns, one range of lanes, and what is
-// unfiled. The listing (db/accounts.go) reads the same.
+// unflushed. The listing (db/accounts.go) reads the same.
 // SQLite takes seq from the row that has the least turn.
 // https://www.sqlite.org/lang_select.html#bareagg
 func (q *Queries) ReadAccount(ctx context.Context, clientID string) (ReadAccountRow, error) {

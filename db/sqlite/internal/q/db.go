@@ -57,14 +57,11 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.eventOfStmt, err = db.PrepareContext(ctx, EventOf); err != nil {
 		return nil, fmt.Errorf("error preparing query EventOf: %w", err)
 	}
-	if q.fileEventStmt, err = db.PrepareContext(ctx, FileEvent); err != nil {
-		return nil, fmt.Errorf("error preparing query FileEvent: %w", err)
-	}
-	if q.filedStmt, err = db.PrepareContext(ctx, Filed); err != nil {
-		return nil, fmt.Errorf("error preparing query Filed: %w", err)
-	}
 	if q.findStmt, err = db.PrepareContext(ctx, Find); err != nil {
 		return nil, fmt.Errorf("error preparing query Find: %w", err)
+	}
+	if q.flushedStmt, err = db.PrepareContext(ctx, Flushed); err != nil {
+		return nil, fmt.Errorf("error preparing query Flushed: %w", err)
 	}
 	if q.headStmt, err = db.PrepareContext(ctx, Head); err != nil {
 		return nil, fmt.Errorf("error preparing query Head: %w", err)
@@ -83,6 +80,9 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	}
 	if q.insertAuditStmt, err = db.PrepareContext(ctx, InsertAudit); err != nil {
 		return nil, fmt.Errorf("error preparing query InsertAudit: %w", err)
+	}
+	if q.insertHistoryStmt, err = db.PrepareContext(ctx, InsertHistory); err != nil {
+		return nil, fmt.Errorf("error preparing query InsertHistory: %w", err)
 	}
 	if q.insertOutboxStmt, err = db.PrepareContext(ctx, InsertOutbox); err != nil {
 		return nil, fmt.Errorf("error preparing query InsertOutbox: %w", err)
@@ -120,8 +120,8 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.readOwnerStmt, err = db.PrepareContext(ctx, ReadOwner); err != nil {
 		return nil, fmt.Errorf("error preparing query ReadOwner: %w", err)
 	}
-	if q.readUnfiledStmt, err = db.PrepareContext(ctx, ReadUnfiled); err != nil {
-		return nil, fmt.Errorf("error preparing query ReadUnfiled: %w", err)
+	if q.readUnflushedStmt, err = db.PrepareContext(ctx, ReadUnflushed); err != nil {
+		return nil, fmt.Errorf("error preparing query ReadUnflushed: %w", err)
 	}
 	if q.releaseAccountStmt, err = db.PrepareContext(ctx, ReleaseAccount); err != nil {
 		return nil, fmt.Errorf("error preparing query ReleaseAccount: %w", err)
@@ -141,8 +141,8 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.saveCountersStmt, err = db.PrepareContext(ctx, SaveCounters); err != nil {
 		return nil, fmt.Errorf("error preparing query SaveCounters: %w", err)
 	}
-	if q.saveFiledStmt, err = db.PrepareContext(ctx, SaveFiled); err != nil {
-		return nil, fmt.Errorf("error preparing query SaveFiled: %w", err)
+	if q.saveFlushedStmt, err = db.PrepareContext(ctx, SaveFlushed); err != nil {
+		return nil, fmt.Errorf("error preparing query SaveFlushed: %w", err)
 	}
 	if q.saveTableVersionStmt, err = db.PrepareContext(ctx, SaveTableVersion); err != nil {
 		return nil, fmt.Errorf("error preparing query SaveTableVersion: %w", err)
@@ -228,19 +228,14 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing eventOfStmt: %w", cerr)
 		}
 	}
-	if q.fileEventStmt != nil {
-		if cerr := q.fileEventStmt.Close(); cerr != nil {
-			err = fmt.Errorf("error closing fileEventStmt: %w", cerr)
-		}
-	}
-	if q.filedStmt != nil {
-		if cerr := q.filedStmt.Close(); cerr != nil {
-			err = fmt.Errorf("error closing filedStmt: %w", cerr)
-		}
-	}
 	if q.findStmt != nil {
 		if cerr := q.findStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing findStmt: %w", cerr)
+		}
+	}
+	if q.flushedStmt != nil {
+		if cerr := q.flushedStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing flushedStmt: %w", cerr)
 		}
 	}
 	if q.headStmt != nil {
@@ -271,6 +266,11 @@ func (q *Queries) Close() error {
 	if q.insertAuditStmt != nil {
 		if cerr := q.insertAuditStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing insertAuditStmt: %w", cerr)
+		}
+	}
+	if q.insertHistoryStmt != nil {
+		if cerr := q.insertHistoryStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing insertHistoryStmt: %w", cerr)
 		}
 	}
 	if q.insertOutboxStmt != nil {
@@ -333,9 +333,9 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing readOwnerStmt: %w", cerr)
 		}
 	}
-	if q.readUnfiledStmt != nil {
-		if cerr := q.readUnfiledStmt.Close(); cerr != nil {
-			err = fmt.Errorf("error closing readUnfiledStmt: %w", cerr)
+	if q.readUnflushedStmt != nil {
+		if cerr := q.readUnflushedStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing readUnflushedStmt: %w", cerr)
 		}
 	}
 	if q.releaseAccountStmt != nil {
@@ -368,9 +368,9 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing saveCountersStmt: %w", cerr)
 		}
 	}
-	if q.saveFiledStmt != nil {
-		if cerr := q.saveFiledStmt.Close(); cerr != nil {
-			err = fmt.Errorf("error closing saveFiledStmt: %w", cerr)
+	if q.saveFlushedStmt != nil {
+		if cerr := q.saveFlushedStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing saveFlushedStmt: %w", cerr)
 		}
 	}
 	if q.saveTableVersionStmt != nil {
@@ -463,15 +463,15 @@ type Queries struct {
 	endingStmt           *sql.Stmt
 	epochStmt            *sql.Stmt
 	eventOfStmt          *sql.Stmt
-	fileEventStmt        *sql.Stmt
-	filedStmt            *sql.Stmt
 	findStmt             *sql.Stmt
+	flushedStmt          *sql.Stmt
 	headStmt             *sql.Stmt
 	heldStmt             *sql.Stmt
 	holdAccountStmt      *sql.Stmt
 	identityStmt         *sql.Stmt
 	insertAccountStmt    *sql.Stmt
 	insertAuditStmt      *sql.Stmt
+	insertHistoryStmt    *sql.Stmt
 	insertOutboxStmt     *sql.Stmt
 	insertPendingStmt    *sql.Stmt
 	insertResultStmt     *sql.Stmt
@@ -484,14 +484,14 @@ type Queries struct {
 	pausesStmt           *sql.Stmt
 	readAccountStmt      *sql.Stmt
 	readOwnerStmt        *sql.Stmt
-	readUnfiledStmt      *sql.Stmt
+	readUnflushedStmt    *sql.Stmt
 	releaseAccountStmt   *sql.Stmt
 	replayRangeStmt      *sql.Stmt
 	resultOfStmt         *sql.Stmt
 	resumeTypeStmt       *sql.Stmt
 	runsStmt             *sql.Stmt
 	saveCountersStmt     *sql.Stmt
-	saveFiledStmt        *sql.Stmt
+	saveFlushedStmt      *sql.Stmt
 	saveTableVersionStmt *sql.Stmt
 	setReplayStmt        *sql.Stmt
 	standingStmt         *sql.Stmt
@@ -517,15 +517,15 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		endingStmt:           q.endingStmt,
 		epochStmt:            q.epochStmt,
 		eventOfStmt:          q.eventOfStmt,
-		fileEventStmt:        q.fileEventStmt,
-		filedStmt:            q.filedStmt,
 		findStmt:             q.findStmt,
+		flushedStmt:          q.flushedStmt,
 		headStmt:             q.headStmt,
 		heldStmt:             q.heldStmt,
 		holdAccountStmt:      q.holdAccountStmt,
 		identityStmt:         q.identityStmt,
 		insertAccountStmt:    q.insertAccountStmt,
 		insertAuditStmt:      q.insertAuditStmt,
+		insertHistoryStmt:    q.insertHistoryStmt,
 		insertOutboxStmt:     q.insertOutboxStmt,
 		insertPendingStmt:    q.insertPendingStmt,
 		insertResultStmt:     q.insertResultStmt,
@@ -538,14 +538,14 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		pausesStmt:           q.pausesStmt,
 		readAccountStmt:      q.readAccountStmt,
 		readOwnerStmt:        q.readOwnerStmt,
-		readUnfiledStmt:      q.readUnfiledStmt,
+		readUnflushedStmt:    q.readUnflushedStmt,
 		releaseAccountStmt:   q.releaseAccountStmt,
 		replayRangeStmt:      q.replayRangeStmt,
 		resultOfStmt:         q.resultOfStmt,
 		resumeTypeStmt:       q.resumeTypeStmt,
 		runsStmt:             q.runsStmt,
 		saveCountersStmt:     q.saveCountersStmt,
-		saveFiledStmt:        q.saveFiledStmt,
+		saveFlushedStmt:      q.saveFlushedStmt,
 		saveTableVersionStmt: q.saveTableVersionStmt,
 		setReplayStmt:        q.setReplayStmt,
 		standingStmt:         q.standingStmt,

@@ -65,8 +65,8 @@ type Event struct {
 	RequestID string
 }
 
-type Filing struct {
-	Filed int64
+type Flush struct {
+	Flushed int64
 }
 
 type FunctionTable struct {
@@ -105,7 +105,7 @@ type Owner struct {
 	Clean       int64
 	NextSeq     int64
 	NextSettled int64
-	Filed       int64
+	Flushed     int64
 	Pending     int64
 }
 
@@ -149,7 +149,7 @@ type Run struct {
 	Error      sql.NullString
 }
 
-type Unfiled struct {
+type Unflushed struct {
 	ClientID string
 	Turn     int64
 	Seq      int64

@@ -187,35 +187,35 @@ func (q *Queries) Pauses(ctx context.Context) ([]Pause, error) {
 	return items, nil
 }
 
-const ReadUnfiled = `-- name: ReadUnfiled :many
+const ReadUnflushed = `-- name: ReadUnflushed :many
 SELECT o.seq, o.client_id,
   CAST(EXISTS (SELECT 1 FROM results r WHERE r.seq = o.seq) OR EXISTS (SELECT 1 FROM runs k WHERE k.seq = o.seq) AS INTEGER) AS settled,
   CAST(EXISTS (SELECT 1 FROM lanes l WHERE l.client_id = o.client_id AND l.turn = o.seq) AS INTEGER) AS in_lane
 FROM outbox o WHERE o.seq > ?1 ORDER BY o.seq LIMIT ?2
 `
 
-type ReadUnfiledParams struct {
-	Filed int64
-	Page  int64
+type ReadUnflushedParams struct {
+	Flushed int64
+	Page    int64
 }
 
-type ReadUnfiledRow struct {
+type ReadUnflushedRow struct {
 	Seq      int64
 	ClientID string
 	Settled  int64
 	InLane   int64
 }
 
-// What is not filed yet, and how far its first run has come.
-func (q *Queries) ReadUnfiled(ctx context.Context, arg ReadUnfiledParams) ([]ReadUnfiledRow, error) {
-	rows, err := q.query(ctx, q.readUnfiledStmt, ReadUnfiled, arg.Filed, arg.Page)
+// What is not flushed yet, and how far its first run has come.
+func (q *Queries) ReadUnflushed(ctx context.Context, arg ReadUnflushedParams) ([]ReadUnflushedRow, error) {
+	rows, err := q.query(ctx, q.readUnflushedStmt, ReadUnflushed, arg.Flushed, arg.Page)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
-	var items []ReadUnfiledRow
+	var items []ReadUnflushedRow
 	for rows.Next() {
-		var i ReadUnfiledRow
+		var i ReadUnflushedRow
 		if err := rows.Scan(
 			&i.Seq,
 			&i.ClientID,

@@ -62,33 +62,19 @@ func (q *Queries) Epoch(ctx context.Context) (int64, error) {
 	return epoch, err
 }
 
-const FileEvent = `-- name: FileEvent :exec
-INSERT INTO history (client_id, seq) VALUES (?1, ?2) ON CONFLICT (client_id, seq) DO NOTHING
+const Flushed = `-- name: Flushed :one
+SELECT flushed, pending FROM owner WHERE one = 1
 `
 
-type FileEventParams struct {
-	ClientID string
-	Seq      int64
-}
-
-func (q *Queries) FileEvent(ctx context.Context, arg FileEventParams) error {
-	_, err := q.exec(ctx, q.fileEventStmt, FileEvent, arg.ClientID, arg.Seq)
-	return err
-}
-
-const Filed = `-- name: Filed :one
-SELECT filed, pending FROM owner WHERE one = 1
-`
-
-type FiledRow struct {
-	Filed   int64
+type FlushedRow struct {
+	Flushed int64
 	Pending int64
 }
 
-func (q *Queries) Filed(ctx context.Context) (FiledRow, error) {
-	row := q.queryRow(ctx, q.filedStmt, Filed)
-	var i FiledRow
-	err := row.Scan(&i.Filed, &i.Pending)
+func (q *Queries) Flushed(ctx context.Context) (FlushedRow, error) {
+	row := q.queryRow(ctx, q.flushedStmt, Flushed)
+	var i FlushedRow
+	err := row.Scan(&i.Flushed, &i.Pending)
 	return i, err
 }
 
@@ -155,6 +141,20 @@ INSERT INTO accounts (client_id) VALUES (?1) ON CONFLICT (client_id) DO NOTHING
 
 func (q *Queries) InsertAccount(ctx context.Context, clientID string) error {
 	_, err := q.exec(ctx, q.insertAccountStmt, InsertAccount, clientID)
+	return err
+}
+
+const InsertHistory = `-- name: InsertHistory :exec
+INSERT INTO history (client_id, seq) VALUES (?1, ?2) ON CONFLICT (client_id, seq) DO NOTHING
+`
+
+type InsertHistoryParams struct {
+	ClientID string
+	Seq      int64
+}
+
+func (q *Queries) InsertHistory(ctx context.Context, arg InsertHistoryParams) error {
+	_, err := q.exec(ctx, q.insertHistoryStmt, InsertHistory, arg.ClientID, arg.Seq)
 	return err
 }
 
@@ -337,12 +337,12 @@ func (q *Queries) SaveCounters(ctx context.Context, arg SaveCountersParams) erro
 	return err
 }
 
-const SaveFiled = `-- name: SaveFiled :exec
-UPDATE owner SET filed = ?1 WHERE one = 1
+const SaveFlushed = `-- name: SaveFlushed :exec
+UPDATE owner SET flushed = ?1 WHERE one = 1
 `
 
-func (q *Queries) SaveFiled(ctx context.Context, filed int64) error {
-	_, err := q.exec(ctx, q.saveFiledStmt, SaveFiled, filed)
+func (q *Queries) SaveFlushed(ctx context.Context, flushed int64) error {
+	_, err := q.exec(ctx, q.saveFlushedStmt, SaveFlushed, flushed)
 	return err
 }
 
