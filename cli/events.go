@@ -16,6 +16,7 @@ import (
 type Events struct {
 	List EventsList `cmd:"" help:"List events in the order of acceptance, or the newest first."`
 	Show EventsShow `cmd:"" help:"Show one event, with its payload and its result."`
+	Tail EventsTail `cmd:"" help:"Follow what is accepted, settled, retried and parked, a line each."`
 }
 
 // event is an event as the API shows it.

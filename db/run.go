@@ -11,7 +11,7 @@ const ReplayOffset = -1 << 62
 
 // Settlement ends one run of an event.
 type Settlement struct {
-	Event     Event  // ClientID, Turn, Seq, Run, Attempt and Type are used
+	Event     Event  // ClientID, MessageID, Turn, Seq, Run, Attempt and Type are used
 	Status    State  // Done or Dead
 	Effect    Effect // for Done; nil writes nothing
 	Error     string // for Dead: the reason
@@ -22,10 +22,11 @@ type Settlement struct {
 // Hold keeps an event at the head of its account after an attempt that did not
 // settle it, or before one that might end the process.
 type Hold struct {
-	Event    Event // ClientID, Turn, Seq and Run are used
+	Event    Event // ClientID, MessageID, Type, Turn, Seq and Run are used
 	Attempts int   // begun so far
 	NextAt   time.Time
 	Park     bool // wait for a person instead of NextAt
+	Ahead    bool // written before an attempt, as which it counts should the process end in it
 	Error    string
 }
 

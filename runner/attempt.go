@@ -105,7 +105,7 @@ func (w *worker) calls(f functions.Function, p functions.Policy, step schedule.S
 // one: should the process end in it, the account waits as after a failure.
 func (w *worker) record(ev db.Event, p functions.Policy) error {
 	next := time.Now().Add(backoff(p, ev.Attempt))
-	err := w.r.store.Hold(db.Hold{Event: ev, Attempts: ev.Attempt, NextAt: next, Error: errEnded.Error()})
+	err := w.r.store.Hold(db.Hold{Event: ev, Attempts: ev.Attempt, NextAt: next, Ahead: true, Error: errEnded.Error()})
 	if err != nil {
 		return err
 	}

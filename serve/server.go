@@ -218,6 +218,7 @@ func (s *Server) openAPI() (err error) {
 		AccountState: func(clientID string) string { return string(s.runner.State(clientID)) },
 		MissingTypes: func() map[string]int { return s.runner.Stats().Missing },
 		Status:       s.status,
+		Feed:         api.NewFeed(s.store.Watch, 0),
 	}
 	if s.tokens != nil || c.InsecureNoAuth || isLoopback(c.Admin) {
 		s.api.Metrics, s.api.OpenMetrics = s.numbers.Handler(s.log), isLoopback(c.Admin)

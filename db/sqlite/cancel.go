@@ -67,7 +67,7 @@ func (x *execution) cancel() error {
 		reason += ": " + x.Reason
 	}
 	x.result.Run = earlier + 1
-	pending, err := x.setAside(runID{x.ClientID, x.place.turn, x.Seq, earlier + 1}, ev.Type, s, reason)
+	pending, err := x.setAside(runID{x.ClientID, x.place.turn, x.Seq, earlier + 1}, ev, s, reason)
 	if err != nil {
 		return err
 	}

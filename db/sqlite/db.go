@@ -125,6 +125,7 @@ func (d *DB) committed(published []db.Event, settled []q.Result) {
 	if fn := d.onAppend.Load(); fn != nil && len(published) > 0 {
 		(*fn)(published)
 	}
+	d.committer.w.notices.tell()
 	d.stand()
 	d.drainRate.note(time.Now(), d.committer.w.total, len(settled))
 	d.waiters.settled(settled)

@@ -126,6 +126,7 @@ func (w *writer) add(ev db.Event) (int64, error) {
 	w.pend(ev.ClientID, 1)
 	ev.Seq, ev.Position, ev.Run, ev.ReceivedAt = seq, seq, 1, time.UnixMicro(w.now).UTC()
 	w.published = append(w.published, ev)
+	w.notices.accepted(&ev)
 	return seq, nil
 }
 

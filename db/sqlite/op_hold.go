@@ -77,5 +77,6 @@ func (o *holdOp) record(w *writer) error {
 		c.NextAt = h.NextAt
 	}
 	w.changes = append(w.changes, c)
+	w.notices.held(w.now, h)
 	return nil
 }

@@ -102,6 +102,7 @@ func (o *settleOp) settle(w *writer, s *db.Settlement) error {
 	}
 	w.nextSettled++
 	w.settled = append(w.settled, result)
+	w.notices.settled(ev.ClientID, ev.MessageID, ev.Type, &result)
 	if s.Status == db.Dead {
 		w.dead = append(w.dead, ev.Type)
 	}

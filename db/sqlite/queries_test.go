@@ -162,7 +162,7 @@ func TestQueries(t *testing.T) {
 		Status: text("dead"), Run: number(51), Attempts: number(54), StartedAt: number(55), FinishedAt: number(56), Output: text("o"), Error: text("e")})
 
 	of, err := x.EventOf(ctx, 21)
-	same(of, err, q.EventOfRow{ClientID: "c", Type: "t"})
+	same(of, err, q.EventOfRow{ClientID: "c", MessageID: "m", Type: "t"})
 	ending, err := x.Ending(ctx, 21)
 	same(ending, err, q.EndingRow{Run: 51, Settled: 53, Status: "dead"})
 	one(x.KeepRun(ctx, 21))

@@ -23,6 +23,7 @@ type writerState struct {
 	dead        []string    // types of the settled events that were set aside
 	changes     []db.Change // of this transaction, in order
 	memtable    memtable
+	notices     notices
 	undo        []undo
 }
 
@@ -53,11 +54,11 @@ type savepoint struct {
 	nextSeq, nextSettled     int64
 	published, settled, undo int
 	dead, changes, memtable  int
-	pending                  int
+	notices, pending         int
 }
 
 func (m *writerState) savepoint() savepoint {
-	return savepoint{m.nextSeq, m.nextSettled, len(m.published), len(m.settled), len(m.undo), len(m.dead), len(m.changes), len(m.memtable.events), m.pending}
+	return savepoint{m.nextSeq, m.nextSettled, len(m.published), len(m.settled), len(m.undo), len(m.dead), len(m.changes), len(m.memtable.events), len(m.notices.list), m.pending}
 }
 
 func (m *writerState) rollback(k savepoint) {
@@ -78,6 +79,7 @@ func (m *writerState) rollback(k savepoint) {
 	m.published = m.published[:k.published]
 	m.settled, m.dead, m.changes = m.settled[:k.settled], m.dead[:k.dead], m.changes[:k.changes]
 	m.memtable.events = m.memtable.events[:k.memtable]
+	m.notices.rollback(k.notices)
 	m.nextSeq, m.nextSettled = k.nextSeq, k.nextSettled
 }
 
@@ -87,6 +89,7 @@ func (m *writerState) reset() {
 	clear(m.settled)
 	m.published, m.settled, m.undo = m.published[:0], m.settled[:0], m.undo[:0]
 	m.dead, m.changes = m.dead[:0], m.changes[:0]
+	m.notices.reset()
 	if len(m.known) > maxKnown {
 		clear(m.known)
 	}

@@ -95,7 +95,7 @@ func (x *execution) skip() error {
 	if x.Reason != "" {
 		reason += ": " + x.Reason
 	}
-	pending, err := x.setAside(runID{x.ClientID, head.Turn, head.Seq, head.Run}, ev.Type, s, reason)
+	pending, err := x.setAside(runID{x.ClientID, head.Turn, head.Seq, head.Run}, ev, s, reason)
 	if err != nil || !pending {
 		return fmt.Errorf("end run: pending %t, %w", pending, err)
 	}
@@ -104,7 +104,7 @@ func (x *execution) skip() error {
 
 // setAside ends a run of the account s as dead. It reports false, and has written
 // nothing, where the run is not pending.
-func (x *execution) setAside(r runID, typ string, s q.StandingRow, reason string) (bool, error) {
+func (x *execution) setAside(r runID, ev q.EventOfRow, s q.StandingRow, reason string) (bool, error) {
 	if pending, err := x.w.end(r); err != nil || !pending {
 		return false, err
 	}
@@ -120,7 +120,8 @@ func (x *execution) setAside(r runID, typ string, s q.StandingRow, reason string
 		return false, fmt.Errorf("insert result: %w", err)
 	}
 	x.w.nextSettled++
-	x.w.settled, x.w.dead = append(x.w.settled, result), append(x.w.dead, typ)
+	x.w.settled, x.w.dead = append(x.w.settled, result), append(x.w.dead, ev.Type)
+	x.w.notices.settled(r.clientID, ev.MessageID, ev.Type, &result)
 	if held {
 		if err := x.w.release(r.clientID); err != nil {
 			return false, err

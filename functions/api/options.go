@@ -54,6 +54,9 @@ type Options struct {
 	// Status says how the server stands, for GET /v1/status; nil: that isn't known.
 	Status func(ctx context.Context) (Status, error)
 
+	// Feed is what GET /v1/watch tells; nil: that can't be asked.
+	Feed *Feed
+
 	// Stopping is closed when shutdown begins: from then on new events are refused,
 	// /readyz says no, and what Prefer: wait holds is answered at once. Nil: never.
 	Stopping <-chan struct{}

@@ -19,10 +19,12 @@ type queries struct {
 	missing   func() map[string]int                     // see Options.MissingTypes
 	status    func(ctx context.Context) (Status, error) // see Options.Status
 	schema    []byte                                    // of the configuration file
+	feed      *Feed                                     // nil: nothing can be watched
+	stopping  <-chan struct{}                           // closed when shutdown begins; nil: never
 }
 
 func newQueries(o Options, set *liveSet) *queries {
-	return &queries{auth: auth{o.Tokens}, store: o.Store, functions: set, accounts: newAccountView(o), missing: o.MissingTypes, status: o.Status, schema: o.ConfigSchema}
+	return &queries{auth: auth{o.Tokens}, store: o.Store, functions: set, accounts: newAccountView(o), missing: o.MissingTypes, status: o.Status, schema: o.ConfigSchema, feed: o.Feed, stopping: o.Stopping}
 }
 
 func (q *queries) register(r *router) {
@@ -34,6 +36,7 @@ func (q *queries) register(r *router) {
 	r.handle("GET /v1/accounts/{client_id}", q.getAccount)
 	r.handle("GET /v1/types", q.listTypes)
 	r.handle("GET /v1/status", q.getStatus)
+	r.handle("GET /v1/watch", q.watch, "client_id", "type")
 	r.handle("GET /v1/audit", q.listAudit, "client_id", "verb", "before", "limit")
 	r.handle("GET /v1/openapi.yaml", openAPI)
 	r.handle("GET /v1/config.schema.json", q.configSchema)

@@ -17,7 +17,7 @@ VALUES (sqlc.arg(type), sqlc.arg(since), sqlc.arg(who), sqlc.arg(reason)) ON CON
 DELETE FROM pauses WHERE type = sqlc.arg(type);
 
 -- name: EventOf :one
-SELECT client_id, type FROM outbox WHERE seq = sqlc.arg(seq);
+SELECT client_id, message_id, type FROM outbox WHERE seq = sqlc.arg(seq);
 
 -- name: Ending :one
 SELECT run, settled, status FROM results WHERE seq = sqlc.arg(seq);

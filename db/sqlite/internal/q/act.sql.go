@@ -100,18 +100,19 @@ func (q *Queries) Ending(ctx context.Context, seq int64) (EndingRow, error) {
 }
 
 const EventOf = `-- name: EventOf :one
-SELECT client_id, type FROM outbox WHERE seq = ?1
+SELECT client_id, message_id, type FROM outbox WHERE seq = ?1
 `
 
 type EventOfRow struct {
-	ClientID string
-	Type     string
+	ClientID  string
+	MessageID string
+	Type      string
 }
 
 func (q *Queries) EventOf(ctx context.Context, seq int64) (EventOfRow, error) {
 	row := q.queryRow(ctx, q.eventOfStmt, EventOf, seq)
 	var i EventOfRow
-	err := row.Scan(&i.ClientID, &i.Type)
+	err := row.Scan(&i.ClientID, &i.MessageID, &i.Type)
 	return i, err
 }
 
