@@ -36,7 +36,7 @@ type Place struct {
 // watched is a file as it was found.
 type watched struct {
 	path string
-	info fs.FileInfo
+	id   identity
 	file *os.File // nil for the WAL, which has no locks. Closed after SQLite has closed its own
 }
 
@@ -66,8 +66,8 @@ func OpenPlace(ctx context.Context, path string, log *slog.Logger) (*Place, erro
 	if p.database, err = watch(path); err != nil {
 		return nil, err
 	}
-	if links(p.database.info) > 1 {
-		return nil, errors.Join(&LinksError{Path: path, Links: links(p.database.info)}, p.database.close())
+	if links := p.database.id.links; links > 1 {
+		return nil, errors.Join(&LinksError{Path: path, Links: links}, p.database.close())
 	}
 	for said := false; ; said = true {
 		holder, err := mark(p.database.file)
@@ -108,13 +108,13 @@ func (p *Place) WatchWAL() error {
 	if p.Path == "" {
 		return nil
 	}
-	info, err := os.Stat(p.Path + "-wal")
+	wal, err := identify(p.Path + "-wal")
 	if err != nil {
 		return err
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.wal = watched{path: p.Path + "-wal", info: info}
+	p.wal = watched{path: p.Path + "-wal", id: wal}
 	if p.shm, err = watch(p.Path + "-shm"); err != nil {
 		return err
 	}
@@ -211,18 +211,18 @@ func watch(path string) (watched, error) {
 	if err != nil {
 		return watched{}, errors.Join(err, file.Close())
 	}
-	return watched{path, info, file}, nil
+	return watched{path, identityOf(info), file}, nil
 }
 
 func (w *watched) inPlace() error {
 	if w.path == "" {
 		return nil
 	}
-	now, err := os.Stat(w.path)
+	now, err := identify(w.path)
 	switch {
-	case errors.Is(err, fs.ErrNotExist), err == nil && !os.SameFile(now, w.info):
+	case errors.Is(err, fs.ErrNotExist), err == nil && !now.same(w.id):
 		return fmt.Errorf("the file %s was moved, removed or replaced while it was open", w.path)
-	case err == nil && now.Size() == 0 && w.file != nil: // a WAL may be empty
+	case err == nil && now.size == 0 && w.file != nil: // a WAL may be empty
 		return fmt.Errorf("the file %s was emptied while it was open", w.path)
 	}
 	return nil
@@ -233,13 +233,6 @@ func (w *watched) close() error {
 		return nil
 	}
 	return w.file.Close()
-}
-
-func links(info fs.FileInfo) uint64 {
-	if st, ok := info.Sys().(*syscall.Stat_t); ok {
-		return uint64(st.Nlink)
-	}
-	return 1
 }
 
 // markedBy reports whether the process that has the mark of a database file has that of the
