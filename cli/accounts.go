@@ -73,10 +73,22 @@ type AccountsList struct {
 	Page
 	State  string `help:"Only those that do this now: idle, ready, running, retrying, parked or stuck." enum:"idle,ready,running,retrying,parked,stuck," default:"" env:"INTURN_STATE" placeholder:"STATE"`
 	Paused *bool  `help:"Only those that are paused, or with --no-paused only those that are not." negatable:"" env:"INTURN_PAUSED"`
+	Sort   string `help:"Their order: client_id, pending (the most pending events first) or oldest (the oldest pending event first). With the last two the list ends at --limit, and has what it finds among the first thousand." enum:"client_id,pending,oldest" default:"client_id" env:"INTURN_SORT" placeholder:"ORDER"`
 	After  string `help:"Only those with a greater client_id, such as the list before ended with." env:"INTURN_AFTER" placeholder:"ID"`
 }
 
-// Run prints the accounts in the order of client_id.
+// Validate returns an error if a flag is out of its bounds. kong calls it.
+func (l AccountsList) Validate() error {
+	switch sorted := l.Sort != "client_id"; {
+	case sorted && l.After != "":
+		return errors.New("--after is for the order of client_id: leave it out, or --sort")
+	case sorted && l.Limit > maxPageLimit:
+		return fmt.Errorf("--limit must be at most %d with --sort", maxPageLimit)
+	}
+	return l.Page.Validate()
+}
+
+// Run prints the accounts in the order of client_id, or of --sort.
 func (l AccountsList) Run(ctx context.Context, out IO) error {
 	query := url.Values{}
 	if l.State != "" {
@@ -84,6 +96,9 @@ func (l AccountsList) Run(ctx context.Context, out IO) error {
 	}
 	if l.Paused != nil {
 		query.Set("paused", strconv.FormatBool(*l.Paused))
+	}
+	if l.Sort != "client_id" {
+		query.Set("sort", l.Sort)
 	}
 	type page struct {
 		Accounts []account `json:"accounts"`
@@ -93,7 +108,9 @@ func (l AccountsList) Run(ctx context.Context, out IO) error {
 	err := l.Client.with(func(a *asker) error {
 		for more := true; more && l.next(len(list.Accounts)) > 0; more = list.Next != "" {
 			query.Set("limit", strconv.Itoa(l.next(len(list.Accounts))))
-			query.Set("after", list.Next)
+			if l.Sort == "client_id" {
+				query.Set("after", list.Next)
+			}
 			var p page
 			if err := a.get(ctx, "/v1/accounts?"+query.Encode(), &p); err != nil {
 				return err

@@ -82,6 +82,7 @@ func TestOperatorCommands(t *testing.T) {
 			"bob b      ready, paused, replaying  1        9         0         -        -\n" +
 			"! there may be more: go on with --after 'bob b'\n"},
 		{"list nothing", "accounts list --paused", []asked{{"GET /v1/accounts?after=&limit=100&paused=true", 0, `{"accounts":[]}`}}, "! no such accounts\n"},
+		{"list sorted", "accounts list --sort pending --json", []asked{{"GET /v1/accounts?limit=100&sort=pending", 0, `{"accounts":[]}`}}, `{"accounts":[]}` + "\n"},
 		{"list json", "accounts list --json --after x", []asked{{"GET /v1/accounts?after=x&limit=100", 0, `{"accounts":[` + readyBob + `]}`}},
 			`{"accounts":[` + readyBob + `]}` + "\n"},
 		{"list nothing json", "accounts list --json", []asked{{"GET /v1/accounts?after=&limit=100", 0, `{"accounts":[]}`}}, `{"accounts":[]}` + "\n"},
@@ -188,7 +189,7 @@ func TestOperatorWrongUsage(t *testing.T) {
 	for _, args := range []string{
 		"accounts skip", "accounts retry", "accounts skip alice --all", "accounts skip alice --type charge", "accounts skip alice --dry-run",
 		"accounts skip --type charge", "accounts skip --all --seq 4", "accounts skip alice --seq -1", "accounts skip alice --resume k",
-		"accounts pause", "accounts replay", "accounts erase alice", "accounts list --state busy", "accounts list --limit 0",
+		"accounts pause", "accounts replay", "accounts erase alice", "accounts list --state busy", "accounts list --limit 0", "accounts list --sort age", "accounts list --sort oldest --after x", "accounts list --sort oldest --limit 1001",
 		"dead show", "dead show x", "dead show 0", "dead redrive", "dead redrive 4 --all", "dead redrive 4 --since 1h", "dead redrive 4 --client-id a",
 		"dead redrive --since 1h", "dead redrive --all --since yesterday", "dead redrive -- -4", "dead list --since -5m",
 		"cancel", "cancel alice", "pause", "resume", "pause charge --all", "resume charge --all",

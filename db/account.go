@@ -25,8 +25,20 @@ type AccountFilter struct {
 	After  string // only those with a greater client_id (by bytes)
 	Paused bool   // only those that an operator paused
 	Parked bool   // only those that wait for a person
-	Limit  int    // 1 to 1000
+	Sort   AccountSort
+	Limit  int // 1 to 1000
 }
+
+// AccountSort is an order of accounts.
+type AccountSort string
+
+// The orders of accounts. All but ByClientID have only accounts with pending events, and are
+// read from the beginning: After is not for those.
+const (
+	ByClientID AccountSort = ""
+	ByPending  AccountSort = "pending" // the most pending events first
+	ByOldest   AccountSort = "oldest"  // the oldest pending event first
+)
 
 // AuditFilter selects rows of audit. Zero fields select everything.
 type AuditFilter struct {

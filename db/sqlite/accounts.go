@@ -26,7 +26,17 @@ func (r *reader) Account(ctx context.Context, clientID string) (db.Account, erro
 	return account(row), nil
 }
 
-// Accounts lists the accounts that f selects, in the order of client_id (by bytes).
+// sortedAccounts are the first accounts with pending events in an order of s. It reads all of
+// lanes once, which is in the order of client_id, so that nothing but the result is sorted.
+const sortedAccounts = `(SELECT * FROM (SELECT client_id, sum(events) AS events, min(turn) AS turn FROM (
+		SELECT client_id, count(*) AS events, min(turn) AS turn FROM lanes GROUP BY client_id
+		UNION ALL SELECT client_id, events, turn FROM u) GROUP BY client_id) s ORDER BY %s LIMIT ?2) s
+	CROSS JOIN accounts a ON a.client_id = s.client_id`
+
+// sortedOrders are the orders in which sortedAccounts are found.
+var sortedOrders = map[db.AccountSort]string{db.ByPending: "s.events DESC, s.turn", db.ByOldest: "s.turn"}
+
+// Accounts lists the accounts that f selects, in the order of client_id (by bytes) or of f.Sort.
 func (r *reader) Accounts(ctx context.Context, f db.AccountFilter) ([]db.Account, error) {
 	ctx, cancel := context.WithTimeout(ctx, readTime)
 	defer cancel()
@@ -35,12 +45,16 @@ func (r *reader) Accounts(ctx context.Context, f db.AccountFilter) ([]db.Account
 		return nil, fmt.Errorf("list accounts: %w", err)
 	}
 	defer release()
-	table, where := "accounts a", "a.client_id > ?"
+	table, where := "accounts a", "a.client_id > ?1"
 	if f.Paused {
 		table, where = "accounts a INDEXED BY accounts_paused", where+" AND a.paused = 1"
 	}
 	if f.Parked {
 		table, where = "accounts a INDEXED BY accounts_parked", where+" AND a.parked = 1"
+	}
+	order := "a.client_id"
+	if by, ok := sortedOrders[f.Sort]; ok {
+		table, where, order = fmt.Sprintf(sortedAccounts, by), "?1 = ?1", by
 	}
 	r.guard.Lock()
 	defer r.guard.Unlock()
@@ -50,7 +64,7 @@ func (r *reader) Accounts(ctx context.Context, f db.AccountFilter) ([]db.Account
 			(SELECT count(*) FROM lanes l WHERE l.client_id = a.client_id) + coalesce(u.events, 0),
 			coalesce((SELECT seq FROM (SELECT seq, turn FROM lanes l WHERE l.client_id = a.client_id ORDER BY turn LIMIT 1)
 				WHERE u.turn IS NULL OR turn < u.turn), u.turn, 0)
-		FROM `+table+" LEFT JOIN u ON u.client_id = a.client_id WHERE "+where+" ORDER BY a.client_id LIMIT ?", f.After, page(f.Limit))
+		FROM `+table+" LEFT JOIN u ON u.client_id = a.client_id WHERE "+where+" ORDER BY "+order+" LIMIT ?2", f.After, page(f.Limit))
 	if err != nil {
 		return nil, fmt.Errorf("list accounts: %w", err)
 	}

@@ -3,6 +3,7 @@ package sqlite
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -121,4 +122,59 @@ func TestPace(t *testing.T) {
 			t.Errorf("after %v: %d, %v/s, want %v", after, n, rate, want)
 		}
 	}
+}
+
+// Sorted accounts are the first by their backlog, or by their oldest event, whether that is
+// flushed or not.
+func TestAccountsSorted(t *testing.T) {
+	o := options(t, tempFile(t))
+	d := open(t, o)
+	last := map[string]db.Event{}
+	for i, client := range []string{"c", "a", "b", "b", "a", "b", "d"} {
+		last[client] = appendEvent(t, d, event(client, fmt.Sprint(i)))
+	}
+	for _, flushed := range []bool{false, true} {
+		for sort, want := range map[db.AccountSort]string{db.ByClientID: "a b c", db.ByPending: "b a c", db.ByOldest: "c a b"} {
+			accounts, err := d.Accounts(t.Context(), db.AccountFilter{Sort: sort, Limit: 3})
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got []string
+			for _, a := range accounts {
+				got = append(got, a.ClientID)
+				if pending := map[string]int{"a": 2, "b": 3, "c": 1}[a.ClientID]; a.Pending != pending {
+					t.Errorf("%s has %d pending, want %d", a.ClientID, a.Pending, pending)
+				}
+			}
+			if strings.Join(got, " ") != want {
+				t.Errorf("sorted by %q, flushed %t: %q, want %s", sort, flushed, got, want)
+			}
+		}
+		if !flushed { // a close does it
+			if err := d.Close(); err != nil {
+				t.Fatal(err)
+			}
+			d = open(t, o)
+		}
+	}
+	settle(t, d, done(last["d"], nil))
+	if accounts, err := d.Accounts(t.Context(), db.AccountFilter{Sort: db.ByPending, Limit: 10}); err != nil || len(accounts) != 3 {
+		t.Errorf("%v, %v: only accounts with pending events are sorted", accounts, err)
+	}
+}
+
+func TestReplayable(t *testing.T) {
+	forEach(t, func(t *testing.T, d *DB) {
+		for i := range 4 {
+			ev := appendEvent(t, d, event("a", fmt.Sprint(i)))
+			if i < 3 {
+				settle(t, d, done(ev, nil))
+			}
+		}
+		for _, c := range [][3]int64{{0, 0, 3}, {2, 0, 2}, {2, 2, 1}, {4, 0, 0}} {
+			if n, err := d.Replayable(t.Context(), "a", c[0], c[1]); err != nil || n != c[2] {
+				t.Errorf("%d to %d: %d, %v; want %d", c[0], c[1], n, err, c[2])
+			}
+		}
+	})
 }

@@ -34,6 +34,13 @@ func (r *reader) finished(ctx context.Context, a db.Command) (f finished, err er
 	return f, nil
 }
 
+// Replayable returns how many finished events a Replay of the account's events from..to (0: the
+// first, the newest) would run again, and nothing is done. It walks the account's events.
+func (r *reader) Replayable(ctx context.Context, clientID string, from, to int64) (int64, error) {
+	f, err := r.finished(ctx, db.Command{ClientID: clientID, Seq: from, To: to})
+	return f.events, err
+}
+
 // replay notes the range. The head, if it was held, is not the head any more.
 func (x *execution) replay() error {
 	s, head, err := x.account(x.ClientID)

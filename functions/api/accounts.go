@@ -45,7 +45,8 @@ func (q *queries) getAccount(x *exchange, r *http.Request) error {
 //	{"accounts": […], "next": "client_id"}
 //
 // next, if present, is `after` for the page that follows. With state or paused a page may
-// have fewer than limit, or none, and still have a next one.
+// have fewer than limit, or none, and still have a next one. Another order has no next page: it
+// has the first accounts, and with state or paused those of the first thousand.
 func (q *queries) listAccounts(x *exchange, r *http.Request) error {
 	tok, err := q.authorize(x, r, scopeRead)
 	if err != nil {
@@ -62,17 +63,17 @@ func (q *queries) listAccounts(x *exchange, r *http.Request) error {
 	defer cancel()
 	w := newAnswerWriter(x)
 	w.text(`{"accounts":[`)
-	found, more := 0, true
+	found, more, sorted := 0, true, f.sort != db.ByClientID
 	for scanned := 0; more && found < f.limit && scanned < accountScan && w.err == nil; {
 		step := accountStep
-		if f.state == "" && f.paused == nil {
+		if f.state == "" && f.paused == nil && !sorted {
 			step = min(step, f.limit-found)
 		}
 		// The storage finds the paused and the parked without looking at all others.
 		var accounts []db.Account
 		err := x.answers.list(ctx, func() (err error) {
 			accounts, err = q.store.Accounts(ctx, db.AccountFilter{
-				After: f.after, Limit: step, Paused: f.paused != nil && *f.paused, Parked: f.state == "parked",
+				After: f.after, Limit: step, Paused: f.paused != nil && *f.paused, Parked: f.state == "parked", Sort: f.sort,
 			})
 			if err != nil {
 				return err
@@ -85,7 +86,7 @@ func (q *queries) listAccounts(x *exchange, r *http.Request) error {
 			}
 			break // the page ends here: the next one says why
 		}
-		more = len(accounts) == step
+		more = len(accounts) == step && !sorted
 		for i, account := range accounts {
 			scanned++
 			f.after = account.ClientID
@@ -99,7 +100,7 @@ func (q *queries) listAccounts(x *exchange, r *http.Request) error {
 			w.buf = appendAccount(w.buf, account, state)
 			w.spill()
 			if found == f.limit {
-				more = more || i+1 < len(accounts)
+				more = more || i+1 < len(accounts) && !sorted
 				break
 			}
 		}
@@ -125,6 +126,7 @@ func sizeOfAccounts(accounts []db.Account) (n int) {
 type accountFilter struct {
 	state, after string
 	paused       *bool // nil: both
+	sort         db.AccountSort
 	limit        int
 }
 
@@ -141,6 +143,14 @@ func newAccountFilter(query map[string]string) (f accountFilter, err error) {
 			if f.paused = &paused; !paused && value != "false" {
 				err = parameter(name, "must be true or false")
 			}
+		case "sort":
+			switch f.sort = db.AccountSort(value); value {
+			case "client_id":
+				f.sort = db.ByClientID
+			case string(db.ByPending), string(db.ByOldest):
+			default:
+				err = parameter(name, "must be client_id, pending (the most pending events first) or oldest (the oldest pending event first)")
+			}
 		case "after":
 			f.after = value
 		case "limit":
@@ -149,6 +159,9 @@ func newAccountFilter(query map[string]string) (f accountFilter, err error) {
 		if err != nil {
 			return f, err
 		}
+	}
+	if f.sort != db.ByClientID && f.after != "" {
+		return f, parameter("after", "is for the order of client_id: a sorted list has the first accounts alone")
 	}
 	return f, nil
 }

@@ -113,3 +113,42 @@ func TestAccountsNeedRead(t *testing.T) {
 		}
 	}
 }
+
+func TestAccountsSortedHaveNoNextPage(t *testing.T) {
+	h := newAPI(t, Options{})
+	for _, client := range []string{"a", "b"} {
+		if w := request(h, "POST", "/v1/events", strings.Replace(goodEvent, `"a"`, `"`+client+`"`, 1)); w.Code != 202 {
+			t.Fatal(w.Code, w.Body)
+		}
+	}
+	const first = `{"accounts":[{"client_id":"a","state":"ready","paused":false,"replaying":false,"pending":1,"attempts":0,"head_seq":1}]`
+	wantJSON(t, request(h, "GET", "/v1/accounts?sort=pending&limit=1", ""), 200, first+"}")
+	wantJSON(t, request(h, "GET", "/v1/accounts?sort=oldest&state=ready&limit=1", ""), 200, first+"}")
+	wantJSON(t, request(h, "GET", "/v1/accounts?sort=client_id&limit=1", ""), 200, first+`,"next":"a"}`)
+	wantProblem(t, request(h, "GET", "/v1/accounts?sort=age", ""), 400, "invalid-request")
+	wantProblem(t, request(h, "GET", "/v1/accounts?sort=oldest&after=a", ""), 400, "invalid-request")
+}
+
+func TestToken(t *testing.T) {
+	wantJSON(t, request(newAPI(t, Options{}), "GET", "/v1/token", ""), 200, `{"name":"anyone","scopes":["ingest","read","operate"]}`)
+	tokens, err := LoadTokens(tokenFile(t, `{"tokens":[{"name":"shop","hash":"`+HashToken("s")+`","scopes":["operate","ingest"],"client_ids":["b","a"]}]}`), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := newAPI(t, Options{Tokens: tokens})
+	wantJSON(t, request(h, "GET", "/v1/token", "", "Authorization", "Bearer s"), 200, `{"name":"shop","scopes":["ingest","operate"],"client_ids":["a","b"]}`)
+	wantProblem(t, request(h, "GET", "/v1/token", "", "Authorization", "Bearer t"), 401, "unauthorized")
+}
+
+func TestReplayDryRun(t *testing.T) {
+	store := &fakeStore{}
+	h := newAPI(t, Options{Store: store})
+	request(h, "POST", "/v1/events", goodEvent)
+	store.settle(1, db.Result{Status: db.Done})
+	wantJSON(t, request(h, "POST", "/v1/accounts/a/replay", `{"dry_run":true}`), 200, `{"verb":"replay","dry_run":true,"duplicate":false,"count":1,"more":false}`)
+	wantJSON(t, request(h, "POST", "/v1/accounts/a/replay", `{"from":2,"dry_run":true}`), 200, `{"verb":"replay","dry_run":true,"duplicate":false,"count":0,"more":false}`)
+	wantProblem(t, request(h, "POST", "/v1/accounts/b/replay", `{"dry_run":true}`), 404, "not-found")
+	if len(store.acts) != 0 {
+		t.Errorf("done: %+v", store.acts)
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"strconv"
@@ -77,6 +78,7 @@ type reasonBody struct {
 type replayBody struct {
 	From   int64  `json:"from"`
 	To     int64  `json:"to"`
+	DryRun bool   `json:"dry_run"`
 	Reason string `json:"reason"`
 }
 
@@ -114,6 +116,9 @@ func (o *operations) actOnAccount(verb db.Verb) func(*exchange, *http.Request) e
 				return actField("/to", "must not be less than from")
 			}
 			act.Seq, act.To, act.Reason = body.From, body.To, body.Reason
+			if body.DryRun {
+				return o.countReplay(x, r, act)
+			}
 		default:
 			if err := functions.CheckClientID(act.ClientID); err != nil {
 				return parameter("client_id", "%s", err) // a pause would make the account
@@ -126,6 +131,21 @@ func (o *operations) actOnAccount(verb db.Verb) func(*exchange, *http.Request) e
 		}
 		return o.act(x, r, act)
 	}
+}
+
+// countReplay answers what a replay would do, in the form of a bulk's dry run.
+func (o *operations) countReplay(x *exchange, r *http.Request, act db.Command) error {
+	ctx, cancel := context.WithTimeout(r.Context(), pageTimeout)
+	defer cancel()
+	if _, err := o.store.Account(ctx, act.ClientID); err != nil {
+		return actProblem(err)
+	}
+	n, err := o.store.Replayable(ctx, act.ClientID, act.Seq, act.To)
+	if err != nil {
+		return readProblem(ctx, err)
+	}
+	x.answer(http.StatusOK, jsonType, fmt.Appendf(nil, `{"verb":"replay","dry_run":true,"duplicate":false,"count":%d,"more":false}`+"\n", n))
+	return nil
 }
 
 // actOnType is POST /v1/types/{type}/pause|resume.

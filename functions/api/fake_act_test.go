@@ -33,6 +33,17 @@ func (s *fakeStore) Execute(_ context.Context, a db.Command) (db.CommandResult, 
 	return answer, s.err
 }
 
+func (s *fakeStore) Replayable(_ context.Context, clientID string, from, to int64) (n int64, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, e := range s.events {
+		if e.ClientID == clientID && e.Seq >= from && (to == 0 || e.Seq <= to) && e.State != db.Pending {
+			n++
+		}
+	}
+	return n, s.err
+}
+
 func (s *fakeStore) Erase(clientID, who, reason string) (db.EraseReport, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -76,6 +76,9 @@ type operator interface {
 	// where nothing was changed, or an error of Append's.
 	Execute(ctx context.Context, a db.Command) (db.CommandResult, error)
 
+	// Replayable returns how many events a replay of from..to (0: the first, the newest) would run again.
+	Replayable(ctx context.Context, clientID string, from, to int64) (int64, error)
+
 	// ExecuteAll executes a command on many accounts or events in several transactions. With
 	// an error it returns what was done until then.
 	ExecuteAll(ctx context.Context, b db.BulkCommand) (db.BulkResult, error)
