@@ -368,11 +368,11 @@ func TestActsUndone(t *testing.T) {
 		var changes []db.Change
 		d.OnChange(func(list []db.Change) { changes = append(changes, list...) })
 		one, two := appendEvent(t, d, event("a", "1")), appendEvent(t, d, event("b", "1"))
-		act := &commandOp{act: db.Command{Verb: db.Skip, ClientID: "a", Seq: one.Seq}, caller: newCaller()}
+		act := newCommand(db.Command{Verb: db.Skip, ClientID: "a", Seq: one.Seq})
 		bad := settling(done(two, func(db.Tx) (any, error) { return nil, errors.New("the effect fails") }))
 		together(t, d, act, bad)
-		if act.err != nil || !act.acted.Changed || bad.n != 0 {
-			t.Errorf("the act: %+v, %v; the settle %d", act.acted, act.err, bad.n)
+		if act.Err != nil || !act.result.Changed || bad.Done != 0 {
+			t.Errorf("the act: %+v, %v; the settle %d", act.result, act.Err, bad.Done)
 		}
 		wantRows(t, d, "SELECT count(*), (SELECT count(*) FROM results) FROM audit", "1 1")
 		if len(changes) != 1 || changes[0] != (db.Change{ClientID: "a", Position: two.Seq + 1, Reread: true}) {
@@ -412,11 +412,11 @@ func TestRestingAccounts(t *testing.T) {
 	mustAct(t, d, db.Command{Verb: db.Retry, ClientID: "a", Seq: one.Seq})
 	d.Close()
 	d = open(t, o)
-	if got := d.committer.w.total; got != 3 {
+	if got := d.w.total; got != 3 {
 		t.Errorf("%d events are runnable after the restart, want 3", got)
 	}
 	mustAct(t, d, db.Command{Verb: db.Resume, ClientID: "a"})
-	if got := d.committer.w.total; got != 6 {
+	if got := d.w.total; got != 6 {
 		t.Errorf("%d events are runnable, want 6", got)
 	}
 }

@@ -249,7 +249,7 @@ func TestRestore(t *testing.T) {
 	if _, err := file.Restore(t.Context(), backup, d.path, file.CopyOptions{}); !errors.Is(err, file.ErrExists) {
 		t.Errorf("over a database: %v", err)
 	}
-	epoch := d.committer.w.epoch
+	epoch := d.w.epoch
 	if err := d.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -265,8 +265,8 @@ func TestRestore(t *testing.T) {
 		t.Errorf("what was there is not kept as it was: %v", err)
 	}
 	r := open(t, options(t, d.path))
-	if r.committer.w.epoch <= epoch+1<<19 {
-		t.Errorf("epoch %d after %d: a process of the old file may come to own this one", r.committer.w.epoch, epoch)
+	if r.w.epoch <= epoch+1<<19 {
+		t.Errorf("epoch %d after %d: a process of the old file may come to own this one", r.w.epoch, epoch)
 	}
 	if _, err := r.Find(t.Context(), "late", "1"); !errors.Is(err, db.ErrNotFound) {
 		t.Errorf("what came after the backup: %v", err)

@@ -70,7 +70,7 @@ func TestBatch(t *testing.T) {
 // A group that runs again runs its batches from their begin.
 func TestBatchInARefusedGroup(t *testing.T) {
 	forEach(t, func(t *testing.T, d *DB) {
-		batch := &batchOp{batch: db.Batch{Events: []db.Event{event("a", "1"), event("a", "2")}, Refused: map[string]bool{}}, caller: newCaller()}
+		batch := newBatch(db.Batch{Events: []db.Event{event("a", "1"), event("a", "2")}, Refused: map[string]bool{}})
 		failing := done(appendEvent(t, d, event("z", "1")), func(db.Tx) (any, error) { return nil, errors.New("no") })
 		together(t, d, batch, settling(failing))
 		if want := []string{"new 2", "new 3"}; !slices.Equal(answers(batch.answers), want) {

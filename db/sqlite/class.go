@@ -4,47 +4,24 @@ import (
 	"errors"
 
 	"inturn/db"
+	"inturn/db/internal/commit"
 	"inturn/db/sqlite/internal/conn"
 )
 
-// class says whose fault an error inside a group is, and so what happens to the
-// group. The rules stand in committer.run.
-type class int
-
-const (
-	classOwn            class = iota // the operation's own: its neighbours are not concerned
-	classBusy                        // another connection writes
-	classFull                        // no space, or none of our quota
-	classIO                          // the disk fails
-	classCorrupt                     // the file is damaged
-	classFenced                      // another process owns the file, or it is not at its place
-	classTxAborted                   // the operation has ended the whole transaction
-	classWithSavepoints              // something failed in a group without savepoints
-)
-
-// groupError ends the execution of a group.
-type groupError struct {
-	class class
-	err   error
-}
-
-func (e *groupError) Error() string { return e.err.Error() }
-func (e *groupError) Unwrap() error { return e.err }
-
 // classify sorts an error of a statement of c.
-func classify(c *conn.Conn, err error) class {
+func classify(c *conn.Conn, err error) commit.Class {
 	if errors.Is(err, db.ErrFenced) {
-		return classFenced
+		return commit.Fenced
 	}
 	switch c.KindOf(err) {
 	case conn.Busy:
-		return classBusy
+		return commit.Busy
 	case conn.Full:
-		return classFull
+		return commit.Full
 	case conn.IO:
-		return classIO
+		return commit.IO
 	case conn.Corrupt, conn.NotADB:
-		return classCorrupt
+		return commit.Corrupt
 	}
-	return classOwn
+	return commit.Own
 }

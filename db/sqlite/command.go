@@ -35,7 +35,7 @@ func (d *DB) Execute(ctx context.Context, a db.Command) (db.CommandResult, error
 	if err := a.Check(); err != nil {
 		return db.CommandResult{}, err
 	}
-	op := &commandOp{act: a, caller: newCaller()}
+	op := newCommand(a)
 	var err error
 	switch a.Verb {
 	case db.Replay:
@@ -47,13 +47,8 @@ func (d *DB) Execute(ctx context.Context, a db.Command) (db.CommandResult, error
 	if err != nil {
 		return db.CommandResult{}, err
 	}
-	if err := d.committer.submit(op); err != nil {
+	if err := d.committer.Do(ctx, &op.operation); err != nil {
 		return db.CommandResult{}, err
 	}
-	select {
-	case <-op.done:
-		return op.acted, op.err
-	case <-ctx.Done():
-		return db.CommandResult{}, ctx.Err()
-	}
+	return op.result, nil
 }

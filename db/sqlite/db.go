@@ -26,8 +26,8 @@ import (
 	"time"
 
 	"inturn/db"
+	"inturn/db/internal/commit"
 	"inturn/db/sqlite/file"
-	"inturn/db/sqlite/internal/q"
 )
 
 // Options of Open.
@@ -53,7 +53,9 @@ type DB struct {
 	lock      *file.Lock // nil in memory
 	place     *file.Place
 	pool      *sql.DB // of the write connection
-	committer *committer
+	w         *writer
+	space     *space
+	committer *commit.Committer[work]
 	*reader
 	erasures  *erasures
 	waiters   waiters
@@ -90,8 +92,8 @@ func Open(ctx context.Context, o Options) (*DB, error) {
 
 // stand publishes how many events are pending. It is the committer's.
 func (d *DB) stand() {
-	d.standing.pending.Store(int64(d.committer.w.pending))
-	d.standing.runnable.Store(int64(d.committer.w.total))
+	d.standing.pending.Store(int64(d.w.pending))
+	d.standing.runnable.Store(int64(d.w.total))
 }
 
 // OnChange sets the function that hears of every Change after its commit, in the
@@ -106,7 +108,7 @@ func (d *DB) SetRunning(fn func(clientID string, seq int64) bool) { d.running.St
 
 // Epoch is the number of this ownership of the file: each is greater than those before
 // it. It doesn't change while the database is open.
-func (d *DB) Epoch() int64 { return d.committer.w.epoch }
+func (d *DB) Epoch() int64 { return d.w.epoch }
 
 // OnAppend sets the function that hears of every new event after its commit, in
 // the order of commits. It is called from the committer's goroutine, must not
@@ -114,73 +116,57 @@ func (d *DB) Epoch() int64 { return d.committer.w.epoch }
 func (d *DB) OnAppend(fn func([]db.Event)) { d.onAppend.Store(&fn) }
 
 // committed runs after each commit, before the callers are answered.
-func (d *DB) committed(published []db.Event, settled []q.Result) {
+func (d *DB) committed() {
+	published, settled := d.w.published, d.w.settled
 	if d.lock != nil {
-		d.lock.SetAnswered(d.committer.w.nextSeq)
+		d.lock.SetAnswered(d.w.nextSeq)
 	}
-	d.flusher.committed(published, settled, d.committer.w.nextSeq)
-	if fn, changes := d.onChange.Load(), d.committer.w.changes; fn != nil && len(changes) > 0 {
+	d.flusher.committed(published, settled, d.w.nextSeq)
+	if fn, changes := d.onChange.Load(), d.w.changes; fn != nil && len(changes) > 0 {
 		(*fn)(changes)
 	}
 	if fn := d.onAppend.Load(); fn != nil && len(published) > 0 {
 		(*fn)(published)
 	}
-	d.committer.w.notices.tell()
+	d.w.notices.tell()
 	d.stand()
-	d.drainRate.note(time.Now(), d.committer.w.total, len(settled))
+	d.drainRate.note(time.Now(), d.w.total, len(settled))
 	d.waiters.settled(settled)
 }
 
 // Failed is closed once the storage has failed in a way that must end the process;
 // Err then says how.
-func (d *DB) Failed() <-chan struct{} { return d.committer.failed }
+func (d *DB) Failed() <-chan struct{} { return d.committer.Failed() }
 
 // Err returns why the process must end, or nil.
-func (d *DB) Err() error {
-	d.committer.mu.Lock()
-	defer d.committer.mu.Unlock()
-	return d.committer.failure
-}
+func (d *DB) Err() error { return d.committer.Err() }
 
 // Ready returns nil if events are taken, else why not.
-func (d *DB) Ready() error {
-	if err := d.committer.space.low(); err != nil {
-		return err
-	}
-	d.committer.mu.Lock()
-	defer d.committer.mu.Unlock()
-	if err := d.committer.refusal(); err != nil {
-		return err
-	}
-	if time.Now().Before(d.committer.fullUntil) {
-		return db.ErrStorageFull
-	}
-	return nil
-}
+func (d *DB) Ready() error { return d.committer.Ready() }
 
 // lost is called when the file, or the right to it, is not this process's any more.
-func (d *DB) lost(err error) { d.committer.end(err) }
+func (d *DB) lost(err error) { d.committer.End(err) }
 
 // Close takes nothing more, commits and answers what was taken, marks the file as
 // closed in order and frees it. It returns the failure that ended the committer,
 // if there was one.
 func (d *DB) Close() error {
 	d.closeOnce.Do(func() {
-		err := d.committer.close()
+		err := d.committer.Close()
 		d.waiters.close()
-		if w := d.committer.w; err == nil {
+		if err == nil {
 			d.guard.Lock()
 			d.flushRest()
-			err = w.fenced(func() error { return w.q0().LeaveOwnership(background) })
+			err = d.w.fenced(func() error { return d.w.q0().LeaveOwnership(background) })
 			if err == nil && d.path != "" {
-				err = w.conn.Exec("PRAGMA wal_checkpoint(TRUNCATE)")
+				err = d.w.conn.Exec("PRAGMA wal_checkpoint(TRUNCATE)")
 			}
 			d.guard.Unlock()
 		}
 		if err != nil {
 			err = fmt.Errorf("close %s: %w", d.path, err)
 			if d.path != "" { // the file may not be what the WAL belongs to
-				d.committer.w.conn.KeepWAL()
+				d.w.conn.KeepWAL()
 			}
 		}
 		d.closeErr = errors.Join(err, d.abandon())
@@ -198,8 +184,8 @@ func (d *DB) abandon() error {
 	defer d.guard.Unlock()
 	d.place.Stop()
 	err := d.reader.close()
-	if d.committer.w != nil {
-		err = errors.Join(err, d.committer.w.close())
+	if d.w != nil {
+		err = errors.Join(err, d.w.close())
 	}
 	if d.pool != nil {
 		err = errors.Join(err, d.pool.Close())

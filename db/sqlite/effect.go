@@ -9,6 +9,7 @@ import (
 	"runtime/debug"
 
 	"inturn/db"
+	"inturn/db/internal/commit"
 )
 
 // effectResult is what an effect has come to.
@@ -20,7 +21,7 @@ type effectResult struct {
 var errGoexit = errors.New("the effect ended its goroutine")
 
 // run runs effect and returns its result as JSON. The error is the
-// effect's own, or a *groupError where the group is concerned.
+// effect's own, or a *commit.Error where the group is concerned.
 func (tx *effectTx) run(effect db.Effect) (sql.NullString, error) {
 	w := tx.w
 	res := tx.call(effect)
@@ -30,16 +31,16 @@ func (tx *effectTx) run(effect db.Effect) (sql.NullString, error) {
 	}
 	switch {
 	case fatal != nil:
-		ge, ok := errors.AsType[*groupError](fatal)
+		ge, ok := errors.AsType[*commit.Error](fatal)
 		if !ok {
-			ge = &groupError{classify(w.conn, fatal), fatal}
+			ge = &commit.Error{Class: classify(w.conn, fatal), Err: fatal}
 		}
-		if ge.class == classTxAborted && errors.Is(res.err, db.ErrEffectTooSlow) {
-			ge = &groupError{classTxAborted, res.err}
+		if ge.Class == commit.TxAborted && errors.Is(res.err, db.ErrEffectTooSlow) {
+			ge = &commit.Error{Class: commit.TxAborted, Err: res.err}
 		}
 		return sql.NullString{}, ge
 	case !w.conn.InTransaction():
-		return sql.NullString{}, &groupError{classTxAborted, errors.Join(errors.New("the effect ended the transaction"), res.err)}
+		return sql.NullString{}, &commit.Error{Class: commit.TxAborted, Err: errors.Join(errors.New("the effect ended the transaction"), res.err)}
 	}
 	if res.err == nil && tx.refused != nil { // also where the effect has swallowed it
 		return sql.NullString{}, tx.refused

@@ -102,8 +102,8 @@ func TestErase(t *testing.T) {
 		t.Error("others' events are not what they were")
 	}
 	wantRows(t, d, "SELECT (SELECT count(*) FROM pending), (SELECT count(*) FROM accounts), (SELECT count(*) FROM letters), (SELECT count(*) FROM erasing)", "25 2 285 0")
-	if d.committer.w.backlog[secret] != 0 || d.committer.w.total != 25 {
-		t.Errorf("the backlog is thought to be %d of the client, %d in all", d.committer.w.backlog[secret], d.committer.w.total)
+	if d.w.backlog[secret] != 0 || d.w.total != 25 {
+		t.Errorf("the backlog is thought to be %d of the client, %d in all", d.w.backlog[secret], d.w.total)
 	}
 	wantRows(t, d, "SELECT verb, client_id, who, reason, answer ->> '$.events' FROM audit ORDER BY id",
 		"pause "+db.EraseMark(secret)+" o  <nil>", "replay "+db.EraseMark(secret)+" o  250", "erase "+db.EraseMark(secret)+" an operator asked for 700")

@@ -9,12 +9,13 @@ import (
 	"sync/atomic"
 
 	"inturn/db"
+	"inturn/db/internal/commit"
 )
 
 // erasures are the Erases of this process.
 type erasures struct {
 	*reader
-	committer *committer
+	committer *commit.Committer[work]
 	log       *slog.Logger
 	tables    []db.Erasure
 	busy      sync.Map      // the clients that an Erase is busy with
@@ -34,7 +35,7 @@ func (s *erasures) erase(clientID, who, reason string, between func() error) (db
 	defer s.busy.Delete(clientID)
 	go func() {
 		select {
-		case <-s.committer.done:
+		case <-s.committer.Done():
 			stop()
 		case <-e.ctx.Done():
 		}

@@ -7,13 +7,14 @@ import (
 	"time"
 
 	"inturn/db"
+	"inturn/db/internal/commit"
 )
 
 // executor is the goroutine that executes groups while the committer waits: an effect
 // that never returns keeps the executor, and the committer goes on with another.
 type executor struct {
 	bound   time.Duration // of an effect
-	groups  chan []operation
+	groups  chan []*operation
 	results chan progress // cap 1
 	at      int           // the operation that is executed
 
@@ -32,7 +33,7 @@ type progress struct {
 }
 
 func newExecutor(w *writer) *executor {
-	h := &executor{bound: w.limits.effect, groups: make(chan []operation), results: make(chan progress, 1)}
+	h := &executor{bound: w.limits.effect, groups: make(chan []*operation), results: make(chan progress, 1)}
 	go h.run(w)
 	return h
 }
@@ -43,8 +44,8 @@ func (h *executor) run(w *writer) {
 	}
 }
 
-func (h *executor) execute(w *writer, ops []operation) {
-	res := progress{err: &groupError{classTxAborted, errGoexit}, gone: true}
+func (h *executor) execute(w *writer, ops []*operation) {
+	res := progress{err: &commit.Error{Class: commit.TxAborted, Err: errGoexit}, gone: true}
 	defer func() {
 		res.done = h.at
 		h.results <- res
@@ -55,11 +56,11 @@ func (h *executor) execute(w *writer, ops []operation) {
 
 // inTurn executes ops and counts in at how many have been. It stops early, without an
 // error, once the group has taken long enough.
-func (w *writer) inTurn(ops []operation, at *int) error {
+func (w *writer) inTurn(ops []*operation, at *int) error {
 	began := time.Now()
 	w.now = began.UnixMicro()
 	for *at = 0; *at < len(ops); {
-		if err := ops[*at].exec(w); err != nil {
+		if err := w.do(ops[*at]); err != nil {
 			return err
 		}
 		if *at++; time.Since(began) > maxGroupTime {
@@ -72,8 +73,8 @@ func (w *writer) inTurn(ops []operation, at *int) error {
 // execute returns how many of ops were executed, and why the next one was not. Each
 // effect has MaxEffect until it is interrupted, and once more until it is left
 // behind; its Tx is dead by then, so it can write nothing.
-func (w *writer) execute(ops []operation) (done int, err error) {
-	if onlyAppends(ops) { // nothing of a function's runs, so nothing can be late
+func (w *writer) execute(ops []*operation) (done int, err error) {
+	if !haveEffects(ops) { // nothing of a function's runs, so nothing can be late
 		err = w.inTurn(ops, &done)
 		return done, err
 	}
@@ -101,18 +102,18 @@ func (w *writer) execute(ops []operation) (done int, err error) {
 			w.events.say(slog.LevelError, "an effect does not return and is left behind", tx.event)
 			_ = tx.close() // the group ends anyway
 			w.executor = newExecutor(w)
-			return h.at, &groupError{classTxAborted, db.ErrEffectTooSlow}
+			return h.at, &commit.Error{Class: commit.TxAborted, Err: db.ErrEffectTooSlow}
 		}
 	}
 }
 
-func onlyAppends(ops []operation) bool {
+func haveEffects(ops []*operation) bool {
 	for _, op := range ops {
-		if _, ok := op.(*appendOp); !ok {
-			return false
+		if _, ok := op.Work.(*settleOp); ok {
+			return true
 		}
 	}
-	return true
+	return false
 }
 
 // interrupt makes an effect's Tx refuse everything. A statement that runs now ends with

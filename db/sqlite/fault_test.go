@@ -39,7 +39,7 @@ func TestMigrationFaults(t *testing.T) {
 			t.Cleanup(stop)
 			d := open(t, options(t, path))
 			w.Inject(fault)
-			if err := d.committer.w.migrator().migrate(path, file.SchemaVersion, step); err == nil {
+			if err := d.w.migrator().migrate(path, file.SchemaVersion, step); err == nil {
 				t.Error("it migrates")
 			}
 			if w.Clear() == 0 {
@@ -53,7 +53,7 @@ func TestMigrationFaults(t *testing.T) {
 			wantSound(t, path)
 
 			d = open(t, options(t, path))
-			if err := d.committer.w.migrator().migrate(path, file.SchemaVersion, step); err != nil {
+			if err := d.w.migrator().migrate(path, file.SchemaVersion, step); err != nil {
 				t.Fatal(err)
 			}
 			wantRows(t, d, "SELECT client_id, later, (SELECT user_version FROM pragma_user_version) FROM accounts", fmt.Sprintf("c 0 %d", file.SchemaVersion+1))

@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	"inturn/db"
+	"inturn/db/internal/commit"
 	"inturn/db/sqlite/internal/q"
 )
 
@@ -23,7 +24,8 @@ const (
 // lanes, behind the appends: most events are settled by then. Until then readers
 // find out from it what is pending, as of the last commit.
 type flusher struct {
-	committer *committer
+	committer *commit.Committer[work]
+	space     *space
 	log       *slog.Logger
 	batch     int
 	wake      chan struct{}
@@ -44,9 +46,9 @@ type appended struct {
 // newFlusher reads what was not flushed when the file was opened, for itself and for the
 // committer.
 func newFlusher(ctx context.Context, d *DB, batch int) (*flusher, error) {
-	w := d.committer.w
+	w := d.w
 	f := &flusher{
-		committer: d.committer, log: d.log, batch: batch, next: w.nextSeq, waiting: map[string][]int64{},
+		committer: d.committer, space: d.space, log: d.log, batch: batch, next: w.nextSeq, waiting: map[string][]int64{},
 		wake: make(chan struct{}, 1), done: make(chan struct{}),
 	}
 	books, err := d.q.Flushed(ctx)
@@ -183,7 +185,7 @@ func (f *flusher) run() {
 	defer close(f.done)
 	for {
 		select {
-		case <-f.committer.done:
+		case <-f.committer.Done():
 			return
 		case <-f.wake:
 		}
@@ -204,7 +206,7 @@ func (f *flusher) flush() bool {
 
 // flushBatch writes a batch in the order of the tables' keys.
 func (f *flusher) flushBatch() error {
-	if err := f.committer.space.low(); err != nil {
+	if err := f.space.low(); err != nil {
 		return err // the room is kept for settles
 	}
 	f.mu.Lock()
@@ -218,29 +220,29 @@ func (f *flusher) flushBatch() error {
 		// The more batches wait, the more of one is written at once: what is appended fast
 		// is flushed as fast.
 		n := min(len(chunks), f.batches())
-		var ops []*flushOp
+		var ops []*operation
 		for _, chunk := range chunks[:n] {
-			ops = append(ops, &flushOp{rows: chunk, caller: newCaller()})
+			ops = append(ops, flushing(chunk))
 		}
 		if err := f.submit(ops...); err != nil {
 			return err
 		}
 		chunks = chunks[n:]
 	}
-	return f.submit(&flushOp{flusher: f, upTo: upTo, caller: newCaller()})
+	return f.submit(f.endBatch(upTo))
 }
 
 // submit lets the committer do ops, and returns what the first failure was.
-func (f *flusher) submit(ops ...*flushOp) (err error) {
+func (f *flusher) submit(ops ...*operation) (err error) {
 	for i, op := range ops {
-		if err = f.committer.submit(op); err != nil {
+		if err = f.committer.Submit(op); err != nil {
 			ops = ops[:i]
 			break
 		}
 	}
 	for _, op := range ops {
-		<-op.done
-		err = cmp.Or(err, op.err)
+		<-op.Ended()
+		err = cmp.Or(err, op.Err)
 	}
 	return err
 }
@@ -256,49 +258,36 @@ func (f *flusher) flushedTo(seq int64) {
 	f.flushed, f.unflushed = seq, slices.Clone(f.unflushed[n:]) // a clone, to let go of the names
 }
 
-// flushOp writes a part of a batch. A batch that is broken off is begun again: rows
-// that are there already stay as they are.
-type flushOp struct {
-	caller
-	rows    []appended
-	flusher *flusher // of the op that ends a batch
-	upTo    int64    // then: everything is flushed up to here
-	w       *writer
-}
-
-func (o *flushOp) exec(w *writer) error {
-	o.w = w
-	if o.err = o.excluded; o.err != nil {
-		return nil
-	}
-	own, group := w.try(func() error {
-		for _, r := range o.rows {
-			if err := o.flush(w, r); err != nil {
-				return fmt.Errorf("file event: %w", err)
+// flushing writes a part of a batch. A batch that is broken off is begun again: rows that
+// are there already stay as they are.
+func flushing(rows []appended) *operation {
+	flush := workFunc(func(w *writer) error {
+		for _, r := range rows {
+			if err := w.flush(r); err != nil {
+				return fmt.Errorf("flush event: %w", err)
 			}
 		}
-		if o.flusher == nil {
-			return nil
-		}
-		return w.q.SaveFlushed(background, o.upTo)
+		return nil
 	})
-	o.err = own
-	return group
+	return &operation{Work: flush, Size: 64 * (len(rows) + 1), RetriedWhenFull: true}
 }
 
-func (o *flushOp) finish(err error) {
-	if err == nil && o.err == nil && o.flusher != nil {
-		o.w.memtable.flushedTo(o.upTo)
-		o.flusher.flushedTo(o.upTo)
+// endBatch says that everything is flushed up to seq.
+func (f *flusher) endBatch(seq int64) *operation {
+	var w *writer
+	save := workFunc(func(writer *writer) error {
+		w = writer
+		return w.q.SaveFlushed(background, seq)
+	})
+	after := func() {
+		w.memtable.flushedTo(seq)
+		f.flushedTo(seq)
 	}
-	o.caller.finish(err)
+	return &operation{Work: save, Size: 64, RetriedWhenFull: true, After: after}
 }
-
-func (o *flushOp) retriedWhenFull() bool { return true }
-func (o *flushOp) size() int             { return 64 * (len(o.rows) + 1) }
 
 // flush writes an event into history, and into lanes if its first run is pending.
-func (o *flushOp) flush(w *writer, a appended) error {
+func (w *writer) flush(a appended) error {
 	stage := w.memtable.stage(a.seq)
 	switch stage {
 	case stageDeleted:
@@ -316,10 +305,9 @@ func (o *flushOp) flush(w *writer, a appended) error {
 // flushRest flushes all that is left, so that lanes has all pending events in a file that
 // no process has open. If it can't, the next owner does it.
 func (d *DB) flushRest() {
-	err := d.committer.space.low()
+	err := d.space.low()
 	if err == nil {
-		w := d.committer.w
-		err = w.fenced(func() error { return w.conn.Exec("UPDATE flush SET flushed = 1") })
+		err = d.w.fenced(func() error { return d.w.conn.Exec("UPDATE flush SET flushed = 1") })
 	}
 	if err != nil {
 		d.log.Debug("events are not flushed into their accounts' lanes", "error", err.Error())

@@ -113,7 +113,7 @@ func TestHistoryOfDeletedEvents(t *testing.T) {
 	}
 	waiting := slices.Clone(d.flusher.unflushed)
 	for _, broken := range []error{errors.New("too bad"), nil} {
-		op := &eraseOp{caller: newCaller(), fn: func(w *writer) error {
+		op := inside(func(w *writer) error {
 			for _, seq := range []int64{2, 5, 6} {
 				if broken != nil && seq != 2 {
 					return broken
@@ -129,18 +129,16 @@ func TestHistoryOfDeletedEvents(t *testing.T) {
 				}
 			}
 			return nil
-		}}
-		if err := d.committer.submit(op); err != nil {
-			t.Fatal(err)
-		}
-		if <-op.done; !errors.Is(op.err, broken) {
-			t.Fatalf("%v, want %v", op.err, broken)
+		})
+		submit(t, d, op)
+		if <-op.Ended(); !errors.Is(op.Err, broken) {
+			t.Fatalf("%v, want %v", op.Err, broken)
 		}
 	}
-	if len(waiting) != 9 || len(d.committer.w.memtable.events) != 9 {
-		t.Fatalf("%v wait, %v are known", waiting, d.committer.w.memtable.events)
+	if len(waiting) != 9 || len(d.w.memtable.events) != 9 {
+		t.Fatalf("%v wait, %v are known", waiting, d.w.memtable.events)
 	}
-	for _, op := range []*flushOp{{rows: waiting, caller: newCaller()}, {flusher: d.flusher, upTo: last.Seq, caller: newCaller()}} {
+	for _, op := range []*operation{flushing(waiting), d.flusher.endBatch(last.Seq)} {
 		if err := d.flusher.submit(op); err != nil {
 			t.Fatal(err)
 		}
@@ -148,7 +146,7 @@ func TestHistoryOfDeletedEvents(t *testing.T) {
 	wantRows(t, d, "SELECT group_concat(seq) FROM history", "1,2,3,4,7,8,9")
 	wantRows(t, d, "SELECT flushed FROM owner", "9")
 	wantRows(t, d, "SELECT group_concat(seq) FROM lanes", "1,2,3,4,7,8,9")
-	if n := len(d.committer.w.memtable.events) + len(d.flusher.unflushed) + len(d.flusher.waiting); n != 0 {
+	if n := len(d.w.memtable.events) + len(d.flusher.unflushed) + len(d.flusher.waiting); n != 0 {
 		t.Errorf("%d are remembered", n)
 	}
 }

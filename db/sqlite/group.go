@@ -8,50 +8,25 @@ import (
 	"time"
 
 	"inturn/db"
+	"inturn/db/internal/commit"
 	"inturn/db/sqlite/internal/conn"
 	"inturn/db/sqlite/internal/q"
 )
 
-// operation is one caller's write. Only the committer's goroutine calls it, and a
-// caller reads its outcome after finish.
-type operation interface {
-	// exec does the writes inside the group's transaction. It may be called again
-	// when the group is re-run, and starts afresh each time. What concerns only the
-	// operation itself is kept in it; an error concerns the group (*groupError).
-	exec(w *writer) error
-	// exclude leaves out, from now on, what exec was doing when the group ended;
-	// err is its outcome.
-	exclude(err error)
-	// finish tells the caller: nil after the commit, else why nothing was written.
-	finish(err error)
-	// retriedWhenFull operations survive a full disk: they are kept and tried again.
-	retriedWhenFull() bool
-	// since is when it began to wait.
-	since() time.Time
-	// size is about what the operation adds to the file, in bytes.
-	size() int
+// operation is one caller's write, as the committer queues it.
+type operation = commit.Op[work]
+
+// work is what an operation does inside the group's transaction. It may be called again when
+// the group is run again, and starts afresh each time.
+type work interface {
+	// run does one step of the operation, from 0. A *commit.Error concerns the group.
+	run(w *writer, step int) error
 }
 
-// caller is the part of an operation by which a goroutine waits for its end.
-type caller struct {
-	err      error // its own outcome
-	excluded error // why it is left out of the group
-	began    time.Time
-	done     chan struct{}
-}
+// workFunc is work of one step.
+type workFunc func(w *writer) error
 
-func newCaller() caller { return caller{began: time.Now(), done: make(chan struct{})} }
-
-func (c *caller) since() time.Time { return c.began }
-
-func (c *caller) exclude(err error) { c.excluded = err }
-
-func (c *caller) finish(err error) {
-	if err != nil {
-		c.err = err
-	}
-	close(c.done)
-}
+func (fn workFunc) run(w *writer, _ int) error { return fn(w) }
 
 // writer is the only write connection and what belongs to it. Only the committer's
 // goroutine uses it, and its executor while that goroutine waits.
@@ -72,6 +47,8 @@ type writer struct {
 	flusher       *flusher
 	executor      *executor
 	executorTimer *time.Timer
+	space         *space
+	committed     func() // called after each commit, before its operations are answered
 
 	withSavepoints bool  // savepoints stand around what may fail
 	now            int64 // Unix microseconds, of this group
@@ -90,19 +67,18 @@ var background = context.Background()
 // does not wait for the work of too many others before its fsync.
 const maxGroupTime = 10 * time.Millisecond
 
-// transaction runs ops as one transaction with one commit, and returns how many it took.
-// On an error nothing is written, and at is the operation in which it happened, or -1.
-func (w *writer) transaction(ops []operation, withSavepoints bool) (done, at int, err error) {
+// Transaction runs ops as one transaction with one commit; see commit.Store.
+func (w *writer) Transaction(ops []*operation, withSavepoints bool) (n int, err error) {
 	w.withSavepoints = withSavepoints
 	begun := time.Now()
 	w.conn.Synced()
-	if len(ops) == 1 && isExclusive(ops[0]) {
+	if len(ops) == 1 && ops[0].Exclusive {
 		if err := w.conn.Exec("PRAGMA foreign_keys = OFF"); err != nil {
-			return 0, -1, w.groupErr("foreign keys", err)
+			return 0, w.groupErr("foreign keys", err)
 		}
 		defer func() { // once the transaction has ended; inside one it does nothing
 			if ferr := w.conn.Exec("PRAGMA foreign_keys = ON"); ferr != nil {
-				err = &groupError{classIO, fmt.Errorf("foreign keys: %w", errors.Join(db.ErrOutcomeUnknown, ferr, err))}
+				err = &commit.Error{Class: commit.IO, Err: fmt.Errorf("foreign keys: %w", errors.Join(db.ErrOutcomeUnknown, ferr, err))}
 			}
 		}()
 	}
@@ -112,58 +88,58 @@ func (w *writer) transaction(ops []operation, withSavepoints bool) (done, at int
 		if err != nil {
 			w.writerState.rollback(start)
 			if rerr := w.conn.Rollback(); rerr != nil {
-				err = &groupError{classIO, fmt.Errorf("roll back: %w (after: %w)", rerr, err)}
+				err = &commit.Error{Class: commit.IO, Err: fmt.Errorf("roll back: %w (after: %w)", rerr, err)}
 			}
 		}
 	}()
 	if err := w.conn.Begin(); err != nil {
-		return 0, -1, w.groupErr("begin", err)
+		return 0, w.groupErr("begin", err)
 	}
 	epoch, err := w.hot.readEpoch()
 	if err != nil {
-		return 0, -1, w.groupErr("read owner", err)
+		return 0, w.groupErr("read owner", err)
 	}
 	if epoch != w.epoch {
-		return 0, -1, &groupError{classFenced, fmt.Errorf("%w (epoch %d, ours is %d)", db.ErrFenced, epoch, w.epoch)}
+		return 0, &commit.Error{Class: commit.Fenced, Err: fmt.Errorf("%w (epoch %d, ours is %d)", db.ErrFenced, epoch, w.epoch)}
 	}
 	if err := w.place.Check(); err != nil {
-		return 0, -1, &groupError{classFenced, err}
+		return 0, &commit.Error{Class: commit.Fenced, Err: err}
 	}
-	if done, err = w.execute(ops); err != nil {
-		return 0, done, err
+	if n, err = w.execute(ops); err != nil {
+		return n, err
 	}
 	if w.nextSeq != start.nextSeq || w.nextSettled != start.nextSettled || w.pending != start.pending {
 		err := w.hot.saveCounters(q.SaveCountersParams{NextSeq: w.nextSeq, NextSettled: w.nextSettled, Pending: int64(w.pending)})
 		if err != nil {
-			return 0, -1, w.groupErr("save counters", err)
+			return 0, w.groupErr("save counters", err)
 		}
 	}
 	if err := w.conn.Commit(); err != nil {
 		ge := w.groupErr("commit", err)
 		switch kind := conn.KindOf(err); {
 		case kind == conn.Constraint, kind == conn.Virtual:
-			ge.class = classOwn // a deferred foreign key, or rows of a virtual table, of some operation's effect
-		case ge.class == classIO:
+			ge.Class = commit.Own // a deferred foreign key, or rows of a virtual table, of some operation's effect
+		case ge.Class == commit.IO:
 			// Frames may have reached the disk although the sync failed.
-			ge.err = fmt.Errorf("%w: %w", db.ErrOutcomeUnknown, ge.err)
+			ge.Err = fmt.Errorf("%w: %w", db.ErrOutcomeUnknown, ge.Err)
 		}
-		return 0, -1, ge
+		return 0, ge
 	}
-	w.observer.Committed(done, w.conn.Synced(), time.Since(begun))
+	w.observer.Committed(n, w.conn.Synced(), time.Since(begun))
 	for _, typ := range w.dead {
 		w.observer.Dead(typ)
 	}
-	return done, -1, nil
+	return n, nil
 }
 
 // groupErr is for the group's own statements, which have no error of their own: one
 // that isn't known is the storage's.
-func (w *writer) groupErr(what string, err error) *groupError {
+func (w *writer) groupErr(what string, err error) *commit.Error {
 	class := classify(w.conn, err)
-	if class == classOwn {
-		class = classIO
+	if class == commit.Own {
+		class = commit.IO
 	}
-	return &groupError{class, fmt.Errorf("%s: %w", what, err)}
+	return &commit.Error{Class: class, Err: fmt.Errorf("%s: %w", what, err)}
 }
 
 // refusal is an operation's own error that came before it wrote anything, so that
@@ -171,6 +147,13 @@ func (w *writer) groupErr(what string, err error) *groupError {
 type refusal struct{ error }
 
 func (r refusal) Unwrap() error { return r.error }
+
+// do runs the steps of an operation.
+func (w *writer) do(op *operation) error {
+	return op.Run(func(i int) (own, group error) {
+		return w.try(func() error { return op.Work.run(w, i) })
+	})
+}
 
 // try runs fn so that its failure leaves no trace and no neighbour is concerned.
 // own is fn's own error, after its writes were undone. group means that the group
@@ -183,9 +166,9 @@ func (w *writer) try(fn func() error) (own, group error) {
 			return r.error, nil
 		}
 		if errors.Is(err, db.ErrEffectTooSlow) {
-			return nil, w.concerns(err, classTxAborted) // once is enough
+			return nil, w.concerns(err, commit.TxAborted) // once is enough
 		}
-		return nil, w.concerns(err, classWithSavepoints)
+		return nil, w.concerns(err, commit.WithSavepoints)
 	}
 	k := w.writerState.savepoint()
 	if err := w.conn.Exec("SAVEPOINT op"); err != nil {
@@ -198,14 +181,14 @@ func (w *writer) try(fn func() error) (own, group error) {
 		}
 		return r.error, nil
 	}
-	if ge := w.concerns(err, classOwn); ge.class != classOwn {
+	if ge := w.concerns(err, commit.Own); ge.Class != commit.Own {
 		return nil, ge
 	}
 	w.writerState.rollback(k)
 	// Nothing may run before this has worked: in a transaction that is gone the next
 	// statement would commit alone.
 	if rerr := w.conn.Exec("ROLLBACK TO op"); rerr != nil {
-		return nil, &groupError{classTxAborted, err}
+		return nil, &commit.Error{Class: commit.TxAborted, Err: err}
 	}
 	if rerr := w.conn.Exec("RELEASE op"); rerr != nil {
 		return nil, w.groupErr("release", rerr)
@@ -214,18 +197,21 @@ func (w *writer) try(fn func() error) (own, group error) {
 }
 
 // concerns sorts fn's error; one that is fn's own gets class own.
-func (w *writer) concerns(err error, own class) *groupError {
-	if ge, ok := errors.AsType[*groupError](err); ok {
+func (w *writer) concerns(err error, own commit.Class) *commit.Error {
+	if ge, ok := errors.AsType[*commit.Error](err); ok {
 		return ge
 	}
 	class := classify(w.conn, err)
-	if class == classOwn || class == classBusy { // the write lock is ours
+	if class == commit.Own || class == commit.Busy { // the write lock is ours
 		if class = own; !w.conn.InTransaction() {
-			class = classTxAborted
+			class = commit.TxAborted
 		}
 	}
-	return &groupError{class, err}
+	return &commit.Error{Class: class, Err: err}
 }
+
+// Committed publishes what a commit has done; see commit.Store.
+func (w *writer) Committed() { w.committed() }
 
 // close frees the connection and what hangs from it.
 func (w *writer) close() error {

@@ -193,16 +193,16 @@ func wantNeighbours(t *testing.T, d *DB, b bad) {
 	a, x, c, h := appendEvent(t, d, event("a", "m")), appendEvent(t, d, event("x", "m")),
 		appendEvent(t, d, event("c", "m")), appendEvent(t, d, event("h", "m"))
 	before, middle, after := settling(done(a, note("a"))), settling(done(x, b.effect)), settling(done(c, note("c")))
-	held := &holdOp{hold: db.Hold{Event: h, Attempts: 1, NextAt: time.UnixMicro(1), Error: "e"}, caller: newCaller()}
+	held := holding(&db.Hold{Event: h, Attempts: 1, NextAt: time.UnixMicro(1), Error: "e"})
 	added := appending(event("d", "m"))
 	together(t, d, before, middle, after, held, added)
-	for i, op := range []*caller{&before.caller, &after.caller, &held.caller, &added.caller} {
-		if op.err != nil {
-			t.Errorf("neighbour %d: %v", i, op.err)
+	for i, op := range []*operation{opOf(before), opOf(after), opOf(held), opOf(added)} {
+		if op.Err != nil {
+			t.Errorf("neighbour %d: %v", i, op.Err)
 		}
 	}
-	if middle.n != 0 || middle.err == nil || b.is != nil && !errors.Is(middle.err, b.is) || !strings.Contains(middle.err.Error(), b.says) {
-		t.Errorf("the bad one: settled %d, told %q", middle.n, middle.err)
+	if middle.Done != 0 || middle.Err == nil || b.is != nil && !errors.Is(middle.Err, b.is) || !strings.Contains(middle.Err.Error(), b.says) {
+		t.Errorf("the bad one: settled %d, told %q", middle.Done, middle.Err)
 	}
 	wantRows(t, d, noteRows, "a", "c")
 	wantRows(t, d, pendingRows, "d 5 5 1", "h 4 4 1", "x 2 2 1")
@@ -272,7 +272,7 @@ func TestStuckEffect(t *testing.T) {
 // TestTwoBadOnesInAGroup: every bad one is told its own error, whatever the others did.
 func TestTwoBadOnesInAGroup(t *testing.T) {
 	forEach(t, func(t *testing.T, d *DB) {
-		var ops []operation
+		var ops []any
 		var kinds []bad
 		for i, b := range badEffects() {
 			if i%2 == 0 && b.says == "" {
@@ -286,11 +286,11 @@ func TestTwoBadOnesInAGroup(t *testing.T) {
 		together(t, d, ops...)
 		for i, b := range kinds {
 			worst, good, added := ops[3*i].(*settleOp), ops[3*i+1].(*settleOp), ops[3*i+2].(*appendOp)
-			if worst.n != 0 || worst.err == nil || !strings.Contains(worst.err.Error(), b.says) {
-				t.Errorf("%s: settled %d, %v", b.name, worst.n, worst.err)
+			if worst.Done != 0 || worst.Err == nil || !strings.Contains(worst.Err.Error(), b.says) {
+				t.Errorf("%s: settled %d, %v", b.name, worst.Done, worst.Err)
 			}
-			if good.n != 1 || good.err != nil || added.err != nil || added.seq == 0 {
-				t.Errorf("the neighbours of %s: settled %d, %v; append %d, %v", b.name, good.n, good.err, added.seq, added.err)
+			if good.Done != 1 || good.Err != nil || added.Err != nil || added.seq == 0 {
+				t.Errorf("the neighbours of %s: settled %d, %v; append %d, %v", b.name, good.Done, good.Err, added.seq, added.Err)
 			}
 		}
 		if got := rows(t, d, noteRows); len(got) != len(kinds) {

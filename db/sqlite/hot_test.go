@@ -36,10 +36,10 @@ func bare(t testing.TB) *conn.Conn {
 // The writer of a file does without SQLite's mutex, and one in memory, which readers
 // share, doesn't.
 func TestAlone(t *testing.T) {
-	if open(t, options(t, tempFile(t))).committer.w.conn.HasMutex() {
+	if open(t, options(t, tempFile(t))).w.conn.HasMutex() {
 		t.Error("the writer of a file locks for each call")
 	}
-	if !open(t, options(t, ":memory:")).committer.w.conn.HasMutex() {
+	if !open(t, options(t, ":memory:")).w.conn.HasMutex() {
 		t.Error("the connection in memory, which readers share, has no mutex")
 	}
 }

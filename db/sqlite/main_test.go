@@ -213,61 +213,73 @@ func wait(t testing.TB, what string, ch <-chan struct{}) {
 // gate is an operation that holds the committer until it is opened, so that what is
 // submitted meanwhile becomes one group.
 type gate struct {
-	caller
+	operation
 	entered, leave chan struct{}
 }
 
-func (g *gate) exec(*writer) error {
-	close(g.entered)
-	<-g.leave
-	return nil
+func newGate() *gate {
+	g := &gate{entered: make(chan struct{}), leave: make(chan struct{})}
+	g.RetriedWhenFull = true
+	g.Work = workFunc(func(*writer) error {
+		close(g.entered)
+		<-g.leave
+		return nil
+	})
+	return g
 }
-func (g *gate) retriedWhenFull() bool { return true }
-func (g *gate) size() int             { return 0 }
 
 // together submits ops so that they are taken as one group, and waits for all.
-func together(t testing.TB, d *DB, ops ...operation) {
+func together(t testing.TB, d *DB, ops ...any) {
 	t.Helper()
-	g := &gate{newCaller(), make(chan struct{}), make(chan struct{})}
-	if err := d.committer.submit(g); err != nil {
-		t.Fatal(err)
-	}
+	g := newGate()
+	submit(t, d, g)
 	wait(t, "the gate", g.entered)
 	for _, op := range ops {
-		if err := d.committer.submit(op); err != nil {
+		if err := d.committer.Submit(opOf(op)); err != nil {
 			close(g.leave)
 			t.Fatal(err)
 		}
 	}
 	close(g.leave)
 	for _, op := range ops {
-		wait(t, "an operation's end", ended(op))
+		wait(t, "an operation's end", opOf(op).Ended())
 	}
 }
 
-func ended(op operation) <-chan struct{} {
-	switch op := op.(type) {
-	case *settleOp:
-		return op.done
-	case *appendOp:
-		return op.done
-	case *batchOp:
-		return op.done
-	case *holdOp:
-		return op.done
-	case *commandOp:
-		return op.done
+// submit queues an operation.
+func submit(t testing.TB, d *DB, op any) {
+	t.Helper()
+	if err := d.committer.Submit(opOf(op)); err != nil {
+		t.Fatal(err)
 	}
-	panic(fmt.Sprintf("ended: %T", op))
+}
+
+// opOf returns the operation that op is, or has in it.
+func opOf(op any) *operation {
+	switch op := op.(type) {
+	case *operation:
+		return op
+	case *settleOp:
+		return &op.operation
+	case *appendOp:
+		return &op.operation
+	case *batchOp:
+		return &op.operation
+	case *commandOp:
+		return &op.operation
+	case *gate:
+		return &op.operation
+	}
+	panic(fmt.Sprintf("opOf: %T", op))
 }
 
 func settling(items ...db.Settlement) *settleOp {
-	return &settleOp{items: items, limit: len(items), caller: newCaller()}
+	return newSettle(items)
 }
 
 // appending is never refused for being late, however slow the machine or its group is.
 func appending(ev db.Event) *appendOp {
-	op := &appendOp{event: ev, caller: newCaller()}
-	op.began = time.Now().Add(patience)
+	op := newAppend(ev)
+	op.Began = time.Now().Add(patience)
 	return op
 }

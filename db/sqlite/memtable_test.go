@@ -30,9 +30,9 @@ func byHand(t testing.TB, path string) *DB {
 // flush writes rows as a part of a batch, or, where there are none, the end of one.
 func flush(t testing.TB, d *DB, upTo int64, rows ...appended) {
 	t.Helper()
-	op := &flushOp{rows: rows, caller: newCaller()}
+	op := flushing(rows)
 	if len(rows) == 0 {
-		op.flusher, op.upTo = d.flusher, upTo
+		op = d.flusher.endBatch(upTo)
 	}
 	if err := d.flusher.submit(op); err != nil {
 		t.Fatal(err)
@@ -177,29 +177,27 @@ func TestFlushIsUndone(t *testing.T) {
 		ev := appendEvent(t, d, event("c", "m"))
 		broken := errors.New("too bad")
 		for _, fail := range []error{broken, nil} {
-			op := &eraseOp{caller: newCaller(), fn: func(w *writer) error {
-				if err := (&flushOp{}).flush(w, appended{1, "c"}); err != nil {
+			op := inside(func(w *writer) error {
+				if err := w.flush(appended{1, "c"}); err != nil {
 					return err
 				}
 				wantStage(t, w, 1, stageInLane)
 				return fail
-			}}
-			if err := d.committer.submit(op); err != nil {
-				t.Fatal(err)
-			}
-			if <-op.done; !errors.Is(op.err, fail) {
-				t.Fatalf("%v, want %v", op.err, fail)
+			})
+			submit(t, d, op)
+			if <-op.Ended(); !errors.Is(op.Err, fail) {
+				t.Fatalf("%v, want %v", op.Err, fail)
 			}
 			want := stageInLane
 			if fail != nil {
 				want = stageWaiting
 			}
-			wantStage(t, d.committer.w, 1, want)
+			wantStage(t, d.w, 1, want)
 			wantRows(t, d, pendingRows, "c 1 1 1")
 		}
 		settle(t, d, done(ev, nil))
 		wantRows(t, d, "SELECT count(*) FROM pending", "0")
-		wantStage(t, d.committer.w, 1, stageSettled)
+		wantStage(t, d.w, 1, stageSettled)
 	})
 }
 
@@ -208,7 +206,7 @@ func TestAppendIsUndone(t *testing.T) {
 	forEach(t, func(t *testing.T, d *DB) {
 		broken := errors.New("too bad")
 		for _, fail := range []error{broken, nil} {
-			op := &eraseOp{caller: newCaller(), fn: func(w *writer) error {
+			op := inside(func(w *writer) error {
 				for i := range 3 {
 					if _, err := w.add(event("c", fmt.Sprint(i))); err != nil {
 						return err
@@ -221,18 +219,16 @@ func TestAppendIsUndone(t *testing.T) {
 					t.Errorf("the head is %+v, %v", head, err)
 				}
 				return errors.Join(fail, w.hot.insertResult(q.InsertResultParams{Seq: 1, Run: 1, Turn: 1, Status: "done"}))
-			}}
-			if err := d.committer.submit(op); err != nil {
-				t.Fatal(err)
-			}
-			if <-op.done; !errors.Is(op.err, fail) {
-				t.Fatalf("%v, want %v", op.err, fail)
+			})
+			submit(t, d, op)
+			if <-op.Ended(); !errors.Is(op.Err, fail) {
+				t.Fatalf("%v, want %v", op.Err, fail)
 			}
 			want := 3
 			if fail != nil {
 				want = 0
 			}
-			if n := len(d.committer.w.memtable.events); n != want {
+			if n := len(d.w.memtable.events); n != want {
 				t.Errorf("%d events are in the tail, want %d", n, want)
 			}
 		}

@@ -28,7 +28,7 @@ func TestMigration(t *testing.T) {
 		}
 		d := open(t, options(t, path))
 		steps := next("ALTER TABLE accounts ADD COLUMN later INTEGER NOT NULL DEFAULT 0", "CREATE TABLE other (id INTEGER PRIMARY KEY) STRICT")
-		if err := d.committer.w.migrator().migrate(path, file.SchemaVersion, steps); err != nil {
+		if err := d.w.migrator().migrate(path, file.SchemaVersion, steps); err != nil {
 			t.Fatal(err)
 		}
 		wantRows(t, d, "SELECT client_id, later, (SELECT user_version FROM pragma_user_version), (SELECT count(*) FROM other) FROM accounts",
@@ -46,7 +46,7 @@ func TestMigration(t *testing.T) {
 		path := made(t)
 		d := open(t, options(t, path))
 		for _, bad := range []string{"ALTER TABLE nowhere ADD COLUMN x", "CREATE TABLE a (b); COMMIT", "COMMIT; BEGIN"} {
-			err := d.committer.w.migrator().migrate(path, file.SchemaVersion, next("ALTER TABLE accounts ADD COLUMN later INTEGER", bad))
+			err := d.w.migrator().migrate(path, file.SchemaVersion, next("ALTER TABLE accounts ADD COLUMN later INTEGER", bad))
 			if err == nil || !strings.Contains(err.Error(), fmt.Sprintf("migrate to version %d", file.SchemaVersion+2)) {
 				t.Errorf("%s: %v", bad, err)
 			}
@@ -62,7 +62,7 @@ func TestMigration(t *testing.T) {
 		d := open(t, options(t, path))
 		other := raw(t, path)
 		run(t, other, "UPDATE owner SET epoch = 9")
-		if err := d.committer.w.migrator().migrate(path, file.SchemaVersion, next("CREATE TABLE a (b)")); !errors.Is(err, db.ErrFenced) {
+		if err := d.w.migrator().migrate(path, file.SchemaVersion, next("CREATE TABLE a (b)")); !errors.Is(err, db.ErrFenced) {
 			t.Errorf("got %v", err)
 		}
 	})

@@ -24,17 +24,9 @@ import (
 func (d *DB) Append(ctx context.Context, ev db.Event) (db.Receipt, error) {
 	// What a reader saw last may be retention's work by the time it is read again.
 	for range 3 {
-		op := &appendOp{event: ev, caller: newCaller()}
-		if err := d.committer.submit(op); err != nil {
+		op := newAppend(ev)
+		if err := d.committer.Do(ctx, &op.operation); err != nil {
 			return db.Receipt{}, err
-		}
-		select {
-		case <-op.done:
-		case <-ctx.Done():
-			return db.Receipt{}, ctx.Err()
-		}
-		if op.err != nil {
-			return db.Receipt{}, op.err
 		}
 		if !op.repeat {
 			return db.Receipt{ClientID: ev.ClientID, MessageID: ev.MessageID, Seq: op.seq, State: db.Pending}, nil
@@ -62,28 +54,26 @@ func (d *DB) repeat(ctx context.Context, ev db.Event) (db.Receipt, error) {
 
 // appendOp appends one event: outbox, and the account if it is new.
 type appendOp struct {
-	caller
+	operation
 	event  db.Event
 	seq    int64
 	repeat bool
 }
 
-func (o *appendOp) exec(w *writer) error {
-	o.seq, o.repeat, o.err = 0, false, o.excluded
-	if o.err != nil {
-		return nil
-	}
-	own, group := w.try(func() error {
-		seq, err := w.insert(o.event)
-		o.seq, o.repeat = seq, seq == 0
-		return err
-	})
-	o.err = own
-	return group
+func newAppend(ev db.Event) *appendOp {
+	o := &appendOp{event: ev}
+	o.Work, o.Size = o, sizeOf(&ev)
+	return o
 }
 
-func (o *appendOp) retriedWhenFull() bool { return false }
-func (o *appendOp) size() int             { return len(o.event.Payload) + len(o.event.Attrs) + 512 }
+// sizeOf returns about what an event adds to the file.
+func sizeOf(ev *db.Event) int { return len(ev.Payload) + len(ev.Attrs) + 512 }
+
+func (o *appendOp) run(w *writer, _ int) error {
+	seq, err := w.insert(o.event)
+	o.seq, o.repeat = seq, seq == 0
+	return err
+}
 
 // insert returns the new event's seq, or 0 where its identity is there already.
 func (w *writer) insert(ev db.Event) (int64, error) {

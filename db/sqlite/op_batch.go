@@ -15,17 +15,9 @@ func (d *DB) AppendBatch(ctx context.Context, b db.Batch) ([]db.AppendResult, er
 	if len(b.Events) == 0 {
 		return nil, nil
 	}
-	op := &batchOp{batch: b, caller: newCaller()}
-	if err := d.committer.submit(op); err != nil {
+	op := newBatch(b)
+	if err := d.committer.Do(ctx, &op.operation); err != nil {
 		return nil, err
-	}
-	select {
-	case <-op.done:
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
-	if op.err != nil {
-		return nil, op.err
 	}
 	for clientID := range op.refused {
 		b.Refused[clientID] = true
@@ -36,17 +28,23 @@ func (d *DB) AppendBatch(ctx context.Context, b db.Batch) ([]db.AppendResult, er
 // batchOp appends the events of a batch. Unlike appendOp it compares repeats inside
 // the transaction: whether one is refused decides about those after it.
 type batchOp struct {
-	caller
+	operation
 	batch   db.Batch
 	answers []db.AppendResult
 	refused map[string]bool
 }
 
-func (o *batchOp) exec(w *writer) error {
-	o.answers, o.refused, o.err = make([]db.AppendResult, 0, len(o.batch.Events)), map[string]bool{}, o.excluded
-	if o.err != nil {
-		return nil
+func newBatch(b db.Batch) *batchOp {
+	o := &batchOp{batch: b}
+	o.Work = o
+	for i := range b.Events {
+		o.Size += sizeOf(&b.Events[i])
 	}
+	return o
+}
+
+func (o *batchOp) run(w *writer, _ int) error {
+	o.answers, o.refused = make([]db.AppendResult, 0, len(o.batch.Events)), map[string]bool{}
 	keepOrder := o.batch.Refused != nil
 	for _, ev := range o.batch.Events {
 		if keepOrder && (o.refused[ev.ClientID] || o.batch.Refused[ev.ClientID]) {
@@ -74,16 +72,6 @@ func (o *batchOp) exec(w *writer) error {
 		o.answers = append(o.answers, db.AppendResult{Receipt: r})
 	}
 	return nil
-}
-
-func (o *batchOp) retriedWhenFull() bool { return false }
-
-func (o *batchOp) size() int {
-	n := 0
-	for i := range o.batch.Events {
-		n += len(o.batch.Events[i].Payload) + len(o.batch.Events[i].Attrs) + 512
-	}
-	return n
 }
 
 // insertOrCompare is insert that judges a repeat at once.

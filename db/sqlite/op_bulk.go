@@ -8,6 +8,7 @@ import (
 	"fmt"
 
 	"inturn/db"
+	"inturn/db/internal/commit"
 	"inturn/db/sqlite/internal/q"
 )
 
@@ -31,7 +32,7 @@ func (d *DB) ExecuteAll(ctx context.Context, b db.BulkCommand) (db.BulkResult, e
 // bulkRun is the run of one BulkCommand.
 type bulkRun struct {
 	*reader
-	committer *committer
+	committer *commit.Committer[work]
 	db.BulkCommand
 }
 
@@ -56,19 +57,14 @@ func (b *bulkRun) all(ctx context.Context) (db.BulkResult, error) {
 
 // chunk lets the committer do op.
 func (b *bulkRun) chunk(ctx context.Context, op *bulkOp) (*bulkOp, error) {
-	op.caller = newCaller()
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	if err := b.committer.submit(op); err != nil {
+	op.Work, op.Size, op.RetriedWhenFull = op, 4096+1024*len(op.targets), true
+	if err := b.committer.Do(ctx, &op.operation); err != nil {
 		return nil, err
 	}
-	select {
-	case <-op.done:
-		return op, op.err
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
+	return op, nil
 }
 
 // bulkState is how far a BulkCommand is. It stands in its row of audit as the answer, and
@@ -83,7 +79,7 @@ type bulkState struct {
 
 // bulkOp does the next targets, or, where id is 0, finds or makes the row in audit.
 type bulkOp struct {
-	caller
+	operation
 	bulk    db.BulkCommand
 	id      int64
 	from    bulkState // the targets were read from here on
@@ -91,23 +87,13 @@ type bulkOp struct {
 	state   bulkState // after it
 }
 
-func (o *bulkOp) exec(w *writer) error {
-	o.state, o.err = bulkState{}, o.excluded
-	if o.err != nil {
-		return nil
+func (o *bulkOp) run(w *writer, _ int) error {
+	o.state = bulkState{}
+	if o.id == 0 {
+		return o.begin(w)
 	}
-	own, group := w.try(func() error {
-		if o.id == 0 {
-			return o.begin(w)
-		}
-		return o.next(w)
-	})
-	o.err = own
-	return group
+	return o.next(w)
 }
-
-func (o *bulkOp) retriedWhenFull() bool { return true }
-func (o *bulkOp) size() int             { return 4096 + 1024*len(o.targets) }
 
 // begin finds or makes the row in audit.
 func (o *bulkOp) begin(w *writer) error {

@@ -12,28 +12,25 @@ import (
 
 // commandOp is one Command.
 type commandOp struct {
-	caller
-	act      db.Command
+	operation
+	command  db.Command
 	finished finished // of a Replay
 	place    place    // of a Cancel
-	acted    db.CommandResult
+	result   db.CommandResult
 }
 
-func (o *commandOp) exec(w *writer) error {
-	o.acted, o.err = db.CommandResult{}, o.excluded
-	if o.err != nil {
-		return nil
-	}
-	x := execution{w: w, Command: o.act, finished: o.finished, place: o.place}
-	own, group := w.try(x.once)
-	if o.err = own; own == nil {
-		o.acted = x.result
-	}
-	return group
+func newCommand(c db.Command) *commandOp {
+	o := &commandOp{command: c}
+	o.Work, o.Size, o.RetriedWhenFull = o, 4096, true
+	return o
 }
 
-func (o *commandOp) retriedWhenFull() bool { return true }
-func (o *commandOp) size() int             { return 4096 }
+func (o *commandOp) run(w *writer, _ int) error {
+	x := execution{w: w, Command: o.command, finished: o.finished, place: o.place}
+	err := x.once()
+	o.result = x.result
+	return err
+}
 
 // execution is one Command as it is executed in a group's transaction.
 type execution struct {

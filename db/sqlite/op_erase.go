@@ -48,11 +48,8 @@ type eraser struct {
 }
 
 func (e *eraser) run(who, reason string) error {
-	begin := &eraseOp{caller: newCaller(),
-		fn:    func(w *writer) error { return e.begin(w, who, reason) },
-		after: func(*writer) { e.all.erasing.add(e.clientID) },
-	}
-	if err := e.do(begin); err != nil {
+	begin := func(w *writer) error { return e.begin(w, who, reason) }
+	if err := e.do(begin, func() { e.all.erasing.add(e.clientID) }); err != nil {
 		return err
 	}
 	for _, step := range []func() error{e.pending, e.events, e.rows, e.audit} {
@@ -60,31 +57,31 @@ func (e *eraser) run(who, reason string) error {
 			return err
 		}
 	}
-	return e.do(&eraseOp{caller: newCaller(),
-		fn: func(w *writer) error { return e.end(w) },
-		after: func(w *writer) {
-			delete(w.known, e.clientID)
-			e.all.erasing.remove(e.clientID)
-			e.done.InWAL = !w.conn.EmptyWAL()
-		},
+	var w *writer
+	end := func(writer *writer) error {
+		w = writer
+		return e.end(w)
+	}
+	return e.do(end, func() {
+		delete(w.known, e.clientID)
+		e.all.erasing.remove(e.clientID)
+		e.done.InWAL = !w.conn.EmptyWAL()
 	})
 }
 
-func (e *eraser) do(op *eraseOp) error {
-	if err := e.all.committer.submit(op); err != nil {
-		return err
-	}
-	<-op.done
-	if op.err == nil && e.between != nil {
+// do runs a part of an erasure, in a transaction of its own: references are not looked for
+// there, which would scan every table that refers to a deleted row, while everyone waits.
+// after may be nil.
+func (e *eraser) do(fn workFunc, after func()) error {
+	err := e.all.committer.Do(background, &operation{Work: fn, After: after, Size: 512 * eraseChunk, RetriedWhenFull: true, Exclusive: true})
+	if err == nil && e.between != nil {
 		return e.between()
 	}
-	return op.err
+	return err
 }
 
-// delete runs fn as one operation.
-func (e *eraser) delete(fn func(w *writer) error) error {
-	return e.do(&eraseOp{fn: fn, caller: newCaller()})
-}
+// delete is do with nothing afterwards.
+func (e *eraser) delete(fn workFunc) error { return e.do(fn, nil) }
 
 // numbers reads rows of one or two numbers.
 func (e *eraser) numbers(query string, args ...any) (list [][2]int64, err error) {
@@ -233,37 +230,6 @@ func prepareErasures(c *conn.Conn, erasures []db.Erasure) error {
 		}
 	}
 	return nil
-}
-
-// eraseOp runs a part of an erasure, in a transaction of its own: references are not
-// looked for there, which would scan every table that refers to a deleted row, while
-// everyone waits.
-type eraseOp struct {
-	caller
-	fn    func(w *writer) error
-	after func(w *writer) // the commit, and before anything else is executed
-	w     *writer
-}
-
-func (o *eraseOp) exec(w *writer) error {
-	o.w = w
-	if o.err = o.excluded; o.err != nil {
-		return nil
-	}
-	own, group := w.try(func() error { return o.fn(w) })
-	o.err = own
-	return group
-}
-
-func (o *eraseOp) retriedWhenFull() bool { return true }
-func (o *eraseOp) size() int             { return 512 * eraseChunk }
-func (o *eraseOp) exclusive() bool       { return true }
-
-func (o *eraseOp) finish(err error) {
-	if err == nil && o.err == nil && o.after != nil {
-		o.after(o.w)
-	}
-	o.caller.finish(err)
 }
 
 // deleteEvent deletes a client's event that is not pending, with everything that hangs

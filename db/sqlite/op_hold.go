@@ -11,34 +11,15 @@ import (
 // Hold records the attempts of an account's head, which keeps its place. Errors:
 // ErrSuperseded if the run is not pending any more, or the storage's as of Settle.
 func (d *DB) Hold(h db.Hold) error {
-	op := &holdOp{hold: h, caller: newCaller()}
-	if err := d.committer.submit(op); err != nil {
-		return err
-	}
-	<-op.done
-	return op.err
+	return d.committer.Do(background, holding(&h))
 }
 
-type holdOp struct {
-	caller
-	hold db.Hold
+func holding(h *db.Hold) *operation {
+	return &operation{Work: workFunc(func(w *writer) error { return w.hold(h) }), Size: 512, RetriedWhenFull: true}
 }
 
-func (o *holdOp) exec(w *writer) error {
-	if o.err = o.excluded; o.err != nil {
-		return nil
-	}
-	own, group := w.try(func() error { return o.record(w) })
-	o.err = own
-	return group
-}
-
-func (o *holdOp) retriedWhenFull() bool { return true }
-func (o *holdOp) size() int             { return 512 }
-
-// record writes the hold into the account's row.
-func (o *holdOp) record(w *writer) error {
-	h := &o.hold
+// hold writes an account's hold into its row.
+func (w *writer) hold(h *db.Hold) error {
 	ev := &h.Event
 	if w.erasing.has(ev.ClientID) {
 		return refusal{db.ErrSuperseded}

@@ -69,18 +69,19 @@ func (x *execution) replay() error {
 // of it, and moves their results to runs. It is called when none of the replay's is
 // pending; more says that further ones may be left. Errors as of Settle.
 func (d *DB) ExpandReplay(clientID string) (more bool, err error) {
-	op := &expandOp{clientID: clientID, caller: newCaller()}
-	if op.next, op.seqs, err = d.replayed(clientID); err != nil {
+	next, seqs, err := d.replayed(clientID)
+	if err != nil {
 		return false, fmt.Errorf("read replay: %w", err)
 	}
-	if op.next == 0 {
+	if next == 0 {
 		return false, nil
 	}
-	if err := d.committer.submit(op); err != nil {
-		return false, err
-	}
-	<-op.done
-	return op.more, op.err
+	expand := workFunc(func(w *writer) (err error) {
+		more, err = w.expandReplay(clientID, next, seqs)
+		return err
+	})
+	err = d.committer.Do(background, &operation{Work: expand, Size: 512 * len(seqs), RetriedWhenFull: true})
+	return more && err == nil, err
 }
 
 // replayed reads where an account's replay is, and the account's next events in the
@@ -113,42 +114,19 @@ func (r *reader) replayed(clientID string) (next int64, seqs []int64, err error)
 	return row.ReplayNext.Int64, seqs, rows.Err()
 }
 
-type expandOp struct {
-	caller
-	clientID string
-	next     int64 // as it was read
-	seqs     []int64
-	more     bool
-}
-
-func (o *expandOp) exec(w *writer) error {
-	o.more, o.err = false, o.excluded
-	if o.err != nil {
-		return nil
-	}
-	own, group := w.try(func() (err error) {
-		o.more, err = o.expand(w)
-		return err
-	})
-	o.err = own
-	return group
-}
-
-func (o *expandOp) retriedWhenFull() bool { return true }
-func (o *expandOp) size() int             { return 512 * len(o.seqs) }
-
-func (o *expandOp) expand(w *writer) (more bool, err error) {
-	if w.erasing.has(o.clientID) {
+// expandReplay makes pending what is finished of seqs, if next is where the replay still is.
+func (w *writer) expandReplay(clientID string, next int64, seqs []int64) (more bool, err error) {
+	if w.erasing.has(clientID) {
 		return false, nil
 	}
-	r, err := w.q.ReplayRange(background, o.clientID)
+	r, err := w.q.ReplayRange(background, clientID)
 	if err != nil {
 		return false, fmt.Errorf("read replay: %w", err)
 	}
-	if r.ReplayNext.Int64 != o.next {
+	if r.ReplayNext.Int64 != next {
 		return r.ReplayNext.Valid, nil // somebody else did it
 	}
-	for _, seq := range o.seqs {
+	for _, seq := range seqs {
 		e, err := w.q.Ending(background, seq)
 		switch {
 		case errors.Is(err, sql.ErrNoRows):
@@ -160,17 +138,17 @@ func (o *expandOp) expand(w *writer) (more bool, err error) {
 		}
 		turn := w.nextSeq + db.ReplayOffset
 		w.nextSeq++
-		if err := w.runAgain(o.clientID, seq, e.Run+1, turn); err != nil {
+		if err := w.runAgain(clientID, seq, e.Run+1, turn); err != nil {
 			return false, err
 		}
 	}
 	// An attempt that ran when the replay was ordered may have failed since.
-	if err := w.release(o.clientID); err != nil {
+	if err := w.release(clientID); err != nil {
 		return false, err
 	}
-	p := q.SetReplayParams{ClientID: o.clientID}
-	if more = len(o.seqs) == expandEvents; more {
-		p.ReplayNext, p.ReplayTo, p.ReplaySettled = number(o.seqs[len(o.seqs)-1]+1), r.ReplayTo, r.ReplaySettled
+	p := q.SetReplayParams{ClientID: clientID}
+	if more = len(seqs) == expandEvents; more {
+		p.ReplayNext, p.ReplayTo, p.ReplaySettled = number(seqs[len(seqs)-1]+1), r.ReplayTo, r.ReplaySettled
 	}
 	if err := w.q.SetReplay(background, p); err != nil {
 		return false, fmt.Errorf("set replay: %w", err)

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"inturn/db"
+	"inturn/db/internal/commit"
 )
 
 // Bounds of retention.
@@ -37,7 +38,7 @@ func (d *DB) retention() *retention { return &retention{d.reader, d.committer, d
 // retention deletes what was finished long ago.
 type retention struct {
 	*reader
-	committer *committer
+	committer *commit.Committer[work]
 	log       *slog.Logger
 	clock     *clock
 }
@@ -53,7 +54,7 @@ func (r *retention) run(ctx context.Context, age time.Duration) {
 		case n > 0:
 			r.log.Info("old events were deleted", "events", n)
 		}
-		if !sleep(ctx, r.committer.done, every) {
+		if !sleep(ctx, r.committer.Done(), every) {
 			return
 		}
 	}
@@ -110,7 +111,7 @@ func (r *retention) newest(ctx context.Context) (time.Time, error) {
 func (r *retention) pass(ctx context.Context, cutoff time.Time) (deleted int, err error) {
 	defer func() {
 		select {
-		case <-r.committer.done: // a reader then says what it likes
+		case <-r.committer.Done(): // a reader then says what it likes
 			err = db.ErrClosed
 		default:
 		}
@@ -125,16 +126,17 @@ func (r *retention) pass(ctx context.Context, cutoff time.Time) (deleted int, er
 			return deleted, err
 		}
 		after = old[len(old)-1]
-		op := &retainOp{seqs: old, cutoff: cutoff.UnixMicro(), caller: newCaller()}
-		if err := r.committer.submit(op); err != nil {
+		n, began := 0, time.Now()
+		retain := workFunc(func(w *writer) (err error) {
+			n, err = w.deleteOld(old, cutoff.UnixMicro())
+			return err
+		})
+		// Not retried when the disk is full: retention can wait for its next round.
+		if err := r.committer.Do(background, &operation{Work: retain, Size: 512 * len(old)}); err != nil {
 			return deleted, err
 		}
-		<-op.done
-		if op.err != nil {
-			return deleted, op.err
-		}
-		deleted += op.deleted
-		if !sleep(ctx, r.committer.done, max(retainPause, time.Since(op.began))) {
+		deleted += n
+		if !sleep(ctx, r.committer.Done(), max(retainPause, time.Since(began))) {
 			return deleted, ctx.Err()
 		}
 	}
@@ -185,52 +187,36 @@ func (r *retention) finishedBefore(ctx context.Context, after, end int64, cutoff
 	return seqs, rows.Err()
 }
 
-// retainOp deletes events, as far as they still may be.
-type retainOp struct {
-	caller
-	seqs    []int64
-	cutoff  int64
-	deleted int
-}
-
-func (o *retainOp) exec(w *writer) error {
-	o.deleted = 0
-	if o.err = o.excluded; o.err != nil {
-		return nil
-	}
-	own, group := w.try(func() error {
-		for _, seq := range o.seqs {
-			if err := o.delete(w, seq); err != nil {
-				return fmt.Errorf("delete old event: %w", err)
-			}
+// deleteOld deletes events, as far as they still may be, and returns how many.
+func (w *writer) deleteOld(seqs []int64, cutoff int64) (deleted int, err error) {
+	for _, seq := range seqs {
+		old, err := w.deleteIfOld(seq, cutoff)
+		if err != nil {
+			return 0, fmt.Errorf("delete old event: %w", err)
 		}
-		return nil
-	})
-	o.err = own
-	return group
+		if old {
+			deleted++
+		}
+	}
+	return deleted, nil
 }
-
-// retriedWhenFull is false, since retention can wait for its next round.
-func (o *retainOp) retriedWhenFull() bool { return false }
-func (o *retainOp) size() int             { return 512 * len(o.seqs) }
 
 // retainable: the event is finished, was so before the cutoff, and no replay will ask
 // for it.
 const retainable = `SELECT o.client_id FROM results r JOIN outbox o ON o.seq = r.seq JOIN accounts a ON a.client_id = o.client_id
 	WHERE r.seq = ? AND r.finished_at < ? AND (a.replay_next IS NULL OR r.seq NOT BETWEEN a.replay_next AND a.replay_to)`
 
-func (o *retainOp) delete(w *writer, seq int64) error {
+func (w *writer) deleteIfOld(seq, cutoff int64) (bool, error) {
 	stmt, err := w.rare.get(retainable)
 	if err != nil {
-		return err
+		return false, err
 	}
 	var clientID string
-	switch err := stmt.QueryRowContext(background, seq, o.cutoff).Scan(&clientID); {
+	switch err := stmt.QueryRowContext(background, seq, cutoff).Scan(&clientID); {
 	case errors.Is(err, sql.ErrNoRows):
-		return nil
+		return false, nil
 	case err != nil:
-		return err
+		return false, err
 	}
-	o.deleted++
-	return w.deleteEvent(clientID, seq)
+	return true, w.deleteEvent(clientID, seq)
 }

@@ -20,59 +20,29 @@ import (
 // the disk is full Settle waits and tries again each second, but not once Close
 // began: then it returns ErrStorageFull, and the event stays pending.
 func (d *DB) Settle(items []db.Settlement) (int, error) {
-	op := &settleOp{items: items, limit: len(items), caller: newCaller()}
-	if err := d.committer.submit(op); err != nil {
-		return 0, err
+	if len(items) == 0 {
+		return 0, nil
 	}
-	<-op.done
-	return op.n, op.err
+	op := newSettle(items)
+	err := d.committer.Do(background, &op.operation)
+	return op.Done, err
 }
 
 // settleOp ends runs of one account.
 type settleOp struct {
-	caller
-	items []db.Settlement
-	n     int // settled
-	limit int // items from here on are excluded
+	operation
+	items []db.Settlement // each is a step
 }
 
-func (o *settleOp) exec(w *writer) error {
-	o.n, o.err = 0, o.excluded
-	for o.n < o.limit {
-		own, group := w.try(func() error { return o.settle(w, &o.items[o.n]) })
-		if group != nil {
-			return group
-		}
-		if own != nil {
-			o.err = own
-			return nil
-		}
-		o.n++
-	}
-	return nil
+func newSettle(items []db.Settlement) *settleOp {
+	o := &settleOp{items: items}
+	o.Work, o.Steps, o.Size, o.RetriedWhenFull = o, len(items), 512*len(items), true
+	return o
 }
 
-func (o *settleOp) retriedWhenFull() bool { return true }
-func (o *settleOp) size() int             { return 512 * len(o.items) }
-
-// exclude leaves out the item at which the group ended; those before it run again.
-// Where only the COMMIT failed, the last one is left out, until it succeeds.
-func (o *settleOp) exclude(err error) {
-	if o.n == o.limit {
-		o.n--
-	}
-	o.limit, o.excluded = max(o.n, 0), err
-}
-
-func (o *settleOp) finish(err error) {
-	if err != nil {
-		o.n = 0
-	}
-	o.caller.finish(err)
-}
-
-// settle is one run's end.
-func (o *settleOp) settle(w *writer, s *db.Settlement) error {
+// run is one run's end.
+func (o *settleOp) run(w *writer, step int) error {
+	s := &o.items[step]
 	ev := &s.Event
 	if w.erasing.has(ev.ClientID) {
 		return refusal{db.ErrSuperseded}

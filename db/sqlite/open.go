@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"inturn/db"
+	"inturn/db/internal/commit"
 	"inturn/db/sqlite/file"
 	"inturn/db/sqlite/internal/conn"
 	"inturn/db/sqlite/internal/q"
@@ -22,15 +23,13 @@ type opening struct {
 	*DB
 	options Options
 	name    string // of the owner, for people
-	w       *writer
 }
 
 // run makes the database ready, in the order that Open names.
 func (o *opening) run(ctx context.Context) error {
-	sp := &space{}
-	o.committer = newCommitter(o.log, sp, o.committed)
+	o.space, o.committer = &space{}, commit.New[work](o.log)
 	if o.options.Path != ":memory:" {
-		if err := o.take(ctx, sp); err != nil {
+		if err := o.take(ctx); err != nil {
 			return err
 		}
 	}
@@ -45,14 +44,14 @@ func (o *opening) run(ctx context.Context) error {
 		return conn.HintCorrupt(fmt.Errorf("recover: %w", err))
 	}
 	go o.flusher.run()
-	go o.committer.run()
+	o.committer.Start(o.w, o.guard)
 	o.erasures.resumed = make(chan struct{})
 	go o.erasures.resume(unfinished)
 	return nil
 }
 
 // take makes the file's folder and takes its lock.
-func (o *opening) take(ctx context.Context, sp *space) error {
+func (o *opening) take(ctx context.Context) error {
 	path, err := filepath.Abs(o.options.Path)
 	if err != nil {
 		return err
@@ -66,7 +65,7 @@ func (o *opening) take(ctx context.Context, sp *space) error {
 	if err := file.CheckRegular(path); err != nil {
 		return err
 	}
-	o.path, sp.dir = path, filepath.Dir(path)
+	o.path, o.space.dir = path, filepath.Dir(path)
 	if o.lock, err = file.Acquire(ctx, path, o.name, o.log, o.lost); err != nil {
 		return err
 	}
@@ -89,8 +88,7 @@ func (o *opening) write(ctx context.Context) error {
 		return err
 	}
 	w := o.w
-	o.committer.w, o.committer.guard = w, o.guard
-	w.place = o.place
+	w.place, w.space, w.committed = o.place, o.space, o.DB.committed
 	found, err := o.own(ctx)
 	if err != nil {
 		return err
@@ -185,7 +183,7 @@ func newWriter(c *conn.Conn, o Options, erasing *erasing) *writer {
 func (o *opening) own(ctx context.Context) (found foundFile, err error) {
 	for said := false; ; said = true {
 		found, err = o.w.take(o.name)
-		if err == nil || classify(o.w.conn, err) != classBusy {
+		if err == nil || classify(o.w.conn, err) != commit.Busy {
 			return found, err
 		}
 		if !said {

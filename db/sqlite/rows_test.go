@@ -265,8 +265,8 @@ func TestRefusedGroupLeavesNoTrace(t *testing.T) {
 			return nil, errors.Join(tx.Emit(event("new", "x")), errors.New("wrong"))
 		}))
 		together(t, d, bad, appending(event("c", "m2")))
-		if bad.err == nil || bad.n != 0 {
-			t.Errorf("settled %d, %v", bad.n, bad.err)
+		if bad.Err == nil || bad.Done != 0 {
+			t.Errorf("settled %d, %v", bad.Done, bad.Err)
 		}
 		appendEvent(t, d, event("new", "y")) // its account's row must be made: the emit's was undone
 		wantRows(t, d, outboxRows, `1 c m1 note {"n":1} r-m1 - 1`, `2 c m2 note {"n":1} r-m2 - 1`, `3 new y note {"n":1} r-y - 1`)
@@ -276,7 +276,7 @@ func TestRefusedGroupLeavesNoTrace(t *testing.T) {
 		if want := "[c 1 c 2 new 3]"; fmt.Sprint(heard) != want {
 			t.Errorf("heard of %v, want %s", heard, want)
 		}
-		if w := d.committer.w; w.total != 3 || w.backlog["c"] != 2 || w.backlog["new"] != 1 {
+		if w := d.w; w.total != 3 || w.backlog["c"] != 2 || w.backlog["new"] != 1 {
 			t.Errorf("the backlog is %d %v", w.total, w.backlog)
 		}
 	})
@@ -326,7 +326,7 @@ func TestRecovery(t *testing.T) {
 func kill(t *testing.T, d *DB) {
 	t.Helper()
 	d.closeOnce.Do(func() {
-		d.committer.close()
+		d.committer.Close()
 		d.waiters.close()
 		if err := d.abandon(); err != nil {
 			t.Error(err)
@@ -344,9 +344,9 @@ func TestClosed(t *testing.T) {
 		}
 		defer leave()
 		// Everything taken is committed and answered, everything later refused.
-		g := &gate{newCaller(), make(chan struct{}), make(chan struct{})}
+		g := newGate()
 		op := appending(event("c", "m2"))
-		if err := errors.Join(d.committer.submit(g), d.committer.submit(op)); err != nil {
+		if err := errors.Join(d.committer.Submit(opOf(g)), d.committer.Submit(opOf(op))); err != nil {
 			t.Fatal(err)
 		}
 		wait(t, "the gate", g.entered)
@@ -361,9 +361,9 @@ func TestClosed(t *testing.T) {
 		if err := <-waiting; err != nil {
 			t.Errorf("close: %v", err)
 		}
-		wait(t, "the append's end", op.done)
-		if op.err != nil || op.seq != 2 {
-			t.Errorf("what was taken before: seq %d, %v", op.seq, op.err)
+		wait(t, "the append's end", op.Ended())
+		if op.Err != nil || op.seq != 2 {
+			t.Errorf("what was taken before: seq %d, %v", op.seq, op.Err)
 		}
 		if r, ok := <-ch; ok {
 			t.Errorf("the waiter got %v at the end", r)

@@ -44,7 +44,21 @@ func look(dir string) error {
 	return nil
 }
 
-// longWAL reports whether the WAL is long for a disk that is nearly full.
-func (w *writer) longWAL() bool {
-	return w.place.Path != "" && file.Size(w.place.Path+"-wal") > 1<<20
+// Room returns nil if appends may be taken; see commit.Store.
+func (w *writer) Room() error { return w.space.low() }
+
+// MakeRoom moves the WAL into the file; see commit.Store.
+func (w *writer) MakeRoom() {
+	if err := w.conn.ShrinkWAL(); err != nil {
+		w.log.Warn("the WAL can't be moved into the file", "error", err.Error())
+	}
+}
+
+// Tidy checkpoints a long WAL, and keeps one from growing into the room that is kept for
+// settles; see commit.Store.
+func (w *writer) Tidy() {
+	w.conn.Checkpoint()
+	if w.space.low() != nil && w.place.Path != "" && file.Size(w.place.Path+"-wal") > 1<<20 {
+		w.MakeRoom()
+	}
 }

@@ -25,21 +25,17 @@ type standing struct{ pending, runnable atomic.Int64 }
 
 // Stats returns it, in time that does not grow with what is stored.
 func (d *DB) Stats() db.Stats {
-	c := d.committer
+	queued, full := d.committer.Stats()
 	s := db.Stats{
-		Pending: int(d.standing.pending.Load()), Runnable: int(d.standing.runnable.Load()),
-		Epoch: c.w.epoch, Unclean: d.found.unclean, DiskFree: -1, DiskSize: -1, DiskFull: c.space.low() != nil,
+		Pending: int(d.standing.pending.Load()), Runnable: int(d.standing.runnable.Load()), Queued: queued,
+		Epoch: d.w.epoch, Unclean: d.found.unclean, DiskFree: -1, DiskSize: -1, DiskFull: full || d.space.low() != nil,
 	}
-	c.mu.Lock()
-	s.Queued = len(c.first) + len(c.appends)
-	s.DiskFull = s.DiskFull || time.Now().Before(c.fullUntil)
-	c.mu.Unlock()
 	if d.path == "" {
 		return s
 	}
 	s.FileBytes, s.WALBytes = file.Size(d.path), file.Size(d.path+"-wal")
 	var st syscall.Statfs_t
-	if syscall.Statfs(c.space.dir, &st) == nil {
+	if syscall.Statfs(d.space.dir, &st) == nil {
 		s.DiskFree, s.DiskSize = int64(st.Bavail)*int64(st.Bsize), int64(st.Blocks)*int64(st.Bsize)
 	}
 	return s

@@ -174,7 +174,7 @@ func steps(t *testing.T, d *DB, text string) int {
 	tls := libc.NewTLS()
 	defer tls.Close()
 	var handle uintptr
-	err := d.committer.w.conn.SQL.Raw(func(dc any) error {
+	err := d.w.conn.SQL.Raw(func(dc any) error {
 		handle = uintptr(reflect.ValueOf(dc).Elem().FieldByName("db").Uint())
 		return nil
 	})

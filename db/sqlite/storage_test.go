@@ -2,7 +2,6 @@ package sqlite
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -16,28 +15,22 @@ import (
 	"time"
 
 	"inturn/db"
+	"inturn/db/internal/commit"
 	"inturn/internal/faultvfs"
 )
 
-// inside runs fn on the committer's goroutine, in a transaction of its own.
-type inside struct {
-	caller
-	fn func(*writer) error
+// inside runs fn on the committer's goroutine, as an operation.
+func inside(fn func(*writer) error) *operation {
+	return &operation{Work: workFunc(fn), RetriedWhenFull: true}
 }
-
-func (o *inside) exec(w *writer) error  { return o.fn(w) }
-func (o *inside) retriedWhenFull() bool { return true }
-func (o *inside) size() int             { return 0 }
 
 func onWriter(t testing.TB, d *DB, fn func(*writer) error) {
 	t.Helper()
-	op := &inside{newCaller(), fn}
-	if err := d.committer.submit(op); err != nil {
-		t.Fatal(err)
-	}
-	wait(t, "the committer", op.done)
-	if op.err != nil {
-		t.Fatal(op.err)
+	op := inside(fn)
+	submit(t, d, op)
+	wait(t, "the committer", op.Ended())
+	if op.Err != nil {
+		t.Fatal(op.Err)
 	}
 }
 
@@ -82,20 +75,20 @@ func TestFullInTheMiddleOfAGroup(t *testing.T) {
 					return nil, err
 				}))
 				added := appending(bigEvent("c", "m"))
-				g := &gate{newCaller(), make(chan struct{}), make(chan struct{})}
-				if err := d.committer.submit(g); err != nil {
+				g := newGate()
+				if err := d.committer.Submit(opOf(g)); err != nil {
 					t.Fatal(err)
 				}
 				wait(t, "the gate", g.entered)
-				for _, op := range []operation{small, large, added} {
-					if err := d.committer.submit(op); err != nil {
+				for _, op := range []any{small, large, added} {
+					if err := d.committer.Submit(opOf(op)); err != nil {
 						t.Fatal(err)
 					}
 				}
 				close(g.leave)
-				wait(t, "the append's answer", added.done)
-				if !errors.Is(added.err, db.ErrStorageFull) {
-					t.Errorf("the append: %v", added.err)
+				wait(t, "the append's answer", added.Ended())
+				if !errors.Is(added.Err, db.ErrStorageFull) {
+					t.Errorf("the append: %v", added.Err)
 				}
 				// The refusal is made before the append is answered, so both hold until the next try.
 				if err := d.Ready(); !errors.Is(err, db.ErrStorageFull) {
@@ -104,19 +97,19 @@ func TestFullInTheMiddleOfAGroup(t *testing.T) {
 				if _, err := d.Append(t.Context(), event("c", "early")); !errors.Is(err, db.ErrStorageFull) {
 					t.Errorf("an append while it is full: %v", err)
 				}
-				wait(t, "the small settle", small.done)
-				if small.n != 1 || small.err != nil {
-					t.Errorf("the small settle: %d, %v", small.n, small.err)
+				wait(t, "the small settle", small.Ended())
+				if small.Done != 1 || small.Err != nil {
+					t.Errorf("the small settle: %d, %v", small.Done, small.Err)
 				}
 				select {
-				case <-large.done:
-					t.Errorf("the large settle has ended: %d, %v", large.n, large.err)
+				case <-large.Ended():
+					t.Errorf("the large settle has ended: %d, %v", large.Done, large.Err)
 				default:
 				}
 				makeRoom(t, d)
-				wait(t, "the large settle", large.done)
-				if large.n != 1 || large.err != nil {
-					t.Errorf("the large settle: %d, %v", large.n, large.err)
+				wait(t, "the large settle", large.Ended())
+				if large.Done != 1 || large.Err != nil {
+					t.Errorf("the large settle: %d, %v", large.Done, large.Err)
 				}
 				if err := d.Ready(); err != nil {
 					t.Errorf("not ready once there is room: %v", err)
@@ -150,15 +143,15 @@ func TestFullWhileClosing(t *testing.T) {
 			_, err := tx.ExecContext(tx.Context(), "INSERT INTO notes (text) VALUES (?)", big)
 			return nil, err
 		}))
-		if err := d.committer.submit(op); err != nil {
+		if err := d.committer.Submit(opOf(op)); err != nil {
 			t.Fatal(err)
 		}
 		if err := d.Close(); err != nil {
 			t.Errorf("close: %v", err)
 		}
-		wait(t, "the settle's answer", op.done)
-		if op.n != 0 || !errors.Is(op.err, db.ErrStorageFull) {
-			t.Errorf("settled %d, %v", op.n, op.err)
+		wait(t, "the settle's answer", op.Ended())
+		if op.Done != 0 || !errors.Is(op.Err, db.ErrStorageFull) {
+			t.Errorf("settled %d, %v", op.Done, op.Err)
 		}
 	})
 }
@@ -168,7 +161,7 @@ func TestSpaceReserve(t *testing.T) {
 	forEach(t, func(t *testing.T, d *DB) {
 		a := appendEvent(t, d, event("a", "m"))
 		low := fmt.Errorf("%w: nearly", db.ErrStorageFull)
-		s := d.committer.space
+		s := d.space
 		s.mu.Lock()
 		s.dir, s.at, s.err = "/", time.Now().Add(time.Hour), low
 		s.mu.Unlock()
@@ -193,16 +186,16 @@ func TestWALOnANearlyFullDisk(t *testing.T) {
 	if n := walSize(t, d); n < 2<<20 {
 		t.Fatalf("the WAL has %d bytes", n)
 	}
-	s := d.committer.space
+	s := d.space
 	s.mu.Lock()
 	s.at, s.err = time.Now().Add(time.Hour), db.ErrStorageFull
 	s.mu.Unlock()
 	settle(t, d, done(ev, note("a")))
-	next := settling() // its turn comes after the first one's group has been tidied up
-	if err := d.committer.submit(next); err != nil {
+	next := inside(func(*writer) error { return nil }) // its turn comes after the first one's group has been tidied up
+	if err := d.committer.Submit(opOf(next)); err != nil {
 		t.Fatal(err)
 	}
-	wait(t, "the next group", next.done)
+	wait(t, "the next group", next.Ended())
 	if n := walSize(t, d); n > 1<<20 {
 		t.Errorf("the WAL still has %d bytes", n)
 	}
@@ -225,7 +218,7 @@ func TestSomebodyElseWrites(t *testing.T) {
 	person := raw(t, d.path)
 	run(t, person, "BEGIN IMMEDIATE")
 	op := settling(done(a, note("a")))
-	if err := d.committer.submit(op); err != nil {
+	if err := d.committer.Submit(opOf(op)); err != nil {
 		t.Fatal(err)
 	}
 	began := time.Now()
@@ -233,21 +226,21 @@ func TestSomebodyElseWrites(t *testing.T) {
 	if !errors.Is(err, db.ErrOverloaded) {
 		t.Errorf("append: %v", err)
 	}
-	if waited := time.Since(began); waited < maxAppendWait {
+	if waited := time.Since(began); waited < commit.MaxAppendWait {
 		t.Errorf("refused after %v", waited)
 	}
 	select {
-	case <-op.done:
-		t.Fatalf("the settle has ended: %v", op.err)
+	case <-op.Ended():
+		t.Fatalf("the settle has ended: %v", op.Err)
 	default:
 	}
 	if _, err := d.Find(t.Context(), "a", "m"); err != nil {
 		t.Errorf("reads go on: %v", err)
 	}
 	run(t, person, "COMMIT")
-	wait(t, "the settle", op.done)
-	if op.n != 1 || op.err != nil {
-		t.Errorf("settled %d, %v", op.n, op.err)
+	wait(t, "the settle", op.Ended())
+	if op.Done != 1 || op.Err != nil {
+		t.Errorf("settled %d, %v", op.Done, op.Err)
 	}
 	wantRows(t, d, "SELECT client_id FROM outbox", "a") // the refused one was not executed
 	appendEvent(t, d, event("b", "m"))
@@ -307,15 +300,15 @@ func TestStorageErrors(t *testing.T) {
 	ioErr := errors.New("disk I/O error")
 	tests := []struct {
 		name    string
-		class   class
+		class   commit.Class
 		times   int // that it comes
 		append  error
 		settle  error
 		failure error
 	}{
-		{"an I/O error that goes away", classIO, 1, nil, nil, nil},
-		{"an I/O error that stays", classIO, 2, db.ErrUnavailable, db.ErrUnavailable, ioErr},
-		{"damage", classCorrupt, 1, db.ErrUnavailable, db.ErrUnavailable, db.ErrCorrupt},
+		{"an I/O error that goes away", commit.IO, 1, nil, nil, nil},
+		{"an I/O error that stays", commit.IO, 2, db.ErrUnavailable, db.ErrUnavailable, ioErr},
+		{"damage", commit.Corrupt, 1, db.ErrUnavailable, db.ErrUnavailable, db.ErrCorrupt},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -323,25 +316,25 @@ func TestStorageErrors(t *testing.T) {
 				a := appendEvent(t, d, event("a", "m"))
 				settled, added := settling(done(a, note("a"))), appending(event("b", "m"))
 				times := 0
-				breaks := &inside{newCaller(), func(*writer) error {
+				breaks := inside(func(*writer) error {
 					if times++; times <= test.times {
-						return &groupError{test.class, ioErr}
+						return &commit.Error{Class: test.class, Err: ioErr}
 					}
 					return nil
-				}}
-				g := &gate{newCaller(), make(chan struct{}), make(chan struct{})}
-				d.committer.submit(g)
+				})
+				g := newGate()
+				d.committer.Submit(opOf(g))
 				wait(t, "the gate", g.entered)
-				for _, op := range []operation{breaks, settled, added} {
-					if err := d.committer.submit(op); err != nil {
+				for _, op := range []any{breaks, settled, added} {
+					if err := d.committer.Submit(opOf(op)); err != nil {
 						t.Fatal(err)
 					}
 				}
 				close(g.leave)
-				wait(t, "the settle", settled.done)
-				wait(t, "the append", added.done)
-				if !errors.Is(settled.err, test.settle) || !errors.Is(added.err, test.append) {
-					t.Errorf("settle %v, append %v", settled.err, added.err)
+				wait(t, "the settle", settled.Ended())
+				wait(t, "the append", added.Ended())
+				if !errors.Is(settled.Err, test.settle) || !errors.Is(added.Err, test.append) {
+					t.Errorf("settle %v, append %v", settled.Err, added.Err)
 				}
 				if !errors.Is(d.Err(), test.failure) {
 					t.Errorf("failure %v", d.Err())
@@ -417,44 +410,11 @@ func TestLateAppendsAreRefused(t *testing.T) {
 	forEach(t, func(t *testing.T, d *DB) {
 		a := appendEvent(t, d, event("a", "m"))
 		late, old, fresh := appending(event("a", "late")), settling(done(a, nil)), appending(event("a", "fresh"))
-		late.began, old.began = time.Now().Add(-2*maxAppendWait), time.Now().Add(-time.Hour)
+		late.Began, old.Began = time.Now().Add(-2*commit.MaxAppendWait), time.Now().Add(-time.Hour)
 		together(t, d, late, old, fresh)
-		if !errors.Is(late.err, db.ErrOverloaded) || old.err != nil || fresh.err != nil {
-			t.Errorf("late %v, settle %v, fresh %v", late.err, old.err, fresh.err)
+		if !errors.Is(late.Err, db.ErrOverloaded) || old.Err != nil || fresh.Err != nil {
+			t.Errorf("late %v, settle %v, fresh %v", late.Err, old.Err, fresh.Err)
 		}
 		wantRows(t, d, "SELECT message_id FROM outbox ORDER BY seq", "m", "fresh")
 	})
-}
-
-// TestQueueIsBounded in number and in bytes; settles are always taken.
-func TestQueueIsBounded(t *testing.T) {
-	d := open(t, options(t, ":memory:"))
-	a := appendEvent(t, d, event("a", "m"))
-	g := &gate{newCaller(), make(chan struct{}), make(chan struct{})}
-	d.committer.submit(g)
-	wait(t, "the gate", g.entered)
-	large := event("b", "")
-	large.Payload = []byte(`"` + strings.Repeat("x", 1<<20) + `"`)
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel() // the callers don't wait, their events stay queued
-	taken := 0
-	for ; taken < 1000; taken++ {
-		large.MessageID = fmt.Sprint(taken)
-		if _, err := d.Append(ctx, large); errors.Is(err, db.ErrOverloaded) {
-			break
-		}
-	}
-	if taken < 60 || taken > maxQueueBytes>>20 {
-		t.Errorf("%d MiB were taken", taken)
-	}
-	op := settling(done(a, nil))
-	if err := d.committer.submit(op); err != nil {
-		t.Errorf("a settle: %v", err)
-	}
-	close(g.leave)
-	wait(t, "the settle", op.done)
-	d.Close() // drains
-	if d.committer.bytes != 0 || len(d.committer.appends) != 0 {
-		t.Errorf("left: %d bytes", d.committer.bytes)
-	}
 }

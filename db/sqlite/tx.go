@@ -10,6 +10,7 @@ import (
 	"sync"
 
 	"inturn/db"
+	"inturn/db/internal/commit"
 	"inturn/db/sqlite/internal/conn"
 )
 
@@ -198,7 +199,7 @@ func (tx *effectTx) emit(ev db.Event) (db.Receipt, error) {
 	err = tx.judge(err)
 	if _, reused := errors.AsType[*db.IDReusedError](err); err != nil && !reused && tx.broken == nil {
 		// The event may be half appended, which no effect may swallow.
-		tx.broken, tx.fatal = &groupError{classTxAborted, err}, true
+		tx.broken, tx.fatal = &commit.Error{Class: commit.TxAborted, Err: err}, true
 	}
 	return db.Receipt{ClientID: ev.ClientID, MessageID: ev.MessageID, Seq: seq, Duplicate: duplicate, State: db.Pending}, err
 }
@@ -261,9 +262,9 @@ func (tx *effectTx) judge(err error) error {
 		return err
 	}
 	switch classify(tx.w.conn, err) {
-	case classOwn, classBusy: // the write lock is ours, so nobody else is busy
+	case commit.Own, commit.Busy: // the write lock is ours, so nobody else is busy
 		if !tx.w.conn.InTransaction() {
-			tx.broken, tx.fatal = &groupError{classTxAborted, fmt.Errorf("a statement of the effect ended the transaction: %w", err)}, true
+			tx.broken, tx.fatal = &commit.Error{Class: commit.TxAborted, Err: fmt.Errorf("a statement of the effect ended the transaction: %w", err)}, true
 			return tx.broken
 		}
 		return err
@@ -277,7 +278,7 @@ func (tx *effectTx) judge(err error) error {
 // have ended it (https://www.sqlite.org/lang_transaction.html, section 3). tx.mu is held.
 func (tx *effectTx) standing() error {
 	if !tx.w.conn.InTransaction() {
-		tx.broken, tx.fatal = &groupError{classTxAborted, errors.New("the effect's transaction has ended")}, true
+		tx.broken, tx.fatal = &commit.Error{Class: commit.TxAborted, Err: errors.New("the effect's transaction has ended")}, true
 	}
 	return tx.broken
 }

@@ -111,9 +111,9 @@ func TestWaitIsToldWhatIsStored(t *testing.T) {
 
 		// The result is handed over also to who came while it was being written.
 		ev := appendEvent(t, d, event("c", "late"))
-		begin, end := &gate{newCaller(), make(chan struct{}), make(chan struct{})}, &gate{newCaller(), make(chan struct{}), make(chan struct{})}
+		begin, end := newGate(), newGate()
 		op := settling(done(ev, nil))
-		if err := errors.Join(d.committer.submit(begin), d.committer.submit(op), d.committer.submit(end)); err != nil {
+		if err := errors.Join(d.committer.Submit(opOf(begin)), d.committer.Submit(opOf(op)), d.committer.Submit(opOf(end))); err != nil {
 			t.Fatal(err)
 		}
 		close(begin.leave)
@@ -136,8 +136,8 @@ func TestWaitIsToldWhatIsStored(t *testing.T) {
 			return "first", nil
 		}))
 		second := settling(done(neighbour, func(db.Tx) (any, error) { return nil, wrong }))
-		if together(t, d, first, second); calls != 2 || first.err != wrong || second.err != wrong {
-			t.Fatalf("called %d times, %v, %v", calls, first.err, second.err)
+		if together(t, d, first, second); calls != 2 || first.Err != wrong || second.Err != wrong {
+			t.Fatalf("called %d times, %v, %v", calls, first.Err, second.Err)
 		}
 		settle(t, d, done(ev, note("second")))
 		same("the second try", "again", told, func() {})

@@ -14,10 +14,10 @@ import (
 // collected. Of the commit during which Watch is called it may hear a part.
 func (d *DB) Watch(fn func([]db.Notice)) {
 	if fn == nil {
-		d.committer.w.notices.watcher.Store(nil)
+		d.w.notices.watcher.Store(nil)
 		return
 	}
-	d.committer.w.notices.watcher.Store(&fn)
+	d.w.notices.watcher.Store(&fn)
 }
 
 // notices is what the transaction did with events, as far as anybody wants to hear of it.
@@ -35,10 +35,13 @@ func (n *notices) tell() {
 	}
 }
 
+// maxNotices is how many notices the memory of a transaction keeps room for.
+const maxNotices = 1024
+
 // reset forgets what was collected, and the memory of a transaction that was large.
 func (n *notices) reset() {
 	clear(n.list)
-	if n.list = n.list[:0]; cap(n.list) > maxGroupOps && !n.watched() {
+	if n.list = n.list[:0]; cap(n.list) > maxNotices && !n.watched() {
 		n.list = nil
 	}
 }
