@@ -1,0 +1,3 @@
+module inturn/proofs/readers
+
+go 1.26.0
