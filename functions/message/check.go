@@ -25,17 +25,19 @@ WHERE NOT EXISTS (
     AND c.external_client_id = f.client_id AND c.client_phone = f.payload ->> '$.phone')`),
 
 	// No message before its event is done. A second run that is pending or failed
-	// leaves the first one's message standing.
+	// leaves the first one's message standing, and so does retention: an event that is
+	// accepted under the same id later has another time than the message.
 	functions.Invariant("message-early", `
 SELECT printf('message %d (%s, %s) is there and its event %d is not done', m.id, o.client_id, o.message_id, o.seq)
 FROM messages m JOIN clients c ON c.id = m.client
   JOIN outbox o ON o.client_id = c.external_client_id AND o.message_id = m.message_id
   LEFT JOIN results r ON r.seq = o.seq
-WHERE (r.seq IS NULL OR r.status <> 'done' AND r.run = 1)
+WHERE m.received_at = o.received_at AND (r.seq IS NULL OR r.status <> 'done' AND r.run = 1)
   AND NOT EXISTS (SELECT 1 FROM lanes l WHERE l.client_id = o.client_id AND l.seq = o.seq AND l.run > 1)`),
 
 	// The same message twice in one chat is what the unique index refuses; in two
-	// dialogs of a client only a second run can have written it.
+	// dialogs of a client only a second run, or a second event after retention has taken
+	// the first, can have written it.
 	functions.Invariant("message-doubled", `
 SELECT printf('message %s is there %d times for client %d', m.message_id, count(*), m.client)
 FROM messages m
@@ -44,7 +46,8 @@ HAVING count(*) > 1 AND (count(DISTINCT m.dialog) < count(*) OR EXISTS (
   SELECT 1 FROM clients c
     JOIN outbox o ON o.client_id = c.external_client_id AND o.message_id = m.message_id
     JOIN results r ON r.seq = o.seq
-  WHERE c.id = m.client AND r.run = 1))`),
+  WHERE c.id = m.client AND r.run = 1
+    AND (SELECT count(*) FROM messages x WHERE x.message_id = m.message_id AND x.client = m.client AND x.received_at = o.received_at) > 1))`),
 
 	functions.Invariant("client-doubled", `
 SELECT printf('client %s with phone %s is there %d times', external_client_id, client_phone, count(*))

@@ -83,6 +83,29 @@ func TestInvariantsHold(t *testing.T) {
 	}
 }
 
+// An event that retention took is sent again: it is a new one beside its old message.
+func TestInvariantsKnowRetention(t *testing.T) {
+	for name, again := range map[string]string{
+		"pending": `INSERT INTO pending VALUES ('b', 30, 30, 1)`,
+		"dead":    `INSERT INTO results VALUES (30, 1, 30, 30, 'dead', 1, 1, 1, NULL, 'no')`,
+		"done":    `INSERT INTO results VALUES (30, 1, 30, 30, 'done', 1, 1, 1, '{"client":2,"dialog":2,"message":3}', NULL)`,
+		"done after a close": `UPDATE dialogs SET active = 0, closed_at = 20 WHERE id = 2; INSERT INTO dialogs VALUES (20, 2, 1, 30, NULL);
+			INSERT INTO messages VALUES (20, 2, 20, 'm1', 'three', 30);
+			INSERT INTO results VALUES (30, 1, 30, 30, 'done', 1, 1, 1, '{"client":2,"dialog":20,"message":20}', NULL)`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			conn := openFile(t, tables)
+			mustExec(t, conn, healthy)
+			mustExec(t, conn, `DELETE FROM results WHERE seq = 3; DELETE FROM outbox WHERE seq = 3;
+				INSERT INTO outbox VALUES (30, 'b', 'm1', 'message', '{"phone":"+1111111","text":"three"}', 30, 'r', NULL)`)
+			mustExec(t, conn, again)
+			if got := violations(t, conn); got != nil {
+				t.Errorf("%q", got)
+			}
+		})
+	}
+}
+
 func TestInvariantsNameWhatIsPlanted(t *testing.T) {
 	for _, c := range []struct{ kind, plant string }{
 		{"message-missing", `DELETE FROM messages WHERE id = 2`},

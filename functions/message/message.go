@@ -87,6 +87,10 @@ func work(_ context.Context, ev functions.Event, m Message) (functions.Effect, e
 	}, nil
 }
 
+// errOtherText: retention has deleted the event that was accepted under this message_id, and
+// its message is still there.
+var errOtherText = errors.New("the dialog has a message with this message_id and another text")
+
 // write finds or creates the client, its active dialog and the message. For a
 // client that is known it is one read, which dirties nothing, and one insert.
 func write(ctx context.Context, rows *q.Queries, ev functions.Event, m Message) (Written, error) {
@@ -122,8 +126,12 @@ func write(ctx context.Context, rows *q.Queries, ev functions.Event, m Message) 
 	n, err := added.RowsAffected()
 	switch {
 	case err != nil:
-	case n == 0: // another run of an event that was done before
-		w.Message, err = rows.FindMessage(ctx, q.FindMessageParams{MessageID: ev.MessageID, Dialog: w.Dialog})
+	case n == 0: // another run of an event that was done before, or retention has taken that event
+		var there q.FindMessageRow
+		there, err = rows.FindMessage(ctx, q.FindMessageParams{MessageID: ev.MessageID, Dialog: w.Dialog})
+		if w.Message = there.ID; err == nil && there.Text != m.Text {
+			return w, functions.Reject(errOtherText)
+		}
 	default:
 		w.Message, err = added.LastInsertId()
 	}

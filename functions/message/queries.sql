@@ -12,7 +12,7 @@ VALUES (sqlc.arg(client), sqlc.arg(dialog), sqlc.arg(message_id), sqlc.arg(text)
 ON CONFLICT (message_id, dialog) DO NOTHING;
 
 -- name: FindMessage :one
-SELECT id FROM messages WHERE message_id = sqlc.arg(message_id) AND dialog = sqlc.arg(dialog);
+SELECT id, text FROM messages WHERE message_id = sqlc.arg(message_id) AND dialog = sqlc.arg(dialog);
 
 -- name: AddClient :execlastid
 INSERT INTO clients (external_client_id, client_phone)

@@ -146,8 +146,8 @@ func TestQueriesPutEachValueInItsPlace(t *testing.T) {
 	if n, _ := res.RowsAffected(); n != 0 {
 		t.Errorf("AddMessage again: %d rows", n)
 	}
-	if id, err := rows.FindMessage(ctx, q.FindMessageParams{MessageID: "mid", Dialog: 21}); err != nil || id != 31 {
-		t.Errorf("FindMessage: %d, %v", id, err)
+	if found, err := rows.FindMessage(ctx, q.FindMessageParams{MessageID: "mid", Dialog: 21}); err != nil || found != (q.FindMessageRow{ID: 31, Text: "words"}) {
+		t.Errorf("FindMessage: %+v, %v", found, err)
 	}
 	if _, err := rows.FindMessage(ctx, q.FindMessageParams{MessageID: "mid", Dialog: 20}); !errors.Is(err, sql.ErrNoRows) {
 		t.Errorf("FindMessage in another dialog: %v", err)

@@ -101,7 +101,7 @@ func (q *Queries) FindDialog(ctx context.Context, arg FindDialogParams) (FindDia
 }
 
 const findMessage = `-- name: FindMessage :one
-SELECT id FROM messages WHERE message_id = ?1 AND dialog = ?2
+SELECT id, text FROM messages WHERE message_id = ?1 AND dialog = ?2
 `
 
 type FindMessageParams struct {
@@ -109,11 +109,16 @@ type FindMessageParams struct {
 	Dialog    int64
 }
 
-func (q *Queries) FindMessage(ctx context.Context, arg FindMessageParams) (int64, error) {
+type FindMessageRow struct {
+	ID   int64
+	Text string
+}
+
+func (q *Queries) FindMessage(ctx context.Context, arg FindMessageParams) (FindMessageRow, error) {
 	row := q.db.QueryRowContext(ctx, findMessage, arg.MessageID, arg.Dialog)
-	var id int64
-	err := row.Scan(&id)
-	return id, err
+	var i FindMessageRow
+	err := row.Scan(&i.ID, &i.Text)
+	return i, err
 }
 
 const openDialog = `-- name: OpenDialog :execlastid
