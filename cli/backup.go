@@ -197,6 +197,11 @@ func explainCopy(err error) error {
 	return &Hint{Err: err, Hint: hint}
 }
 
+func isLinks(err error) bool {
+	_, ok := errors.AsType[*file.LinksError](err)
+	return ok
+}
+
 // ExplainFile adds to the refusal of a file that isn't inturn's, or is of another version,
 // a hint for people. Every command and the server say it in the same words.
 func ExplainFile(err error) error {
@@ -204,6 +209,8 @@ func ExplainFile(err error) error {
 	switch {
 	case errors.Is(err, file.ErrWALAlone):
 		hint = "put the file back beside its -wal; or `inturn restore --force` a backup, which keeps the -wal; or move the -wal away to begin anew"
+	case isLinks(err):
+		hint = "remove the names that aren't needed (find DIR -samefile FILE shows all), or copy the file, with its -wal, under a name of its own"
 	case errors.Is(err, file.ErrUnmarked):
 		hint = file.WayBack
 	case errors.Is(err, db.ErrForeign):

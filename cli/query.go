@@ -68,7 +68,7 @@ func (q Query) Run(ctx context.Context, out IO) error {
 	default:
 		to = newTableRows(buffered)
 	}
-	err = copyRows(ctx, handle, q.SQL, to)
+	err = copyRows(ctx, handle.DB, q.SQL, to)
 	// Rows that were read before an error are shown.
 	return errors.Join(queryError(ctx, err), buffered.Flush())
 }

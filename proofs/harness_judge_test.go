@@ -110,7 +110,9 @@ func read(t testing.TB, path string) contents {
 	return c
 }
 
-func each(t testing.TB, file *sql.DB, query string, row func(scan func(...any) error) error) {
+func each(t testing.TB, file interface {
+	Query(query string, args ...any) (*sql.Rows, error)
+}, query string, row func(scan func(...any) error) error) {
 	t.Helper()
 	rows, err := file.Query(query)
 	if err != nil {

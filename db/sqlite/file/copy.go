@@ -104,6 +104,10 @@ func (p *part) fill(ctx context.Context, from string, o CopyOptions) (version in
 	if err := CheckWAL(from); err != nil {
 		return 0, err
 	}
+	if err := checkName(from); err != nil {
+		return 0, err
+	}
+	defer lookBeside(from).clear()
 	pool, err := sql.Open("sqlite", conn.FileDSN(from, map[string][]string{
 		"mode": {"ro"}, "_busy_timeout": {"5000"}, "_pragma": {"cache_size(-1024)", "trusted_schema(OFF)"},
 	}))

@@ -11,9 +11,23 @@ import (
 	"inturn/db/sqlite/internal/conn"
 )
 
+// ReadOnly is a database that is open for reading. Close removes what reading has made
+// beside it.
+type ReadOnly struct {
+	*sql.DB
+	beside beside
+}
+
+// Close closes the database.
+func (r *ReadOnly) Close() error {
+	err := r.DB.Close()
+	r.beside.clear()
+	return err
+}
+
 // OpenReadOnly opens the file at path for reading, also while a server has it. No
-// write gets through.
-func OpenReadOnly(ctx context.Context, path string) (*sql.DB, error) {
+// write gets through. Errors: fs.ErrNotExist; ErrWALAlone; a LinksError; db.ErrCorrupt.
+func OpenReadOnly(ctx context.Context, path string) (*ReadOnly, error) {
 	if _, err := os.Stat(path); err != nil {
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil, fmt.Errorf("open %s: %w", path, fs.ErrNotExist)
@@ -23,6 +37,10 @@ func OpenReadOnly(ctx context.Context, path string) (*sql.DB, error) {
 	if err := CheckWAL(path); err != nil {
 		return nil, fmt.Errorf("open %s: %w", path, err)
 	}
+	if err := checkName(path); err != nil {
+		return nil, fmt.Errorf("open %s: %w", path, err)
+	}
+	before := lookBeside(path)
 	pool, err := sql.Open("sqlite", conn.ReadDSN(path))
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", path, err)
@@ -30,9 +48,9 @@ func OpenReadOnly(ctx context.Context, path string) (*sql.DB, error) {
 	pool.SetMaxOpenConns(1)
 	var n int
 	if err := pool.QueryRowContext(ctx, "SELECT count(*) FROM sqlite_schema").Scan(&n); err != nil {
-		return nil, errors.Join(fmt.Errorf("open %s: %w", path, conn.HintCorrupt(err)), pool.Close())
+		return nil, errors.Join(fmt.Errorf("open %s: %w", path, conn.HintCorrupt(err)), (&ReadOnly{pool, before}).Close())
 	}
-	return pool, nil
+	return &ReadOnly{pool, before}, nil
 }
 
 // Errors of CheckRead, beside SQLite's own for a text that it can't compile.
@@ -46,7 +64,7 @@ var (
 // CheckRead reports why a text is not one statement that only reads rows: writes, also
 // those of a VACUUM INTO or a PRAGMA, are refused by what SQLite compiles of it. Nothing
 // runs. handle is one of OpenReadOnly.
-func CheckRead(ctx context.Context, handle *sql.DB, text string) error {
+func CheckRead(ctx context.Context, handle *ReadOnly, text string) error {
 	reader, err := handle.Conn(ctx)
 	if err != nil {
 		return err
