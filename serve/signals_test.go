@@ -5,6 +5,7 @@ package serve
 import (
 	"os"
 	"os/exec"
+	"os/signal"
 	"strconv"
 	"strings"
 	"syscall"
@@ -46,6 +47,11 @@ func TestHangupReloads(t *testing.T) {
 // outlive it.
 func TestAClosedTerminal(t *testing.T) {
 	t.Parallel()
+	// A process that this one starts ignores SIGHUP if this one does, as under nohup. While
+	// it is caught here it has its default there.
+	caught := make(chan os.Signal, 1)
+	signal.Notify(caught, syscall.SIGHUP)
+	t.Cleanup(func() { signal.Stop(caught) })
 	for _, c := range []struct {
 		name, shell string
 		ends        bool
