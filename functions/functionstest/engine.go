@@ -34,41 +34,49 @@ const patience = 30 * time.Second
 type Engine struct {
 	t     testing.TB
 	set   *functions.Set
-	db    storage
-	path  string // ":memory:" or a file's
 	label string // of every goroutine of this engine
+
+	database Database
+	db       Storage
 
 	stop  chan struct{}
 	ended chan error
 	once  sync.Once // of Close
 }
 
-// New runs the engine with fns in memory, or, if INTURN_TEST_FILE=1 is set, on a
-// file in a temporary folder: the same suite can so run on both.
+// New runs the engine with fns on SQLite: in memory, or, if INTURN_TEST_FILE=1 is set, on
+// a file in a temporary folder. The same suite can so run on both.
 func New(t testing.TB, fns ...functions.Function) *Engine {
 	t.Helper()
-	path := ":memory:"
+	path := memory
 	if os.Getenv("INTURN_TEST_FILE") == "1" {
 		path = filepath.Join(t.TempDir(), "inturn.db")
 	}
 	return Open(t, path, fns...)
 }
 
-// Open is New on the file at path, or on ":memory:". To test a restart, or the next
-// version of a function's tables, Close the engine and Open another on its file.
+// Open is New on the file of SQLite at path, or on ":memory:". To test a restart, or the
+// next version of a function's tables, Close the engine and Open another on its file.
 func Open(t testing.TB, path string, fns ...functions.Function) *Engine {
+	t.Helper()
+	return OpenOn(t, onSQLite(path), fns...)
+}
+
+// OpenOn is New on a database of any storage engine. Close checks the database once it has
+// closed it, with its Check.
+func OpenOn(t testing.TB, d Database, fns ...functions.Function) *Engine {
 	t.Helper()
 	set, err := functions.NewSet(fns...)
 	if err != nil {
 		t.Fatal(err)
 	}
-	e := &Engine{t: t, set: set, path: path, label: newLabel(t), stop: make(chan struct{}), ended: make(chan error, 1)}
+	e := &Engine{t: t, set: set, database: d, label: newLabel(t), stop: make(chan struct{}), ended: make(chan error, 1)}
 	log := slog.New(slog.NewTextHandler(t.Output(), nil))
 
 	started := make(chan error)
 	go e.labelled(func() {
 		var err error
-		e.db, err = open(path, set, log)
+		e.db, err = d.Open(context.Background(), set, log)
 		if err != nil {
 			started <- err
 			return
@@ -128,7 +136,7 @@ func (e *Engine) Close() {
 			e.t.Errorf("functionstest: the engine did not stop in %v", patience)
 			return
 		}
-		e.checkFile()
+		e.checkDatabase()
 		e.checkGoroutines()
 	})
 }

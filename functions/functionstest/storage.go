@@ -5,13 +5,22 @@ import (
 	"log/slog"
 
 	"inturn/db"
-	"inturn/db/sqlite"
-	"inturn/db/sqlite/file"
 	"inturn/functions"
 )
 
-// storage is what an Engine asks of its storage: a part of what package db describes.
-type storage interface {
+// Database is one database of a storage engine. OpenOn runs functions on it.
+type Database interface {
+	// Open opens the database with the tables, erasures and checks of the functions in set.
+	// It is called again, once the Storage is closed, where a test opens another Engine on
+	// the same Database.
+	Open(ctx context.Context, set *functions.Set, log *slog.Logger) (Storage, error)
+	// Check returns what must not be in the database, which no Storage has open.
+	Check(ctx context.Context) ([]db.Violation, error)
+}
+
+// Storage is what an Engine asks of an open Database: a part of what package db describes,
+// and of what a storage shows to db/dbtest.
+type Storage interface {
 	// Append and the others up to Query are what a client, an operator or a reader asks.
 	Append(ctx context.Context, ev db.Event) (db.Receipt, error)
 	Wait(ctx context.Context, seq int64, stop <-chan struct{}) (*db.Result, error)
@@ -35,20 +44,4 @@ type storage interface {
 	Failed() <-chan struct{}
 	Err() error
 	Close() error
-}
-
-// open opens the storage at path with what the functions need of it. Here and in verify
-// alone it is SQLite.
-func open(path string, set *functions.Set, log *slog.Logger) (storage, error) {
-	return sqlite.Open(context.Background(), sqlite.Options{
-		Path: path, Tables: set.Tables(), Erasures: set.Erasures(), Check: set.Check, Log: log,
-	})
-}
-
-// verify returns what must not be in the file of an engine that has stopped.
-func verify(path string) ([]db.Violation, error) {
-	if path == ":memory:" {
-		return nil, nil // it has gone
-	}
-	return file.Verify(context.Background(), path, nil)
 }

@@ -21,10 +21,10 @@ func (e *Engine) checkInvariants() {
 	}
 }
 
-// checkFile asks the rest of `inturn check`, which reads a file that nobody has open.
-func (e *Engine) checkFile() {
+// checkDatabase asks the rest of `inturn check`, which reads a database that nobody has open.
+func (e *Engine) checkDatabase() {
 	e.t.Helper()
-	violations, err := verify(e.path)
+	violations, err := e.database.Check(context.Background())
 	if err != nil {
 		e.t.Errorf("functionstest: check: %v", err)
 	}
