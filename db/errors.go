@@ -39,6 +39,22 @@ var (
 	ErrNotFound = errors.New("no such event")
 )
 
+// LockedError: not executed, because another program holds the database's write lock for
+// longer than an operation waits. It is ErrOverloaded, too: the same is to be done.
+type LockedError struct {
+	Holder string // the program, "" where it is not known
+}
+
+func (e *LockedError) Error() string {
+	if e.Holder == "" {
+		return "another program holds the database's write lock"
+	}
+	return "another program holds the database's write lock: " + e.Holder
+}
+
+// Is reports whether target is ErrOverloaded.
+func (e *LockedError) Is(target error) bool { return target == ErrOverloaded }
+
 // IDReusedError says that an identity was used again for something else.
 type IDReusedError struct {
 	Seq int64 // of the event that has this identity

@@ -69,7 +69,7 @@ var results = []string{"new", "duplicate", "conflict", "invalid", "not-attempted
 // reasons are the values of the label reason that exist from the start, with 0, so that
 // the first refusal for each is an increase that an alert can see.
 var reasons = []string{"account-full", "backlog-full", "id-reused", "invalid-event", "outcome-unknown", "overloaded", "rate-limited",
-	"shutting-down", "storage-full", "unauthorized", "unavailable"}
+	"shutting-down", "storage-full", "storage-locked", "unauthorized", "unavailable"}
 
 // New makes the counters. types are the types that have a function, and version is that
 // of the binary.

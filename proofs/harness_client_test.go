@@ -58,6 +58,7 @@ type answer struct {
 	Duplicate  bool   `json:"duplicate"`
 	Type       string `json:"type"` // of a problem
 	Detail     string `json:"detail"`
+	Warning    string `json:"warning"` // of readiness
 }
 
 // taken reports whether the server has promised to keep the event.

@@ -300,7 +300,7 @@ func TestPersonHoldsLock(t *testing.T) {
 	stop := f.run(url, false)
 	held, cancel := context.WithTimeout(t.Context(), holds)
 	defer cancel()
-	if a, err := c.post(held, url, workEvent("refused", 0, 0)); err != nil || a.Status != 503 || a.RetryAfter == 0 || a.problem() != "overloaded" {
+	if a, err := c.post(held, url, workEvent("refused", 0, 0)); err != nil || a.Status != 503 || a.RetryAfter == 0 || a.problem() != "storage-locked" {
 		t.Errorf("an append is answered %d %s, Retry-After %d, %v", a.Status, a.Type, a.RetryAfter, err)
 	}
 	for reading := true; reading; {

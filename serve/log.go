@@ -23,7 +23,7 @@ func (s *Server) openLog(w io.Writer) {
 // warning says for people what is wrong while events are taken; "" for nothing.
 func (s *Server) warning() string {
 	var all []string
-	for _, w := range []string{s.certs.warning(), s.lines.Warning()} {
+	for _, w := range []string{s.certs.warning(), s.lines.Warning(), s.store.Warning()} {
 		if w != "" {
 			all = append(all, w)
 		}

@@ -48,6 +48,7 @@ type writer struct {
 	executor      *executor
 	executorTimer *time.Timer
 	space         *space
+	growth        walGrowth
 	committed     func() // called after each commit, before its operations are answered
 
 	withSavepoints bool  // savepoints stand around what may fail

@@ -60,7 +60,7 @@ func (b *bulkRun) chunk(ctx context.Context, op *bulkOp) (*bulkOp, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	op.Work, op.Size, op.RetriedWhenFull = op, 4096+1024*len(op.targets), true
+	op.Work, op.Size, op.RetriedWhenFull, op.Person = op, 4096+1024*len(op.targets), true, true
 	if err := b.committer.Do(ctx, &op.operation); err != nil {
 		return nil, err
 	}

@@ -21,7 +21,7 @@ type commandOp struct {
 
 func newCommand(c db.Command) *commandOp {
 	o := &commandOp{command: c}
-	o.Work, o.Size, o.RetriedWhenFull = o, 4096, true
+	o.Work, o.Size, o.RetriedWhenFull, o.Person = o, 4096, true, true
 	return o
 }
 

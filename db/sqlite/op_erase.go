@@ -45,6 +45,7 @@ type eraser struct {
 	clientID string
 	between  func() error
 	done     db.EraseReport
+	begun    bool // something is deleted, or about to be
 }
 
 func (e *eraser) run(who, reason string) error {
@@ -52,6 +53,7 @@ func (e *eraser) run(who, reason string) error {
 	if err := e.do(begin, func() { e.all.erasing.add(e.clientID) }); err != nil {
 		return err
 	}
+	e.begun = true
 	for _, step := range []func() error{e.pending, e.events, e.rows, e.audit} {
 		if err := step(); err != nil {
 			return err
@@ -73,7 +75,7 @@ func (e *eraser) run(who, reason string) error {
 // there, which would scan every table that refers to a deleted row, while everyone waits.
 // after may be nil.
 func (e *eraser) do(fn workFunc, after func()) error {
-	err := e.all.committer.Do(background, &operation{Work: fn, After: after, Size: 512 * eraseChunk, RetriedWhenFull: true, Exclusive: true})
+	err := e.all.committer.Do(background, &operation{Work: fn, After: after, Size: 512 * eraseChunk, RetriedWhenFull: true, Person: !e.begun, Exclusive: true})
 	if err == nil && e.between != nil {
 		return e.between()
 	}

@@ -187,7 +187,7 @@ func (o *opening) own(ctx context.Context) (found foundFile, err error) {
 			return found, err
 		}
 		if !said {
-			o.log.Warn("another connection holds the database's write lock; waiting for it")
+			o.log.Warn("another connection holds the database's write lock; waiting for it", "holder", o.w.Holder())
 		}
 		if ctx.Err() != nil {
 			return found, fmt.Errorf("%w: %w", err, ctx.Err())

@@ -58,6 +58,7 @@ func (w *writer) MakeRoom() {
 // settles; see commit.Store.
 func (w *writer) Tidy() {
 	w.conn.Checkpoint()
+	w.watchWAL()
 	if w.space.low() != nil && w.place.Path != "" && file.Size(w.place.Path+"-wal") > 1<<20 {
 		w.MakeRoom()
 	}

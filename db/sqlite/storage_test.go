@@ -223,8 +223,12 @@ func TestSomebodyElseWrites(t *testing.T) {
 	}
 	began := time.Now()
 	_, err := d.Append(t.Context(), event("b", "m"))
-	if !errors.Is(err, db.ErrOverloaded) {
+	var locked *db.LockedError
+	if !errors.As(err, &locked) || !errors.Is(err, db.ErrOverloaded) {
 		t.Errorf("append: %v", err)
+	}
+	if err := d.Ready(); !errors.As(err, &locked) {
+		t.Errorf("ready: %v", err)
 	}
 	if waited := time.Since(began); waited < commit.MaxAppendWait {
 		t.Errorf("refused after %v", waited)

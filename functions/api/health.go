@@ -24,7 +24,11 @@ func (m *admin) getReady(x *exchange, r *http.Request) error {
 		if p.status != http.StatusServiceUnavailable {
 			p = unavailable.withDetail("").withCause(err)
 		}
-		p.detail = "events are not taken"
+		if p.kind == storageLocked {
+			p.detail = "events are not taken: " + err.Error()
+		} else {
+			p.detail = "events are not taken"
+		}
 		return p
 	}
 	answer := struct {

@@ -45,6 +45,7 @@ var (
 	overloaded       = kind{"overloaded", http.StatusServiceUnavailable, "Too much is coming in", 1}
 	backlogFull      = kind{"backlog-full", http.StatusServiceUnavailable, "Too many events are pending", 5}
 	storageFull      = kind{"storage-full", http.StatusServiceUnavailable, "The disk is full", 30}
+	storageLocked    = kind{"storage-locked", http.StatusServiceUnavailable, "Another program holds the database's write lock", 2}
 	unavailable      = kind{"unavailable", http.StatusServiceUnavailable, "The storage is not available", 5}
 	outcomeUnknown   = kind{"outcome-unknown", http.StatusServiceUnavailable, "The event may or may not have been stored", 2}
 	shuttingDown     = kind{"shutting-down", http.StatusServiceUnavailable, "The server is shutting down", 2}
@@ -143,6 +144,7 @@ func eventProblem(err error) *problem {
 // may have been done, so that is an unknown outcome.
 func storeProblem(err error) *problem {
 	var reused *db.IDReusedError
+	var locked *db.LockedError
 	switch {
 	case errors.As(err, &reused):
 		p := idReused.withDetail("an event with this client_id and message_id was accepted before with another payload or type: use a new message_id, or send the same event (payloads are compared byte for byte after blanks are dropped: the order of names and the form of numbers count)")
@@ -156,6 +158,8 @@ func storeProblem(err error) *problem {
 		return accountFull.withDetail("nothing was stored: wait until some events of this client_id are done, then resend").withCause(err)
 	case errors.Is(err, db.ErrBacklogFull):
 		return backlogFull.withDetail("nothing was stored: resend later").withCause(err)
+	case errors.As(err, &locked):
+		return storageLocked.withDetail("nothing was stored: %s; resend later", locked).withCause(err)
 	case errors.Is(err, db.ErrOverloaded):
 		return overloaded.withDetail("nothing was stored: resend later").withCause(err)
 	case errors.Is(err, db.ErrOutcomeUnknown):

@@ -32,6 +32,11 @@ type Store[W any] interface {
 	Room() error
 	// MakeRoom is called when a transaction has found the disk full.
 	MakeRoom()
+	// Holder names for people the process that has the write lock. It is called when a
+	// transaction has found that another connection has it.
+	Holder() string
+	// TryLock reports whether the write lock is free.
+	TryLock() bool
 }
 
 // Committer queues operations, and commits many in one transaction.
@@ -149,6 +154,7 @@ func (c *Committer[W]) run() {
 			select {
 			case <-c.wake:
 			case <-time.After(wait):
+				c.probe()
 			}
 		default:
 			<-c.wake
@@ -175,7 +181,9 @@ func (c *Committer[W]) take() (ops []*Op[W], wait time.Duration, more bool) {
 	if len(c.queue.appends) > 0 && c.store.Room() != nil { // what is queued would take the room for settles
 		c.queue.refuseAppends(db.ErrStorageFull)
 	}
-	ops = c.queue.take(maxOps, now)
+	if ops = c.queue.take(maxOps, now); len(ops) == 0 && !c.closing && !c.queue.locked.since.IsZero() {
+		return nil, probeEvery, true
+	}
 	return ops, 0, len(ops) > 0 || !c.closing
 }
 
@@ -221,6 +229,9 @@ func (c *Committer[W]) Ready() error {
 	}
 	if time.Now().Before(c.fullUntil) {
 		return db.ErrStorageFull
+	}
+	if c.queue.locked.long() {
+		return c.queue.locked.err()
 	}
 	return nil
 }

@@ -10,6 +10,7 @@ type Op[W any] struct {
 
 	Size            int       // about what it adds to the store, in bytes
 	RetriedWhenFull bool      // while the disk is full it is kept and tried again; else it is an append, and refused
+	Person          bool      // with RetriedWhenFull: one waits for it, and it is refused after a second in which nothing can be written
 	Exclusive       bool      // it has a transaction to itself
 	After           func()    // called after the commit, before anything else is executed, if Err is nil; may be nil
 	Began           time.Time // when it began to wait; zero: Submit sets it

@@ -16,7 +16,7 @@ const (
 )
 
 // MaxAppendWait is how long an append waits at most: one that waited longer is refused
-// with db.ErrOverloaded, not executed.
+// with db.ErrOverloaded, or a *db.LockedError, not executed.
 const MaxAppendWait = 2 * time.Second
 
 // queue is what waits, in two parts: what is retried when the disk is full (settles and
@@ -27,6 +27,7 @@ type queue[W any] struct {
 	appends      []*Op[W]
 	bytes        int  // of appends
 	appendsBegin bool // in the last group
+	locked       locked
 }
 
 // push queues op, or returns db.ErrOverloaded for an append that is too much.
@@ -98,7 +99,7 @@ func (q *queue[W]) takeAppends(g *group[W], now time.Time) {
 		q.appends = pop(q.appends)
 		q.bytes -= op.Size
 		if late {
-			op.finish(db.ErrOverloaded)
+			op.finish(q.locked.err())
 		}
 	}
 }

@@ -112,22 +112,10 @@ func (c *Committer[W]) failedWith() error {
 func (c *Committer[W]) succeed(ops []*Op[W]) {
 	c.mu.Lock()
 	c.fullUntil, c.cautious = time.Time{}, false
+	c.unlocked()
 	c.mu.Unlock()
 	c.store.Committed()
 	finish(ops, nil)
-}
-
-// busy puts ops back when somebody else holds the write lock: take refuses the
-// appends that have waited too long, the others wait as long as it takes.
-func (c *Committer[W]) busy(ops []*Op[W]) {
-	c.back(ops)
-	c.mu.Lock()
-	first := !c.cautious
-	c.cautious = true
-	c.mu.Unlock()
-	if first {
-		c.log.Warn("another connection holds the database's write lock; waiting for it")
-	}
 }
 
 // full postpones what is retried when the disk is full, and refuses the appends.
@@ -145,6 +133,7 @@ func (c *Committer[W]) full(ops []*Op[W], err error) {
 			op.finish(db.ErrStorageFull)
 		}
 	}
+	c.queue.refusePersons(db.ErrStorageFull)
 }
 
 // failAll ends the process, and refuses ops as everything else, unless it is unknown whether

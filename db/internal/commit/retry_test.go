@@ -47,6 +47,9 @@ func (s *fake) Tidy()       {}
 func (s *fake) Room() error { return s.room }
 func (s *fake) MakeRoom()   { s.made++ }
 
+func (s *fake) Holder() string { return "somebody" }
+func (s *fake) TryLock() bool  { return len(s.faults) == 0 }
+
 func (s *fake) Transaction(ops []*Op[string], savepoints bool) (n int, err error) {
 	var works []string
 	for _, op := range ops {

@@ -28,7 +28,8 @@ type Place struct {
 	log      *slog.Logger
 	mu       sync.Mutex // of Check
 	database watched
-	wal, shm watched // watched once WatchWAL was called
+	wal, shm watched  // watched once WatchWAL was called
+	asked    *os.File // the WAL's index before it is watched, nil until it was needed
 	stopped  bool
 	unmarked bool // a stopped process has the mark, see OpenPlace
 }
@@ -199,7 +200,11 @@ func (p *Place) Close() error {
 	if p == nil { // OpenPlace has failed
 		return nil
 	}
-	return errors.Join(p.database.close(), p.shm.close())
+	err := errors.Join(p.database.close(), p.shm.close())
+	if p.asked != nil {
+		err = errors.Join(err, p.asked.Close())
+	}
+	return err
 }
 
 func watch(path string) (watched, error) {

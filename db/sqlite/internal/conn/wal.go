@@ -23,6 +23,7 @@ type walHook struct {
 	call         func(tls *libc.TLS, arg, db, name uintptr, frames int32) int32 // kept: C's pointer to it doesn't
 	synced       bool                                                           // since it was last cleared
 	frames       int32                                                          // the WAL's length since the last checkpoint
+	length       int32                                                          // the WAL's length at the last commit
 }
 
 // newWALHook takes the place of the connection's hook.
@@ -37,7 +38,7 @@ func newWALHook(c *Conn, checkpointed func(time.Duration)) *walHook {
 func (w *walHook) close(c *Conn) { sqlite3.Xsqlite3_wal_hook(c.tls, c.db, 0, 0) }
 
 func (w *walHook) committed(_ *libc.TLS, _, _, _ uintptr, frames int32) int32 {
-	w.synced, w.frames = true, frames
+	w.synced, w.frames, w.length = true, frames, frames
 	return sqlite3.SQLITE_OK
 }
 
@@ -51,6 +52,9 @@ func (c *Conn) Checkpoint() {
 	sqlite3.Xsqlite3_wal_checkpoint(c.tls, c.db, 0)
 	c.wal.checkpointed(time.Since(began))
 }
+
+// WALFrames returns the length of the WAL, in pages, at the connection's last commit.
+func (c *Conn) WALFrames() int { return int(c.wal.length) }
 
 // KeepWAL makes the connection leave the WAL as it is when it is closed, as a process that
 // is killed does, in place of moving it into the file and removing it.
