@@ -7,6 +7,15 @@ import (
 	"inturn/db/sqlite/internal/q"
 )
 
+// writable returns nil if events of the account are taken, run and settled, else a refusal:
+// db.ErrErasing. Whatever writes for an account asks here.
+func (w *writer) writable(clientID string) error {
+	if w.erasing.has(clientID) {
+		return refusal{db.ErrErasing}
+	}
+	return nil
+}
+
 // runAgain moves an event's result to runs and makes it pending at turn.
 func (w *writer) runAgain(clientID string, seq, run, turn int64) error {
 	if n, err := w.q.KeepRun(background, seq); err != nil || n != 1 {

@@ -57,6 +57,7 @@ type DB struct {
 	space     *space
 	committer *commit.Committer[work]
 	*reader
+	flusher   *flusher
 	erasures  *erasures
 	waiters   waiters
 	standing  standing
@@ -121,7 +122,8 @@ func (d *DB) committed() {
 	if d.lock != nil {
 		d.lock.SetAnswered(d.w.nextSeq)
 	}
-	d.flusher.committed(published, settled, d.w.nextSeq)
+	d.w.memtable.publish(settled, d.w.nextSeq)
+	d.flusher.wakeUp()
 	if fn, changes := d.onChange.Load(), d.w.changes; fn != nil && len(changes) > 0 {
 		(*fn)(changes)
 	}

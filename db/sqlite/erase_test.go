@@ -260,3 +260,52 @@ func TestErasuresArePrepared(t *testing.T) {
 		}
 	}
 }
+
+// From its first commit on an erasure closes every door to the account: what is to be written
+// for it is refused, and attempts that run write nothing.
+func TestErasingAccountTakesNothing(t *testing.T) {
+	d := open(t, eraseOptions(t, ":memory:"))
+	ev, other := appendEvent(t, d, event(secret, "m")), appendEvent(t, d, event("other", "m"))
+	cut := errors.New("cut short")
+	if _, err := d.erasures.erase(secret, "", "", func() error { return cut }); !errors.Is(err, cut) || !d.erasing.has(secret) {
+		t.Fatal(err)
+	}
+	effects := 0
+	_, appended := d.Append(t.Context(), event(secret, "new"))
+	batch, err := d.AppendBatch(t.Context(), db.Batch{Events: []db.Event{event(secret, "new")}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, settled := d.Settle([]db.Settlement{done(ev, func(db.Tx) (any, error) { effects++; return nil, nil })})
+	_, emitted := d.Settle([]db.Settlement{done(other, func(tx db.Tx) (any, error) { return nil, tx.Emit(event(secret, "emitted")) })})
+	for what, got := range map[string]struct{ err, want error }{
+		"append": {appended, db.ErrErasing},
+		"batch":  {batch[0].Err, db.ErrErasing},
+		"emit":   {emitted, db.ErrErasing},
+		"settle": {settled, db.ErrSuperseded},
+		"hold":   {d.Hold(db.Hold{Event: ev, Attempts: 1, NextAt: time.UnixMicro(1), Error: "e"}), db.ErrSuperseded},
+	} {
+		if !errors.Is(got.err, got.want) {
+			t.Errorf("%s: %v, want %v", what, got.err, got.want)
+		}
+	}
+	if effects > 0 {
+		t.Error("an effect ran")
+	}
+	for _, c := range []db.Command{
+		{Verb: db.Pause, ClientID: secret}, {Verb: db.Resume, ClientID: secret}, {Verb: db.Retry, ClientID: secret, Seq: ev.Seq},
+		{Verb: db.Skip, ClientID: secret, Seq: ev.Seq}, {Verb: db.Cancel, ClientID: secret, Seq: ev.Seq}, {Verb: db.Redrive, Seq: ev.Seq},
+		{Verb: db.Replay, ClientID: secret, Seq: 1},
+	} {
+		if _, err := d.Execute(t.Context(), c); !errors.Is(err, db.ErrErasing) {
+			t.Errorf("%s: %v", c.Verb, err)
+		}
+	}
+	if more, err := d.ExpandReplay(secret); more || err != nil {
+		t.Errorf("a replay goes on: %v, %v", more, err)
+	}
+	if list := pendingOf(t, d, secret); len(list) > 0 {
+		t.Errorf("%d events would run", len(list))
+	}
+	wantRows(t, d, pendingRows, secret+" 1 1 1", "other 2 2 1")
+}

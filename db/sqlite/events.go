@@ -65,7 +65,7 @@ func (r *reader) parts(f db.Filter) []eventsPart {
 		return []eventsPart{{"outbox o", "o.seq", "", after, before}}
 	}
 	// What is flushed never changes, so the two need not be one snapshot.
-	flushed := r.flusher.flushedUpTo()
+	flushed := r.unflushed.flushedUpTo()
 	parts := []eventsPart{
 		{"history h CROSS JOIN outbox o ON o.seq = h.seq", "h.seq", "h.client_id", after, min(before, flushed+1)},
 		{"outbox o NOT INDEXED", "o.seq", "o.client_id", max(after, flushed), before},

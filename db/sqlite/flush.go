@@ -6,9 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
-	"sync"
 
-	"inturn/db"
 	"inturn/db/internal/commit"
 	"inturn/db/sqlite/internal/q"
 )
@@ -21,87 +19,46 @@ const (
 )
 
 // flusher writes what was appended into history, and what of it is still pending into
-// lanes, behind the appends: most events are settled by then. Until then readers
-// find out from it what is pending, as of the last commit.
+// lanes, behind the appends: most events are settled by then. Until then the memtable says
+// what is pending.
 type flusher struct {
 	committer *commit.Committer[work]
+	memtable  *memtable
 	space     *space
 	log       *slog.Logger
 	batch     int
 	wake      chan struct{}
 	done      chan struct{} // closed when run has ended
-
-	mu        sync.Mutex
-	next      int64              // the next event's seq
-	flushed   int64              // everything up to this seq is flushed
-	unflushed []appended         // those beyond it that were committed, in order; also deleted ones
-	waiting   map[string][]int64 // by account, the unflushed events whose first run is pending
 }
 
-type appended struct {
-	seq      int64
-	clientID string
-}
-
-// newFlusher reads what was not flushed when the file was opened, for itself and for the
-// committer.
+// newFlusher reads into the memtable what was not flushed when the file was opened.
 func newFlusher(ctx context.Context, d *DB, batch int) (*flusher, error) {
-	w := d.w
 	f := &flusher{
-		committer: d.committer, space: d.space, log: d.log, batch: batch, next: w.nextSeq, waiting: map[string][]int64{},
-		wake: make(chan struct{}, 1), done: make(chan struct{}),
+		committer: d.committer, memtable: d.w.memtable, space: d.space, log: d.log, batch: batch, wake: make(chan struct{}, 1), done: make(chan struct{}),
 	}
-	books, err := d.q.Flushed(ctx)
+	owner, err := d.q.Flushed(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("read owner: %w", err)
 	}
-	f.flushed = books.Flushed
-	for after := f.flushed; ; {
+	s := &f.memtable.snapshot
+	s.next, s.flushed = d.w.nextSeq, owner.Flushed
+	for after := s.flushed; ; {
 		rows, err := d.q.ReadUnflushed(ctx, q.ReadUnflushedParams{Flushed: after, Page: flushBatch})
 		if err != nil {
 			return nil, fmt.Errorf("read events: %w", err)
 		}
-		for _, r := range rows {
-			e := unflushed{r.Seq, r.ClientID, stageWaiting}
-			switch {
-			case r.Settled == 1:
-				e.stage = stageSettled
-			case r.InLane == 1:
-				e.stage = stageInLane
-			}
-			w.memtable.events = append(w.memtable.events, e)
-			f.unflushed = append(f.unflushed, appended{r.Seq, r.ClientID})
-			if e.stage != stageSettled {
-				f.waiting[r.ClientID] = append(f.waiting[r.ClientID], r.Seq)
-			}
-		}
+		f.memtable.load(rows)
 		if len(rows) < flushBatch {
-			if f.behind() {
-				f.wake <- struct{}{}
-			}
+			f.wakeUp()
 			return f, nil
 		}
 		after = rows[len(rows)-1].Seq
 	}
 }
 
-// committed takes in what a commit has appended and settled; all seqs below nextSeq are in
-// use. It does not block, and is called before the events are published, so that they are
-// found here.
-func (f *flusher) committed(events []db.Event, results []q.Result, nextSeq int64) {
-	f.mu.Lock()
-	f.next = nextSeq
-	for i := range events {
-		ev := &events[i]
-		f.unflushed = append(f.unflushed, appended{ev.Seq, ev.ClientID})
-		f.waiting[ev.ClientID] = append(f.waiting[ev.ClientID], ev.Seq)
-	}
-	for i := range results {
-		f.ended(results[i].Seq)
-	}
-	behind := len(f.unflushed) >= f.batch
-	f.mu.Unlock()
-	if !behind {
+// wakeUp lets run go on if there is a whole batch to flush. It does not block.
+func (f *flusher) wakeUp() {
+	if !f.behind() {
 		return
 	}
 	select {
@@ -110,75 +67,11 @@ func (f *flusher) committed(events []db.Event, results []q.Result, nextSeq int64
 	}
 }
 
-// ended notes that an event's first run isn't pending. f.mu is held.
-func (f *flusher) ended(seq int64) {
-	if i := searchSeqs(len(f.unflushed), seq, func(i int) int64 { return f.unflushed[i].seq }); i >= 0 {
-		f.drop(f.unflushed[i].clientID, seq)
-	}
-}
+// batches is how many whole batches there are to flush.
+func (f *flusher) batches() int { return f.memtable.snapshot.count() / f.batch }
 
-// drop takes an event out of those that wait; mostly it is its account's first. f.mu is
-// held.
-func (f *flusher) drop(clientID string, seq int64) {
-	list := f.waiting[clientID]
-	switch {
-	case len(list) == 0:
-	case len(list) == 1 && list[0] == seq:
-		delete(f.waiting, clientID)
-	case list[0] == seq:
-		f.waiting[clientID] = list[1:]
-	default:
-		if i, found := slices.BinarySearch(list, seq); found { // a copy, as readers have the list
-			f.waiting[clientID] = slices.Concat(list[:i], list[i+1:])
-		}
-	}
-}
-
-// waitingOf returns the account's unflushed events whose first run is pending, in order.
-// The caller must not change the list.
-func (f *flusher) waitingOf(clientID string) []int64 {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.waiting[clientID]
-}
-
-// waitingAfter returns the account's unflushed pending events after a position, up to
-// limit. Together with lanes, as it is afterwards, they are the pending ones of the
-// positions below end. more says that there are further ones.
-func (f *flusher) waitingAfter(clientID string, after int64, limit int) (seqs []int64, end int64, more bool) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	list := f.waiting[clientID]
-	i, _ := slices.BinarySearch(list, after+1)
-	if list = list[i:]; len(list) > limit {
-		return list[:limit], list[limit], true
-	}
-	return list, f.next, false
-}
-
-// nextSeq returns the seq that the next event gets.
-func (f *flusher) nextSeq() int64 {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.next
-}
-
-// batches is how many whole batches there are to file.
-func (f *flusher) batches() int {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return len(f.unflushed) / f.batch
-}
-
-// behind reports whether there is a whole batch to file.
+// behind reports whether there is a whole batch to flush.
 func (f *flusher) behind() bool { return f.batches() > 0 }
-
-// flushedUpTo is the seq up to which everything is flushed.
-func (f *flusher) flushedUpTo() int64 {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.flushed
-}
 
 // run is the flusher's goroutine. It ends after the committer.
 func (f *flusher) run() {
@@ -209,9 +102,7 @@ func (f *flusher) flushBatch() error {
 	if err := f.space.low(); err != nil {
 		return err // the room is kept for settles
 	}
-	f.mu.Lock()
-	rows := slices.Clone(f.unflushed[:f.batch])
-	f.mu.Unlock()
+	rows := f.memtable.snapshot.oldest(f.batch)
 	upTo := rows[len(rows)-1].seq
 	slices.SortFunc(rows, func(a, b appended) int {
 		return cmp.Or(cmp.Compare(a.clientID, b.clientID), cmp.Compare(a.seq, b.seq))
@@ -247,17 +138,6 @@ func (f *flusher) submit(ops ...*operation) (err error) {
 	return err
 }
 
-// flushedTo forgets what is flushed now.
-func (f *flusher) flushedTo(seq int64) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	n := 0
-	for ; n < len(f.unflushed) && f.unflushed[n].seq <= seq; n++ {
-		f.drop(f.unflushed[n].clientID, f.unflushed[n].seq)
-	}
-	f.flushed, f.unflushed = seq, slices.Clone(f.unflushed[n:]) // a clone, to let go of the names
-}
-
 // flushing writes a part of a batch. A batch that is broken off is begun again: rows that
 // are there already stay as they are.
 func flushing(rows []appended) *operation {
@@ -274,16 +154,8 @@ func flushing(rows []appended) *operation {
 
 // endBatch says that everything is flushed up to seq.
 func (f *flusher) endBatch(seq int64) *operation {
-	var w *writer
-	save := workFunc(func(writer *writer) error {
-		w = writer
-		return w.q.SaveFlushed(background, seq)
-	})
-	after := func() {
-		w.memtable.flushedTo(seq)
-		f.flushedTo(seq)
-	}
-	return &operation{Work: save, Size: 64, RetriedWhenFull: true, After: after}
+	save := workFunc(func(w *writer) error { return w.q.SaveFlushed(background, seq) })
+	return &operation{Work: save, Size: 64, RetriedWhenFull: true, After: func() { f.memtable.flushedTo(seq) }}
 }
 
 // flush writes an event into history, and into lanes if its first run is pending.

@@ -72,8 +72,8 @@ func TestHistory(t *testing.T) {
 			}
 			waitFlushed(t, d)
 			check()
-			if d.flusher.flushedUpTo() < 100 {
-				t.Errorf("flushed up to %d", d.flusher.flushedUpTo())
+			if d.w.memtable.snapshot.flushedUpTo() < 100 {
+				t.Errorf("flushed up to %d", d.w.memtable.snapshot.flushedUpTo())
 			}
 			got := rows(t, d, "SELECT group_concat(seq) FROM (SELECT seq FROM account_events WHERE client_id = 'client1' ORDER BY seq)")
 			if want := seqs["client1"]; len(got) != 1 || got[0] != join(want) {
@@ -85,7 +85,7 @@ func TestHistory(t *testing.T) {
 			d.Close()
 			wantSound(t, path)
 			d = smallBatches(t, path)
-			if flushed := d.flusher.flushedUpTo(); flushed != 120 {
+			if flushed := d.w.memtable.snapshot.flushedUpTo(); flushed != 120 {
 				t.Errorf("flushed up to %d after the end in order", flushed)
 			}
 			check()
@@ -111,7 +111,7 @@ func TestHistoryOfDeletedEvents(t *testing.T) {
 	for i := range 9 {
 		last = appendEvent(t, d, event("c", fmt.Sprint(i)))
 	}
-	waiting := slices.Clone(d.flusher.unflushed)
+	waiting := d.w.memtable.snapshot.oldest(d.w.memtable.snapshot.count())
 	for _, broken := range []error{errors.New("too bad"), nil} {
 		op := inside(func(w *writer) error {
 			for _, seq := range []int64{2, 5, 6} {
@@ -146,7 +146,7 @@ func TestHistoryOfDeletedEvents(t *testing.T) {
 	wantRows(t, d, "SELECT group_concat(seq) FROM history", "1,2,3,4,7,8,9")
 	wantRows(t, d, "SELECT flushed FROM owner", "9")
 	wantRows(t, d, "SELECT group_concat(seq) FROM lanes", "1,2,3,4,7,8,9")
-	if n := len(d.w.memtable.events) + len(d.flusher.unflushed) + len(d.flusher.waiting); n != 0 {
+	if n := len(d.w.memtable.events) + d.w.memtable.snapshot.count() + len(d.w.memtable.snapshot.waiting); n != 0 {
 		t.Errorf("%d are remembered", n)
 	}
 }

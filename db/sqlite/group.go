@@ -44,7 +44,6 @@ type writer struct {
 	effectStmts   map[string]*conn.Stmt
 	rare          keptStatements
 	erasing       *erasing
-	flusher       *flusher
 	executor      *executor
 	executorTimer *time.Timer
 	space         *space

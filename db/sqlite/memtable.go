@@ -15,12 +15,23 @@ import (
 // knows of their first runs, which stand nowhere else than in its memory and in the
 // absence of a result. Later runs are always in lanes.
 //
-// It follows the transaction, as all of writerState does.
-type memtable struct{ events []unflushed }
+// The events follow the transaction, as all of writerState does; snapshot has what of that
+// is committed.
+type memtable struct {
+	events   []unflushed // also deleted ones
+	snapshot snapshot
+}
 
-type unflushed struct {
+func newMemtable() *memtable { return &memtable{snapshot: snapshot{waiting: map[string][]int64{}}} }
+
+// appended names an event that was appended.
+type appended struct {
 	seq      int64
 	clientID string
+}
+
+type unflushed struct {
+	appended // never changes
 	stage    stage
 }
 
@@ -67,15 +78,57 @@ func (t *memtable) stage(seq int64) stage {
 	return stageFlushed
 }
 
+// publish shows readers what a commit has appended and settled; all seqs below nextSeq are
+// in use.
+func (t *memtable) publish(results []q.Result, nextSeq int64) {
+	s := &t.snapshot
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, e := range t.events[len(s.events):] {
+		s.waiting[e.clientID] = append(s.waiting[e.clientID], e.seq)
+	}
+	s.next, s.events = nextSeq, t.events
+	for i := range results {
+		if e := t.find(results[i].Seq); e != nil {
+			s.drop(e.appended)
+		}
+	}
+}
+
 // flushedTo forgets what is flushed now. It is called after the commit.
 func (t *memtable) flushedTo(seq int64) {
 	n := sort.Search(len(t.events), func(i int) bool { return t.events[i].seq > seq })
+	s := &t.snapshot
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, e := range t.events[:n] {
+		s.drop(e.appended)
+	}
 	t.events = slices.Clone(t.events[n:]) // a clone, to let go of the names
+	s.flushed, s.events = seq, t.events
+}
+
+// load adds events as they were found in the file.
+func (t *memtable) load(rows []q.ReadUnflushedRow) {
+	for _, r := range rows {
+		e := unflushed{appended{r.Seq, r.ClientID}, stageWaiting}
+		switch {
+		case r.Settled == 1:
+			e.stage = stageSettled
+		case r.InLane == 1:
+			e.stage = stageInLane
+		}
+		t.events = append(t.events, e)
+		if e.stage != stageSettled {
+			t.snapshot.waiting[r.ClientID] = append(t.snapshot.waiting[r.ClientID], r.Seq)
+		}
+	}
+	t.snapshot.events = t.events
 }
 
 // accept adds an event that was just appended.
 func (m *writerState) accept(seq int64, clientID string) {
-	m.memtable.events = append(m.memtable.events, unflushed{seq, clientID, stageWaiting})
+	m.memtable.events = append(m.memtable.events, unflushed{appended{seq, clientID}, stageWaiting})
 }
 
 // move notes the stage of an event; what is flushed has none.
@@ -104,6 +157,9 @@ func (w *writer) first(r runID) *unflushed {
 
 // isPending reports whether a run is to come, or under way.
 func (w *writer) isPending(r runID) (bool, error) {
+	if w.writable(r.clientID) != nil {
+		return false, nil
+	}
 	if e := w.first(r); e != nil {
 		return (e.stage == stageWaiting || e.stage == stageInLane) && e.clientID == r.clientID && r.turn == r.seq, nil
 	}
@@ -117,6 +173,9 @@ func (w *writer) isPending(r runID) (bool, error) {
 // end takes a run out of what is pending. This is the fence of the run: where end
 // reports false, somebody else has ended it, and nothing was written.
 func (w *writer) end(r runID) (bool, error) {
+	if w.writable(r.clientID) != nil {
+		return false, nil
+	}
 	e := w.first(r)
 	if e != nil && e.stage != stageInLane {
 		if e.stage != stageWaiting || e.clientID != r.clientID || r.turn != r.seq {
@@ -149,12 +208,12 @@ func (w *writer) head(clientID string) (q.HeadRow, error) {
 	before := func(seq int64) bool {
 		return w.memtable.stage(seq) == stageWaiting && (head.Seq == 0 || seq < head.Turn)
 	}
-	for _, seq := range w.flusher.waitingOf(clientID) {
+	for _, seq := range w.memtable.snapshot.waitingOf(clientID) {
 		if before(seq) {
 			return q.HeadRow{Turn: seq, Seq: seq, Run: 1}, nil
 		}
 	}
-	for i := range w.published { // of this transaction: the flusher doesn't know them yet
+	for i := range w.published { // of this transaction: the snapshot has not them yet
 		if ev := &w.published[i]; ev.ClientID == clientID && before(ev.Seq) {
 			return q.HeadRow{Turn: ev.Seq, Seq: ev.Seq, Run: 1}, nil
 		}

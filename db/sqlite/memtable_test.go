@@ -127,7 +127,7 @@ func TestFlushCutShort(t *testing.T) {
 			settle(t, d, done(evs[0], nil), dead(evs[3], "no"))
 			mustAct(t, d, db.Command{Verb: db.Redrive, Seq: 4})
 			late := appendEvent(t, d, event("c", "late"))
-			parts := slices.Clone(d.flusher.unflushed[:batch])
+			parts := d.w.memtable.snapshot.oldest(batch)
 			slices.SortFunc(parts, func(a, b appended) int {
 				return cmp.Or(cmp.Compare(a.clientID, b.clientID), cmp.Compare(a.seq, b.seq))
 			})
@@ -274,9 +274,9 @@ func TestLaneIsThereBeforeItIsTold(t *testing.T) {
 	first := appendEvent(t, d, event("c", "1"))
 	appendEvent(t, d, event("c", "2"))
 	settle(t, d, dead(first, "no"))
-	d.flusher.mu.Lock()
-	d.flusher.waiting["c"] = []int64{1, 2} // as it was before
-	d.flusher.mu.Unlock()
+	d.w.memtable.snapshot.mu.Lock()
+	d.w.memtable.snapshot.waiting["c"] = []int64{1, 2} // as it was before
+	d.w.memtable.snapshot.mu.Unlock()
 	if evs, more, err := d.PendingAfter(t.Context(), "c", 0, 1, 1<<20); len(evs) != 0 || !more || err != nil {
 		t.Errorf("%v, more %t, %v", evs, more, err)
 	}
@@ -285,9 +285,9 @@ func TestLaneIsThereBeforeItIsTold(t *testing.T) {
 	if got := lane(t, d, "c"); got != "2/2/1 3/3/1 4/1/2" {
 		t.Errorf("the lane is %s", got)
 	}
-	d.flusher.mu.Lock()
-	d.flusher.waiting["c"], d.flusher.next = []int64{2}, 3 // as it was before
-	d.flusher.mu.Unlock()
+	d.w.memtable.snapshot.mu.Lock()
+	d.w.memtable.snapshot.waiting["c"], d.w.memtable.snapshot.next = []int64{2}, 3 // as it was before
+	d.w.memtable.snapshot.mu.Unlock()
 	if got := lane(t, d, "c"); got != "2/2/1" { // the third is not overtaken
 		t.Errorf("the lane is %s", got)
 	}
@@ -383,11 +383,11 @@ func TestLanePlans(t *testing.T) {
 }
 
 // Places in the memtable follow the seqs, but for gaps that later runs and flushing leave.
-func TestTailFind(t *testing.T) {
-	var tl memtable
+func TestMemtableFind(t *testing.T) {
+	tl := newMemtable()
 	seqs := []int64{5, 6, 7, 11, 12, 20, 1000}
 	for _, seq := range seqs {
-		tl.events = append(tl.events, unflushed{seq, "c", stageWaiting})
+		tl.events = append(tl.events, unflushed{appended{seq, "c"}, stageWaiting})
 	}
 	for _, upTo := range []int64{0, 5, 9, 12, 1000} {
 		tl.flushedTo(upTo)

@@ -77,8 +77,8 @@ func (o *appendOp) run(w *writer, _ int) error {
 
 // insert returns the new event's seq, or 0 where its identity is there already.
 func (w *writer) insert(ev db.Event) (int64, error) {
-	if w.erasing.has(ev.ClientID) {
-		return 0, refusal{db.ErrErasing}
+	if err := w.writable(ev.ClientID); err != nil {
+		return 0, err
 	}
 	if err := w.room(ev.ClientID); err != nil {
 		_, ferr := w.q.Identity(background, q.IdentityParams{ClientID: ev.ClientID, MessageID: ev.MessageID})

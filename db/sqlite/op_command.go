@@ -60,8 +60,8 @@ func (x *execution) once() error {
 // do executes a Command whose key, if there is one, is new.
 func (x *execution) do() error {
 	x.result = db.CommandResult{At: unixMicro(x.w.now), ClientID: x.ClientID, Seq: x.Seq}
-	if x.w.erasing.has(x.ClientID) {
-		return refusal{db.ErrErasing}
+	if err := x.w.writable(x.ClientID); err != nil {
+		return err
 	}
 	if err := x.verb(); err != nil {
 		return err

@@ -21,9 +21,6 @@ func holding(h *db.Hold) *operation {
 // hold writes an account's hold into its row.
 func (w *writer) hold(h *db.Hold) error {
 	ev := &h.Event
-	if w.erasing.has(ev.ClientID) {
-		return refusal{db.ErrSuperseded}
-	}
 	pending, err := w.isPending(runOf(ev))
 	if err != nil {
 		return err

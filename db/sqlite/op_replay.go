@@ -116,7 +116,7 @@ func (r *reader) replayed(clientID string) (next int64, seqs []int64, err error)
 
 // expandReplay makes pending what is finished of seqs, if next is where the replay still is.
 func (w *writer) expandReplay(clientID string, next int64, seqs []int64) (more bool, err error) {
-	if w.erasing.has(clientID) {
+	if w.writable(clientID) != nil {
 		return false, nil
 	}
 	r, err := w.q.ReplayRange(background, clientID)

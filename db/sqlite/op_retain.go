@@ -147,7 +147,7 @@ func (r *retention) pass(ctx context.Context, cutoff time.Time) (deleted int, er
 func (r *retention) acceptedBefore(ctx context.Context, cutoff time.Time) (int64, error) {
 	ctx, cancel := context.WithTimeout(ctx, readTime)
 	defer cancel()
-	low, high := int64(0), r.flusher.nextSeq() // everything below low was, nothing from high on
+	low, high := int64(0), r.unflushed.nextSeq() // everything below low was, nothing from high on
 	for low < high {
 		middle := low + (high-low)/2
 		r.guard.Lock()

@@ -44,9 +44,6 @@ func newSettle(items []db.Settlement) *settleOp {
 func (o *settleOp) run(w *writer, step int) error {
 	s := &o.items[step]
 	ev := &s.Event
-	if w.erasing.has(ev.ClientID) {
-		return refusal{db.ErrSuperseded}
-	}
 	pending, err := w.end(runOf(ev))
 	if err != nil {
 		return err

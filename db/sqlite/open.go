@@ -170,7 +170,7 @@ func newWriter(c *conn.Conn, o Options, erasing *erasing) *writer {
 		ownership: ownership{conn: c},
 		log:       o.Log, check: o.Check, observer: o.Observer, events: eventLog{o.Log, o.Observer},
 		limits:      limits{pending: o.MaxPending, accountPending: o.MaxAccountPending, effect: cmp.Or(o.MaxEffect, db.MaxEffect)},
-		writerState: writerState{backlog: map[string]int{}, resting: map[string]rest{}, known: map[string]struct{}{}},
+		writerState: writerState{backlog: map[string]int{}, resting: map[string]rest{}, known: map[string]struct{}{}, memtable: newMemtable()},
 		effectStmts: map[string]*conn.Stmt{}, rare: keptStatements{c.SQL, map[string]*sql.Stmt{}}, erasing: erasing,
 		executorTimer: time.NewTimer(time.Hour),
 	}
@@ -197,7 +197,7 @@ func (o *opening) own(ctx context.Context) (found foundFile, err error) {
 
 // read opens the connections that read, and prepares their statements.
 func (o *opening) read(ctx context.Context) (err error) {
-	o.reader.q = o.w.q
+	o.reader.q, o.unflushed = o.w.q, &o.w.memtable.snapshot
 	if o.path != "" {
 		if o.readers, err = conn.Readers(o.path, maxReaders); err == nil {
 			o.reader.q, err = q.Prepare(context.Background(), o.readers)
@@ -219,7 +219,6 @@ func (o *opening) read(ctx context.Context) (err error) {
 	if o.flusher, err = newFlusher(ctx, o.DB, cmp.Or(o.options.FlushBatch, flushBatch)); err != nil {
 		return err
 	}
-	o.w.flusher = o.flusher
 	return nil
 }
 

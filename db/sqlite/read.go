@@ -26,7 +26,7 @@ type reader struct {
 	q             *q.Queries
 	lane          *sql.Stmt // laneQuery
 	laneUnflushed *sql.Stmt // unflushedQuery
-	flusher       *flusher
+	unflushed     *snapshot
 	erasing       *erasing
 }
 
@@ -119,7 +119,7 @@ func (r *reader) PendingAfter(ctx context.Context, clientID string, after int64,
 	defer cancel()
 	// This comes before the snapshot: what is flushed between the two is then in lanes. And
 	// nothing beyond end is read: of what came between only a part would be seen.
-	seqs, end, more := r.flusher.waitingAfter(clientID, after, limit)
+	seqs, end, more := r.unflushed.waitingAfter(clientID, after, limit)
 	r.guard.Lock()
 	defer r.guard.Unlock()
 	var rows *sql.Rows

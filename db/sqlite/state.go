@@ -22,7 +22,7 @@ type writerState struct {
 	settled     []q.Result  // written by this transaction; of an erased event only the seq
 	dead        []string    // types of the settled events that were set aside
 	changes     []db.Change // of this transaction, in order
-	memtable    memtable
+	memtable    *memtable
 	notices     notices
 	undo        []undo
 }

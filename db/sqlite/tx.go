@@ -189,8 +189,8 @@ func (tx *effectTx) emit(ev db.Event) (db.Receipt, error) {
 	if err != nil {
 		return db.Receipt{}, fmt.Errorf("emit %s %s: %w", ev.ClientID, ev.MessageID, err)
 	}
-	if tx.w.erasing.has(ev.ClientID) {
-		return db.Receipt{}, fmt.Errorf("emit %s: %w", ev.MessageID, db.ErrErasing)
+	if err := tx.w.writable(ev.ClientID); err != nil {
+		return db.Receipt{}, fmt.Errorf("emit %s: %w", ev.MessageID, err)
 	}
 	if err := tx.standing(); err != nil {
 		return db.Receipt{}, err

@@ -142,8 +142,8 @@ func (x *execution) redrive() error {
 		return err
 	}
 	clientID := ev.ClientID
-	if x.w.erasing.has(clientID) {
-		return refusal{db.ErrErasing}
+	if err := x.w.writable(clientID); err != nil {
+		return err
 	}
 	x.result.ClientID = clientID
 	r, err := x.w.q.Ending(background, x.Seq)
