@@ -23,7 +23,7 @@ type rule struct {
 // rules are the edges of design: the first that matches a package counts.
 var rules = []rule{
 	{"", []string{"serve", "functions/*"}, "main lists the functions of this binary, as the main of any other module does"},
-	{"serve", []string{"cli", "config", "schedules", "db", "db/sqlite", "db/sqlite/file", "functions", "functions/api", "functions/hook", "functions/webhook", "logs", "metrics", "runner", "tls"},
+	{"serve", []string{"cli", "config", "schedules", "db", "db/sqlite", "db/sqlite/file", "functions", "functions/api", "functions/hook", "functions/webhook", "logs", "metrics", "page", "runner", "tls"},
 		"serve wires the parts, and knows no function by name: a module of its own brings others"},
 	{"db", nil, "the contract stands below everything: a second engine takes the first one's place without touching anybody"},
 	{"db/dbtest", []string{"db", "functions", "runner"}, "the conformance suite knows the contract, and no engine"},
@@ -39,6 +39,7 @@ var rules = []rule{
 	{"functions/webhook", []string{"functions", "functions/cloudevents"}, "events go out by the rules by which they come in; else it is a function like any other"},
 	{"functions/api", []string{"db", "functions", "functions/cloudevents", "internal/atomicfile"}, "a request ends where it is durable: who runs it, and when, is the runner's"},
 	{"functions/functionstest", []string{"db", "db/sqlite", "db/sqlite/file", "functions", "runner"}, "a function is tested on an engine and the runner alone, without HTTP and certificates"},
+	{"page", nil, "the page is a client of the API, which it is given as a handler: bounds, rights and the audit stand there"},
 	{"logs", nil, "lines are counted whoever writes them"},
 	{"metrics", []string{"db", "runner"}, "what is counted is shown here; who counts doesn't know to whom"},
 	{"runner", []string{"db", "functions", "runner/schedule"}, "turns have nothing to do with how events came in or with certificates"},
@@ -77,7 +78,7 @@ var owners = []owner{
 	{"crypto/x509/", []string{"tls"}, "only tls makes certificates"},
 	{"crypto/ecdsa", []string{"tls"}, "only tls makes keys"},
 	{"crypto/tls", []string{"serve", "tls", "cli", "functions/api", "bench", "internal/program"}, "sockets are the server's and the clients'"},
-	{"net/http", []string{"serve", "tls", "cli", "functions", "functions/*", "metrics", "bench", "internal/pebble", "internal/program"}, "the storage and the runner don't know how events came in"},
+	{"net/http", []string{"serve", "tls", "cli", "functions", "functions/*", "metrics", "page", "bench", "internal/pebble", "internal/program"}, "the storage and the runner don't know how events came in"},
 	{"github.com/prometheus/", []string{"metrics"}, "only metrics knows Prometheus"},
 	{"github.com/oklog/", []string{"db/dbtest", "serve", "runner", "functions/functionstest"}, "actors are made where the process is wired"},
 	{"github.com/alecthomas/kong", []string{"serve", "cli"}, "flags are the commands'"},

@@ -15,6 +15,10 @@ import (
 type Rates struct {
 	Accepted float64 // new events that clients sent
 	Done     float64 // runs of events that were settled as done
+
+	Commits            float64
+	Operations         float64 // of a commit, on average
+	CommitMilliseconds float64 // of a commit, on average
 }
 
 const (
@@ -24,8 +28,10 @@ const (
 
 // totals are the values of counters at a time.
 type totals struct {
-	at             time.Time
-	accepted, done float64
+	at                   time.Time
+	accepted, done, dead float64
+
+	commits, operations, seconds float64
 }
 
 // samples are the totals of the last rateWindow, the oldest first.
@@ -68,14 +74,21 @@ func (m *Metrics) Rates(now time.Time) Rates {
 	}
 	first, last := m.samples.list[0], m.totals(now)
 	seconds := max(now.Sub(first.at), time.Second).Seconds()
-	return Rates{Accepted: (last.accepted - first.accepted) / seconds, Done: (last.done - first.done) / seconds}
+	commits := last.commits - first.commits
+	return Rates{
+		Accepted: (last.accepted - first.accepted) / seconds, Done: (last.done - first.done) / seconds, Commits: commits / seconds,
+		Operations: (last.operations - first.operations) / max(commits, 1), CommitMilliseconds: (last.seconds - first.seconds) / max(commits, 1) * 1000,
+	}
 }
 
 func (m *Metrics) totals(now time.Time) totals {
 	t := totals{at: now, accepted: value(m.results["new"])}
 	for _, typ := range *m.typed.Load() {
 		t.done += value(typ.ended[runner.OutcomeDone])
+		t.dead += value(typ.dead)
 	}
+	t.commits, t.seconds = histogram(m.commits)
+	_, t.operations = histogram(m.groups)
 	return t
 }
 
@@ -85,4 +98,19 @@ func value(c prometheus.Counter) float64 {
 		return 0 // a counter without labels of its own can always be written
 	}
 	return m.GetCounter().GetValue()
+}
+
+// Totals returns how many events were accepted, done and set aside since the process began.
+func (m *Metrics) Totals() (accepted, done, dead float64) {
+	t := m.totals(time.Now())
+	return t.accepted, t.done, t.dead
+}
+
+// histogram returns how many values a histogram has, and their sum.
+func histogram(h prometheus.Histogram) (count, sum float64) {
+	var m dto.Metric
+	if h.Write(&m) != nil {
+		return 0, 0
+	}
+	return float64(m.GetHistogram().GetSampleCount()), m.GetHistogram().GetSampleSum()
 }

@@ -76,6 +76,9 @@ func (s *Server) addWork(ctx context.Context, g *run.Group) {
 	addUntil(g, s.followConfig)
 	addUntil(g, s.ticks.Run)
 	addUntil(g, s.numbers.Sample)
+	if s.page != nil {
+		addUntil(g, s.page.Run)
+	}
 	s.runner.AddTo(g, s.config.Drain)
 }
 

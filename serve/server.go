@@ -20,6 +20,7 @@ import (
 	"inturn/functions/api"
 	"inturn/logs"
 	"inturn/metrics"
+	"inturn/page"
 	"inturn/runner"
 	"inturn/schedules"
 )
@@ -51,6 +52,7 @@ type Server struct {
 	public  *drainListener // around what clients has
 	api     api.Options
 	handler *api.Handler // of the public address
+	page    *page.Page   // nil where the admin address could be reached without a token
 
 	reload       chan os.Signal // makes the token file be read again
 	reloadConfig chan os.Signal // makes the configuration be read again
@@ -225,6 +227,10 @@ func (s *Server) openAPI() (err error) {
 	}
 	if s.handler, err = api.New(s.api); err != nil {
 		return err
+	}
+	if s.api.Metrics != nil { // for the same people
+		s.page = s.newPage()
+		s.api.Page = s.page
 	}
 	s.numbers.Watch(metrics.Sources{Storage: s.store, Turns: s.runner, Streams: s.streams, CertificateEnd: s.certs.notAfter, EndpointsDown: func() map[string]bool { return s.assembly.Load().webhooks.Down() }, LogLost: s.lines.Lost})
 	if c.ExitWhenIdle > 0 {

@@ -21,6 +21,7 @@ func (s *Server) status(ctx context.Context) (api.Status, error) {
 		At: now, Pending: stored.Pending, Waiting: max(turns.Accounts[runner.Ready]-turns.Paused, 0),
 		Running: turns.Accounts[runner.Running], Retrying: turns.Accounts[runner.Retrying], Parked: turns.Accounts[runner.Parked], Stuck: turns.Accounts[runner.Stuck],
 		Rates:                api.StatusRates{Accepted: rates.Accepted, Done: rates.Done},
+		Commits:              api.StatusCommits{PerSecond: rates.Commits, Operations: rates.Operations, Milliseconds: rates.CommitMilliseconds},
 		TypesWithoutFunction: []api.StatusType{}, Endpoints: []api.StatusEndpoint{},
 		Storage: api.StatusStorage{FileBytes: stored.FileBytes, WALBytes: stored.WALBytes, DiskFree: max(stored.DiskFree, 0), DiskSize: max(stored.DiskSize, 0), Full: stored.DiskFull},
 	}
@@ -45,6 +46,9 @@ func (s *Server) status(ctx context.Context) (api.Status, error) {
 	pauses, err := s.store.Pauses(ctx)
 	if err != nil {
 		return status, err
+	}
+	if s.certs.notAfter != nil {
+		status.CertificateEndsAt = s.certs.notAfter().UTC()
 	}
 	refused := s.store.Ready()
 	status.Ready = refused == nil

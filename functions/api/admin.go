@@ -16,12 +16,13 @@ type admin struct {
 	openMetrics bool          // metrics need no token
 	profiling   bool
 	level       *slog.LevelVar // nil: it can't be changed
+	page        Page           // nil: none
 }
 
 func newAdmin(o Options) *admin {
 	return &admin{
 		auth: auth{o.Tokens}, ready: o.Store.Ready, log: o.Log, stopping: o.Stopping, warning: o.Warning,
-		metrics: o.Metrics, openMetrics: o.OpenMetrics, profiling: o.Profiles, level: o.LogLevel,
+		metrics: o.Metrics, openMetrics: o.OpenMetrics, profiling: o.Profiles, level: o.LogLevel, page: o.Page,
 	}
 }
 
@@ -35,9 +36,20 @@ func (m *admin) authorizeProcess(x *exchange, r *http.Request, need scope) error
 	return tok.authorizeAll()
 }
 
+// getPage lets the page answer.
+func (m *admin) getPage(x *exchange, r *http.Request) error {
+	m.page.ServeHTTP(x, r)
+	return nil
+}
+
 func (m *admin) register(r *router) {
 	r.handleAnyHost("GET /healthz", m.getHealth)
 	r.handleAnyHost("GET /readyz", m.getReady)
+	if m.page != nil {
+		for _, pattern := range m.page.Patterns() {
+			r.mux.HandleFunc(pattern, r.front.serve(m.getPage))
+		}
+	}
 	if m.metrics != nil {
 		r.handle("GET /metrics", m.getMetrics)
 	}

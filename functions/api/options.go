@@ -12,6 +12,12 @@ import (
 // DefaultMaxEvent bounds the body of a request with one event, in bytes.
 const DefaultMaxEvent = 1 << 20
 
+// Page is the web page at the admin address.
+type Page interface {
+	http.Handler
+	Patterns() []string // of the requests that it answers, in ServeMux's form
+}
+
 // Options of New and Admin. Store is needed by both, Functions by New.
 type Options struct {
 	Store      Store
@@ -81,6 +87,10 @@ type Options struct {
 	// LogLevel is what GET and PUT /loglevel on the admin address show and set, with
 	// the same rights as Profiles; nil: no log level is shown.
 	LogLevel *slog.LevelVar
+
+	// Page answers the requests for its patterns on the admin address, and asks for tokens itself;
+	// nil: there is no page.
+	Page Page
 
 	// Metrics answers GET /metrics on the admin address; nil: nothing does. OpenMetrics
 	// asks for no token, where Tokens has any it is one of scope read else.

@@ -30,6 +30,9 @@ type Status struct {
 	TypesWithoutFunction []StatusType     `json:"types_without_function"`
 	Endpoints            []StatusEndpoint `json:"endpoints"`
 	Storage              StatusStorage    `json:"storage"`
+	Commits              StatusCommits    `json:"commits"`
+
+	CertificateEndsAt time.Time `json:"certificate_ends_at,omitzero"` // zero: there is none
 
 	Warnings []string `json:"warnings"` // what a person should look at, in words
 }
@@ -38,6 +41,13 @@ type Status struct {
 type StatusRates struct {
 	Accepted float64 `json:"accepted"`
 	Done     float64 `json:"done"`
+}
+
+// StatusCommits is how commits went over the last minute, or since the start.
+type StatusCommits struct {
+	PerSecond    float64 `json:"per_second"`
+	Operations   float64 `json:"operations"`   // that were committed together, on average
+	Milliseconds float64 `json:"milliseconds"` // that a commit took with its fsync, on average
 }
 
 // StatusOldest is the oldest pending event.
