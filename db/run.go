@@ -17,6 +17,9 @@ type Settlement struct {
 	Error     string // for Dead: the reason
 	StartedAt time.Time
 	Held      bool // the account's retry columns are set and must be cleared
+	// PerAccount: Effect reads and writes rows of its own account only, so that a storage
+	// may run it beside those of other accounts (functions.PerAccount).
+	PerAccount bool
 }
 
 // Hold keeps an event at the head of its account after an attempt that did not

@@ -75,7 +75,7 @@ func (w *worker) calls(f functions.Function, p functions.Policy, step schedule.S
 		n = 1
 	}
 	for i, ev := range step.Events[:n] {
-		it := db.Settlement{Event: ev, Status: db.Done, StartedAt: w.began}
+		it := db.Settlement{Event: ev, Status: db.Done, StartedAt: w.began, PerAccount: f.PerAccount()}
 		if i > 0 {
 			if it.StartedAt = time.Now(); ev.Type != step.Events[0].Type || it.StartedAt.Sub(w.began) > aheadTime || w.r.pauses.Load() != w.pauses {
 				break

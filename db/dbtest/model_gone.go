@@ -40,7 +40,7 @@ func (w *world) rows(query string, args ...any) [][]any {
 func (w *world) kept() (list []kept) {
 	rows := w.rows(`SELECT o.seq, o.client_id, o.message_id, o.payload, coalesce(r.finished_at, 0),
 			EXISTS (SELECT 1 FROM pending p WHERE p.client_id = o.client_id AND p.seq = o.seq),
-			coalesce(o.seq BETWEEN a.replay_next AND a.replay_to, 0)
+			CASE WHEN o.seq BETWEEN a.replay_next AND a.replay_to THEN 1 ELSE 0 END
 		FROM outbox o LEFT JOIN results r ON r.seq = o.seq LEFT JOIN accounts a ON a.client_id = o.client_id WHERE o.type <> 'audit'`)
 	for _, r := range rows {
 		var s script

@@ -107,7 +107,7 @@ func (s *suite) acceptAll(e Engine, client string, n int) (list []db.Event) {
 }
 
 func doneWith(ev db.Event, effect db.Effect) db.Settlement {
-	return db.Settlement{Event: ev, Status: db.Done, Effect: effect, StartedAt: time.UnixMicro(1000)}
+	return db.Settlement{Event: ev, Status: db.Done, Effect: effect, StartedAt: time.UnixMicro(1000), PerAccount: true}
 }
 
 func deadOf(ev db.Event, reason string) db.Settlement {

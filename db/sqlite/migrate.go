@@ -259,6 +259,7 @@ func (m migrator) copyBefore(path string, version int) (name string, err error) 
 // migrateTables runs the versions of the functions' tables that the file lacks, in
 // one transaction. tables are in order of version for each function.
 func (m migrator) migrateTables(tables []db.Migration) error {
+	tables = db.MigrationsOn(db.SQLite, tables)
 	if len(tables) == 0 {
 		return nil
 	}
