@@ -1,0 +1,134 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"maps"
+
+	"inturn/db"
+)
+
+// AppendBatch makes the events of b durable, all in one transaction, and returns an answer
+// for each, in order, once it is committed. An error concerns the whole batch and is as of
+// Append; then no answer was given to any of its events.
+func (d *DB) AppendBatch(ctx context.Context, b db.Batch) ([]db.AppendResult, error) {
+	if len(b.Events) == 0 {
+		return nil, nil
+	}
+	for i := range b.Events {
+		if err := storable(&b.Events[i]); err != nil {
+			return nil, err
+		}
+	}
+	op := &batchOp{batch: b, before: maps.Clone(b.Refused), caller: newCaller()}
+	if err := d.committer.submit(op); err != nil {
+		return nil, err
+	}
+	select {
+	case <-op.done:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	if op.err != nil {
+		return nil, op.err
+	}
+	for clientID := range op.refused {
+		b.Refused[clientID] = true
+	}
+	return op.answers, nil
+}
+
+// batchOp appends the events of a batch. Repeats are compared inside the transaction:
+// whether one is refused decides about those after it.
+type batchOp struct {
+	caller
+	batch   db.Batch
+	before  map[string]bool // batch.Refused as it was
+	answers []db.AppendResult
+	refused map[string]bool
+}
+
+func (o *batchOp) kept() bool      { return false }
+func (o *batchOp) alone() bool     { return false }
+func (o *batchOp) account() string { return "" }
+
+func (o *batchOp) size() int {
+	n := 0
+	for i := range o.batch.Events {
+		n += len(o.batch.Events[i].Payload) + len(o.batch.Events[i].Attrs) + 512
+	}
+	return n
+}
+
+// decideBatches says what becomes of the events that were looked for, and inserts those that
+// are new.
+func (g *group) decideBatches() error {
+	next := 0
+	for _, o := range g.appends {
+		if o.err == nil || errors.Is(o.err, db.ErrErasing) {
+			continue
+		}
+		if g.looked[next].seq != 0 {
+			o.err, o.repeat = nil, true // a repeat needs no room
+		}
+		next++
+	}
+	var inserts []insert
+	taken := map[[2]string]looked{} // the identities of inserts
+	for _, o := range g.batches {
+		o.err, o.answers, o.refused = nil, make([]db.AppendResult, 0, len(o.batch.Events)), map[string]bool{}
+		keepOrder := o.batch.Refused != nil
+		for _, ev := range o.batch.Events {
+			found := g.looked[next]
+			next++
+			if keepOrder && (o.refused[ev.ClientID] || o.before[ev.ClientID]) {
+				o.answers = append(o.answers, db.AppendResult{Err: db.ErrNotAttempted})
+				continue
+			}
+			id := [2]string{ev.ClientID, ev.MessageID}
+			if found.seq == 0 {
+				found = taken[id]
+			}
+			r, err := g.decide(ev, found)
+			if err != nil {
+				if keepOrder {
+					o.refused[ev.ClientID] = true
+				}
+				o.answers = append(o.answers, db.AppendResult{Err: err})
+				continue
+			}
+			if !r.Duplicate {
+				inserts = append(inserts, insert{event: ev, seq: r.Seq})
+				taken[id] = looked{r.Seq, ev.Type, string(ev.Payload)}
+			}
+			o.answers = append(o.answers, db.AppendResult{Receipt: r})
+		}
+	}
+	g.queueInserts(inserts)
+	return nil
+}
+
+// decide answers one event of a batch.
+func (g *group) decide(ev db.Event, found looked) (db.Receipt, error) {
+	r := db.Receipt{ClientID: ev.ClientID, MessageID: ev.MessageID, Seq: found.seq, Duplicate: true}
+	if g.w.erasing.has(ev.ClientID) {
+		return r, db.ErrErasing
+	}
+	if found.seq != 0 {
+		if found.typ != ev.Type || found.payload != string(ev.Payload) {
+			return r, &db.IDReusedError{Seq: found.seq}
+		}
+		return r, nil
+	}
+	if err := g.mayTake(ev.ClientID); err != nil {
+		return r, err
+	}
+	seq, err := g.w.number()
+	if err != nil {
+		return r, db.ErrOverloaded
+	}
+	g.room.all++
+	g.room.of[ev.ClientID]++
+	r.Seq, r.Duplicate, r.State = seq, false, db.Pending
+	return r, nil
+}
