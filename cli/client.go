@@ -13,6 +13,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"inturn/client"
 )
 
 // Client holds the flags by which a client command reaches a server.
@@ -56,16 +58,16 @@ func (c Client) HTTP() (*http.Client, error) {
 		Protocols:             protocols,
 		TLSClientConfig:       tlsConfig,
 	}
-	client := &http.Client{
+	made := &http.Client{
 		Transport: transport,
 		Timeout:   requestTimeout,
 		// A redirect would carry events and the token to a server that wasn't named.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 	if c.Token != "" {
-		client.Transport = &authorised{host: base.Host, token: c.Token, Transport: transport}
+		made.Transport = &authorised{host: base.Host, token: c.Token, Transport: transport}
 	}
-	return client, nil
+	return made, nil
 }
 
 // tlsConfig returns the client's TLS configuration, with the CAs that it trusts.
@@ -118,6 +120,9 @@ func addCA(pool *x509.CertPool, file string) error {
 func unreached(err error) error {
 	if _, ok := errors.AsType[*Hint](err); ok {
 		return err
+	}
+	if errors.Is(err, client.ErrPlainHTTP) {
+		return errPlain
 	}
 	_, wrong := errors.AsType[*tls.CertificateVerificationError](err)
 	_, unknown := errors.AsType[x509.UnknownAuthorityError](err)

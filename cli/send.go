@@ -14,6 +14,8 @@ import (
 	"sync"
 	"text/tabwriter"
 	"time"
+
+	"inturn/client"
 )
 
 // Send sends a file of events, for each client_id in the order of the file. It goes on
@@ -47,12 +49,13 @@ func (s Send) Run(ctx context.Context, out IO) error {
 	}
 	defer file.Close()
 	stream := strings.HasPrefix(s.URL, "ws")
-	client, err := s.forHTTP()
+	t := &tally{progress: newMeter(out.Err, total), errOut: out.Err, goOn: s.Continue, held: map[string]struct{}{}, moved: time.Now()}
+	t.progress.what = "sent"
+	c, err := s.connect(t)
 	if err != nil {
 		return fmt.Errorf("send: %w", err)
 	}
-	t := &tally{progress: newMeter(out.Err, total), errOut: out.Err, goOn: s.Continue, held: map[string]struct{}{}, moved: time.Now()}
-	t.progress.what = "sent"
+	defer c.Close()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	items := make(chan item, 256)
@@ -69,9 +72,9 @@ func (s Send) Run(ctx context.Context, out IO) error {
 		}
 	})
 	if stream {
-		err = (&streamSender{send: s, client: client, tally: t, items: items}).run(ctx)
+		err = (&streamSender{client: c, tally: t, items: items, goOn: s.Continue}).run(ctx)
 	} else {
-		err = (&httpSender{send: s, client: client, tally: t, items: items}).run(ctx)
+		err = (&httpSender{connections: s.Connections, client: c, tally: t, items: items}).run(ctx)
 	}
 	t.progress.end()
 	if perr := t.print(out.Out, s.JSON); err == nil {
@@ -101,8 +104,28 @@ func (s Send) forHTTP() (Client, error) {
 		base.Path = strings.TrimSuffix(base.Path, way)
 	}
 	c.URL = base.String()
-	_, err = c.HTTP()
-	return c, err
+	return c, nil
+}
+
+// connect returns the client that sends, which gives up once nothing was taken for long.
+func (s Send) connect(t *tally) (*client.Client, error) {
+	c, err := s.forHTTP()
+	if err != nil {
+		return nil, err
+	}
+	h, err := c.HTTP()
+	if err != nil {
+		return nil, err
+	}
+	if t, ok := transport(h); ok {
+		t.MaxIdleConnsPerHost = s.Connections
+	}
+	return client.New(c.URL, client.Options{HTTP: h, Retrying: func(reason error) error {
+		if t.trouble(reason) > s.Patience {
+			return fmt.Errorf("nothing was taken for %v: %w", s.Patience, reason)
+		}
+		return nil
+	}})
 }
 
 // open opens the file and returns how many events it has, 0 if that isn't known. A row
