@@ -55,6 +55,7 @@ var rules = []rule{
 	{"proofs/*", nil, "the proofs judge the real program from outside"},
 	{"deploy", nil, "tests of the files that platforms read"},
 	{"docs", nil, "tests of the documents"},
+	{"clients", nil, "tests of the clients in other languages"},
 	{"internal/*", nil, "tools of tests, which the parts' own tests share"},
 	{"functions/*/q", nil, "generated code"},
 	{"functions/*", []string{"functions", "./q"}, "what a person adds touches the door only, so that the engine can change behind it"},

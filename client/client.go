@@ -1,7 +1,7 @@
 // Package client sends events to inturn, and serves the calls that inturn makes.
 //
 // What is sent is sent until it is answered: after a broken connection, an answer that
-// broke off, and every answer that says to come back later (429, 503), for as long as the
+// broke off, and every answer that says to come back later (408, 429, 5xx), for as long as the
 // context allows. An event keeps its message_id through all of that, so nothing runs
 // twice; and no event of an account is sent before the one before it is answered, so
 // nothing is overtaken.

@@ -91,8 +91,10 @@ func (p *Problem) Error() string {
 	return text
 }
 
-// Temporary reports whether the same event may be taken later: 429 and 5xx.
-func (p *Problem) Temporary() bool { return p.Status == http.StatusTooManyRequests || p.Status >= 500 }
+// Temporary reports whether the same event may be taken later: 408, 429 and 5xx.
+func (p *Problem) Temporary() bool {
+	return p.Status == http.StatusRequestTimeout || p.Status == http.StatusTooManyRequests || p.Status >= 500
+}
 
 // NotAttempted reports whether the event was left out because an earlier one of its
 // account was refused.

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"slices"
 	"strconv"
@@ -85,9 +86,7 @@ func (c *Client) once(ctx context.Context, header http.Header, body []byte) ([]b
 		return nil, err
 	}
 	req.Header = c.header()
-	for name, values := range header {
-		req.Header[name] = values
-	}
+	maps.Copy(req.Header, header)
 	// net/http may send it again over another connection, where a kept one turns out to be closed.
 	req.Header["Idempotency-Key"] = nil
 	resp, err := c.http.Do(req)

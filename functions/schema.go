@@ -89,8 +89,7 @@ func schemaOf(t reflect.Type, depth int) map[string]any {
 
 // addFields adds the fields of a struct by their names in JSON, and those of embedded structs.
 func addFields(fields map[string]any, t reflect.Type, depth int) {
-	for i := range t.NumField() {
-		f := t.Field(i)
+	for f := range t.Fields() {
 		tag := f.Tag.Get("json")
 		name, _, _ := strings.Cut(tag, ",")
 		embedded := f.Type

@@ -25,7 +25,7 @@ type ordered struct {
 	Gift   bool `json:"gift"`
 	Secret int  `json:"-"`
 	hidden int
-	Next   *ordered `json:"-,"`
+	Next   *ordered `json:"next"`
 }
 
 func nothing[P any](context.Context, Event, P) (Effect, error) { return nil, nil }
@@ -51,7 +51,7 @@ func TestSchemaOfAPayload(t *testing.T) {
 	if err := json.Unmarshal(New("e", nothing[ordered]).Schema(), &got); err != nil {
 		t.Fatal(err)
 	}
-	for name, want := range map[string]any{"at": "string", "parts": "array", "prices": "object", "extra": nil, "Blob": "string", "gift": "boolean", "-": "object"} {
+	for name, want := range map[string]any{"at": "string", "parts": "array", "prices": "object", "extra": nil, "Blob": "string", "gift": "boolean", "next": "object"} {
 		if p, ok := got.Properties[name]; !ok || p["type"] != want {
 			t.Errorf("%s: %v, want type %v", name, p, want)
 		}

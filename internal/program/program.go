@@ -71,16 +71,25 @@ var (
 	failing = sync.OnceValues(func() (string, error) { return build("inturn/internal/program/testdata/failing") })
 )
 
-// build makes a main package in a new folder, where it is called inturn: with CGO off, or
-// with the race detector where the tests have it.
-func build(importPath string) (string, error) {
+// Folder makes a folder for what the tests of a package build. Main removes it.
+func Folder() (string, error) {
 	dir, err := os.MkdirTemp("", "inturn-test-")
 	if err != nil {
 		return "", err
 	}
 	built.Lock()
+	defer built.Unlock()
 	built.dirs = append(built.dirs, dir)
-	built.Unlock()
+	return dir, nil
+}
+
+// build makes a main package in a new folder, where it is called inturn: with CGO off, or
+// with the race detector where the tests have it.
+func build(importPath string) (string, error) {
+	dir, err := Folder()
+	if err != nil {
+		return "", err
+	}
 	file := filepath.Join(dir, "inturn")
 	cmd := exec.Command("go", "build", "-o", file, importPath)
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
