@@ -17,7 +17,7 @@ import (
 
 // Stream is events that are sent over a WebSocket, many before the first is answered.
 type Stream struct {
-	// Next returns the next event, or false at their end. It should return when ctx ends.
+	// Next returns the next event, or false where there is none any more. It should return when ctx ends.
 	Next func(ctx context.Context) (Event, bool)
 	// Answered is called once for each event that Next gave, with its receipt or a problem
 	// that is final. Calls don't overlap. Answers of an account come in the order of its events.
@@ -38,7 +38,7 @@ const (
 
 // Stream sends until every event is answered, over as many connections as it takes: what
 // was not answered when one broke is sent again, in order, over the next. Errors are those
-// of Post; *Problem among them where the server takes nothing from this sender, such as
+// of Post, also a *Problem where the server takes nothing from this sender, such as
 // 401. Events that were not answered then may have been taken, and can be sent again.
 func (c *Client) Stream(ctx context.Context, s Stream) error {
 	st := &stream{Stream: s, client: c, refused: map[string]struct{}{}, room: make(chan struct{}, 1)}

@@ -91,7 +91,7 @@ func verify(h http.Header, body []byte, secrets []string, now time.Time) error {
 	return nil
 }
 
-// Emit answers a call with events: inturn appends them in the transaction that settles the
+// Emit answers a call with events: inturn appends the events in the transaction that settles the
 // call's event, and their receipts are its result. An event without a ClientID is of the
 // same account; each must have a MessageID, which makes a call that is repeated emit
 // nothing twice.
