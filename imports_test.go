@@ -32,7 +32,7 @@ var rules = []rule{
 	{"db/sqlite/file", []string{"db", "db/sqlite/internal/conn"}, "the file is cared for as a whole: what the engine does with its rows is above"},
 	{"db/sqlite/internal/conn", []string{"db"}, "a connection knows nothing of the file's care and of events"},
 	{"db/sqlite/internal/q", nil, "generated code"},
-	{"db/postgres", []string{"db"}, "the second engine knows the contract, and nothing of the first"},
+	{"db/postgres", []string{"db", "db/internal/commit"}, "the second engine knows the contract, and nothing of the first"},
 	{"db/postgres/pgtest", nil, "a server for tests knows nothing of what is tested on it"},
 	{"internal/atomicfile", nil, "writing a file needs nothing of ours"},
 	{"tls", []string{"internal/atomicfile"}, "certificates know nothing of events"},

@@ -113,33 +113,19 @@ func (d *DB) stand() {
 
 // Failed is closed once the storage has failed in a way that must end the process; Err then
 // says how.
-func (d *DB) Failed() <-chan struct{} { return d.committer.failed }
+func (d *DB) Failed() <-chan struct{} { return d.committer.Failed() }
 
 // Err returns why the process must end, or nil.
-func (d *DB) Err() error {
-	d.committer.mu.Lock()
-	defer d.committer.mu.Unlock()
-	return d.committer.failure
-}
+func (d *DB) Err() error { return d.committer.Err() }
 
 // Ready returns nil if events are taken, else why not.
-func (d *DB) Ready() error {
-	d.committer.mu.Lock()
-	defer d.committer.mu.Unlock()
-	if err := d.committer.refusal(); err != nil {
-		return err
-	}
-	if time.Now().Before(d.committer.fullUntil) {
-		return db.ErrStorageFull
-	}
-	return nil
-}
+func (d *DB) Ready() error { return d.committer.Ready() }
 
 // Close takes nothing more, commits and answers what was taken, and gives the ownership
 // back. It returns the failure that ended the committer, if there was one.
 func (d *DB) Close() error {
 	d.closeOnce.Do(func() {
-		err := d.committer.close()
+		err := d.committer.Close()
 		d.waiters.close()
 		if err == nil {
 			if _, err = d.w.trip(&call{text: "UPDATE writers SET clean = 1 WHERE id = $1 AND epoch = $2", args: []any{d.w.id, d.w.epoch}}); err != nil {

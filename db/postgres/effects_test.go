@@ -61,9 +61,9 @@ func done(ev db.Event, perAccount bool, effect db.Effect) []db.Settlement {
 	return []db.Settlement{{Event: ev, Status: db.Done, Effect: effect, StartedAt: time.Now(), PerAccount: perAccount}}
 }
 
-// together settles each event with its effect, all in one group: they wait while the effect
+// settleTogether settles each event with its effect, all in one group: they wait while the effect
 // of another group keeps the writer.
-func together(t *testing.T, d *postgres.DB, settlements [][]db.Settlement) []error {
+func settleTogether(t *testing.T, d *postgres.DB, settlements [][]db.Settlement) []error {
 	t.Helper()
 	begun, release := make(chan struct{}), make(chan struct{})
 	errs := make([]error, len(settlements))
@@ -126,7 +126,7 @@ func TestEffectsRunInLockstep(t *testing.T) {
 			return id, err
 		}))
 	}
-	for i, err := range together(t, d, settlements) {
+	for i, err := range settleTogether(t, d, settlements) {
 		if err != nil {
 			t.Errorf("%d: %v", i, err)
 		}
@@ -157,7 +157,7 @@ func TestOtherEffectsAreSerial(t *testing.T) {
 			return nil, err
 		}))
 	}
-	for i, err := range together(t, d, settlements) {
+	for i, err := range settleTogether(t, d, settlements) {
 		if err != nil {
 			t.Errorf("%d: %v", i, err)
 		}
@@ -193,7 +193,7 @@ func TestNeighboursOfFailures(t *testing.T) {
 		}
 		settlements = append(settlements, done(ev, i%2 == 1, effect))
 	}
-	for i, err := range together(t, d, settlements) {
+	for i, err := range settleTogether(t, d, settlements) {
 		switch i % 10 {
 		case 3:
 			if !errors.Is(err, planned) {
@@ -250,7 +250,7 @@ func TestAnEffectThatHangs(t *testing.T) {
 		}
 		settlements = append(settlements, done(ev, true, effect))
 	}
-	for i, err := range together(t, d, settlements) {
+	for i, err := range settleTogether(t, d, settlements) {
 		if want := i == 2; errors.Is(err, db.ErrEffectTooSlow) != want || !want && err != nil {
 			t.Errorf("%d: %v", i, err)
 		}

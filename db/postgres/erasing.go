@@ -16,11 +16,11 @@ import (
 // erasures are the Erases of this process.
 type erasures struct {
 	*reader
-	committer *committer
-	log       *slog.Logger
-	tables    []db.Erasure
-	busy      sync.Map      // the clients that an Erase is busy with
-	resumed   chan struct{} // closed when resume has ended
+	db      *DB
+	log     *slog.Logger
+	tables  []db.Erasure
+	busy    sync.Map      // the clients that an Erase is busy with
+	resumed chan struct{} // closed when resume has ended
 }
 
 // prepare finds out at the start what can't work.

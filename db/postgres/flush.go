@@ -14,17 +14,17 @@ const flushBatch = 1 << 16
 // flusher moves what is still pending after a while to lanes, so that an account's pending
 // events are found however many are finished.
 type flusher struct {
-	committer *committer
-	log       *slog.Logger
-	batch     int
-	count     int          // of events since the last flush; the committer's
-	upTo      atomic.Int64 // the seq that was next when the batch was full
-	wake      chan struct{}
-	done      chan struct{}
+	db    *DB
+	log   *slog.Logger
+	batch int
+	count int          // of events since the last flush; the committer's
+	upTo  atomic.Int64 // the seq that was next when the batch was full
+	wake  chan struct{}
+	done  chan struct{}
 }
 
-func newFlusher(c *committer, log *slog.Logger, batch int) *flusher {
-	return &flusher{committer: c, log: log, batch: batch, wake: make(chan struct{}, 1), done: make(chan struct{})}
+func newFlusher(d *DB, log *slog.Logger, batch int) *flusher {
+	return &flusher{db: d, log: log, batch: batch, wake: make(chan struct{}, 1), done: make(chan struct{})}
 }
 
 // committed is called by the committer after each commit.
@@ -44,11 +44,11 @@ func (f *flusher) run() {
 	defer close(f.done)
 	for {
 		select {
-		case <-f.committer.done:
+		case <-f.db.committer.Done():
 			return
 		case <-f.wake:
 		}
-		err := f.committer.do(background, f.flush, nil)
+		err := f.db.solo(background, f.flush, nil)
 		if err != nil && !errors.Is(err, db.ErrClosed) && !errors.Is(err, db.ErrFenced) && !errors.Is(err, db.ErrUnavailable) {
 			f.log.Warn("what is pending could not be moved to lanes: it is tried again", "error", err.Error())
 		}

@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"inturn/db"
+	"inturn/db/internal/commit"
 )
 
 // group is the transaction of operations that are committed together:
@@ -24,12 +25,12 @@ type group struct {
 	d   *delta
 	now int64 // Unix microseconds
 
+	ops     []*op
 	appends []*appendOp
 	batches []*batchOp
 	settles []*settleOp
 	holds   []*holdOp
 
-	ops     int
 	queued  []*call // the engine's, for the next trip
 	begun   bool    // the first trip has been made
 	room    room    // what the appends of this group take of the bounds before it is known which are new
@@ -43,19 +44,22 @@ type room struct {
 	of  map[string]int
 }
 
-func newGroup(w *writer, d *delta, ops []operation) *group {
-	g := &group{w: w, d: d, now: time.Now().UnixMicro(), ops: len(ops), room: room{of: map[string]int{}}}
+func newGroup(w *writer, d *delta, ops []*op) *group {
+	g := &group{w: w, d: d, now: time.Now().UnixMicro(), ops: ops, room: room{of: map[string]int{}}}
 	for _, op := range ops {
-		switch op := op.(type) {
+		if op.Left() == 0 { // it was left out
+			continue
+		}
+		switch o := op.Work.(type) {
 		case *appendOp:
-			g.appends = append(g.appends, op)
+			g.appends = append(g.appends, o)
 		case *batchOp:
-			g.batches = append(g.batches, op)
+			g.batches = append(g.batches, o)
 		case *settleOp:
-			op.begin()
-			g.settles = append(g.settles, op)
+			o.begin(op)
+			g.settles = append(g.settles, o)
 		case *holdOp:
-			g.holds = append(g.holds, op)
+			g.holds = append(g.holds, o)
 		}
 	}
 	return g
@@ -82,26 +86,34 @@ func (g *group) execute() error {
 	if !g.begun {
 		calls = append(g.w.begin(), g.queued...)
 	}
-	if ge := g.w.commit(calls...); ge != nil {
-		if !g.begun {
-			ge.err = g.w.fenced(g.fenceError(ge.err), ge.err)
-			if errors.Is(ge.err, db.ErrFenced) {
-				ge.class = classFenced
-			}
+	if err := g.w.commit(calls...); err != nil {
+		if fenced := g.w.fenced(g.fenceError(err), err); errors.Is(fenced, db.ErrFenced) {
+			return failure(commit.Fenced, nil, fenced)
 		}
-		return ge
+		return err
 	}
 	g.finishAppends()
+	g.finish()
 	slices.SortStableFunc(g.d.published, func(a, b db.Event) int {
 		return int(min(max(a.Seq-b.Seq, -1), 1))
 	})
 	return nil
 }
 
+// finish notes at each operation that all of it is done, or its own error.
+func (g *group) finish() {
+	for _, o := range g.ops {
+		if _, ok := o.Work.(*settleOp); ok && o.Left() > 0 {
+			continue // its steps have run
+		}
+		_ = o.Run(func(int) (own, group error) { return o.Work.(interface{ outcome() error }).outcome(), nil })
+	}
+}
+
 // fenceError returns the place of the fence where err is its error: no other statement of a
 // group of appends divides.
 func (g *group) fenceError(err error) int {
-	if pe, ok := errors.AsType[*pgconn.PgError](err); ok && pe.Code == "22012" {
+	if pe, ok := errors.AsType[*pgconn.PgError](err); ok && pe.Code == "22012" && !g.begun {
 		return fenceAt
 	}
 	return -1
@@ -124,11 +136,7 @@ func (g *group) trip(calls []*call) (at int, err error) {
 		if first {
 			err = g.w.fenced(at, err)
 		}
-		c := classify(err)
-		if c == classOwn && g.ops == 1 {
-			c = classLost
-		}
-		return -1, &groupError{class: c, err: err}
+		return -1, failure(classify(err), nil, err)
 	}
 	if first {
 		return -1, g.afterFirst()
@@ -144,8 +152,12 @@ func (g *group) afterFirst() error {
 	}
 	for _, o := range g.settles {
 		if at := slices.Index(o.pending, false); at >= 0 {
-			o.at = at
-			return &groupError{class: classOwn, ops: []operation{o}, err: db.ErrSuperseded}
+			return o.op.Run(func(i int) (own, group error) {
+				if i < at {
+					return nil, nil
+				}
+				return nil, failure(commit.Own, o.op, db.ErrSuperseded)
+			})
 		}
 	}
 	return nil
@@ -156,8 +168,8 @@ func (g *group) afterFirst() error {
 func (g *group) queueChecks() error {
 	var fresh, lane checks
 	for _, o := range g.settles {
-		o.pending = make([]bool, o.limit)
-		for i := range o.items[:o.limit] {
+		o.pending = make([]bool, o.op.Left())
+		for i := range o.items[:o.op.Left()] {
 			ev := &o.items[i].Event
 			if g.w.erasing.has(ev.ClientID) {
 				continue
@@ -223,12 +235,15 @@ func (g *group) queueResults() error {
 	var released []string
 	finished := time.Now().UnixMicro()
 	for _, o := range g.settles {
-		for i := range o.items[:o.limit] {
+		if !o.hasEffects() {
+			_ = o.op.Run(func(int) (own, group error) { return nil, nil })
+		}
+		for i := range o.items[:o.op.Left()] {
 			item := &o.items[i]
 			ev := &item.Event
 			n, err := g.w.number()
 			if err != nil {
-				return &groupError{class: classOwn, err: err}
+				return failure(commit.Own, nil, err)
 			}
 			s := settled{
 				seq: ev.Seq, run: ev.Run, turn: ev.Position, settled: n, status: string(item.Status), attempts: int64(ev.Attempt),

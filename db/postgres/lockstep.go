@@ -6,10 +6,10 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime/debug"
-	"slices"
 	"time"
 
 	"inturn/db"
+	"inturn/db/internal/commit"
 )
 
 // lockstep runs the effects of a group: each chain on a goroutine of its own, and the next
@@ -110,7 +110,7 @@ func (l *lockstep) collect(running int) (waiting []*request, err error) {
 			case r.build != nil:
 				waiting = append(waiting, r)
 			case r.failure != nil && !errors.Is(r.failure, errGroupOver):
-				l.fail(&groupError{class: classOwn, ops: []operation{r.chain.at}, err: r.failure})
+				l.fail(failure(commit.Own, r.chain.at.op, r.failure))
 			}
 		case <-t.C:
 			return nil, l.leave()
@@ -121,12 +121,12 @@ func (l *lockstep) collect(running int) (waiting []*request, err error) {
 
 // leave is called when an effect does not return. It may go on, and can write nothing.
 func (l *lockstep) leave() error {
-	if len(l.g.settles) > 1 || l.g.ops > 1 {
-		return &groupError{class: classOwn, err: db.ErrEffectTooSlow} // the halves find out whose it is
+	if len(l.g.ops) > 1 {
+		return failure(commit.Own, nil, db.ErrEffectTooSlow) // the halves find out whose it is
 	}
 	o := l.g.settles[0]
-	l.g.w.events.say(slog.LevelError, "an effect does not return and is left behind", o.items[min(o.at, len(o.items)-1)].Event)
-	return &groupError{class: classOwn, ops: []operation{o}, err: db.ErrEffectTooSlow}
+	l.g.w.events.say(slog.LevelError, "an effect does not return and is left behind", o.items[0].Event)
+	return failure(commit.Own, o.op, db.ErrEffectTooSlow)
 }
 
 var errGroupOver = errors.New("the transaction of the effect's group has ended")
@@ -142,7 +142,7 @@ func (l *lockstep) send(waiting []*request) {
 		mine, err := r.build()
 		if err != nil {
 			r.err = err
-			l.fail(&groupError{class: ownUnlessServer(err), ops: []operation{r.chain.at}, err: err})
+			l.fail(failure(ownUnlessServer(err), r.chain.at.op, err))
 		}
 		for _, c := range mine {
 			calls, of = append(calls, c), append(of, r)
@@ -158,7 +158,7 @@ func (l *lockstep) send(waiting []*request) {
 				err = refusal{db.ErrEffectTooSlow}
 			}
 			of[at].err = err
-			l.fail(&groupError{class: ownUnlessServer(err), ops: []operation{of[at].chain.at}, err: err})
+			l.fail(failure(ownUnlessServer(err), of[at].chain.at.op, err))
 		}
 	}
 	for _, r := range waiting {
@@ -168,15 +168,10 @@ func (l *lockstep) send(waiting []*request) {
 	}
 }
 
-// fail notes why the group ends. Where several effects fail at once each is named.
+// fail notes why the group ends.
 func (l *lockstep) fail(err error) {
-	ge, ok := errors.AsType[*groupError](err)
-	was, had := errors.AsType[*groupError](l.failed)
-	switch {
-	case !had:
+	if l.failed == nil {
 		l.failed = err
-	case ok && ge.class == classOwn && was.class == classOwn && len(was.ops) > 0 && !slices.Contains(was.ops, ge.ops[0]):
-		was.ops = append(was.ops, ge.ops...)
 	}
 }
 
@@ -211,16 +206,15 @@ func (c *chain) run() {
 func (c *chain) effects() error {
 	for _, o := range c.ops {
 		c.at = o
-		for o.at = 0; o.at < o.limit; o.at++ {
-			s := &o.items[o.at]
-			if s.Effect == nil || s.Status == db.Dead {
-				continue
+		err := o.op.Run(func(i int) (own, group error) {
+			s := &o.items[i]
+			if s.Effect != nil && s.Status != db.Dead {
+				o.outputs[i], group = c.effect(s)
 			}
-			out, err := c.effect(o, s)
-			if err != nil {
-				return err
-			}
-			o.outputs[o.at] = out
+			return nil, group
+		})
+		if err != nil {
+			return err
 		}
 	}
 	return nil
@@ -229,8 +223,8 @@ func (c *chain) effects() error {
 var errGoexit = errors.New("the effect ended its goroutine")
 
 // effect runs one effect and returns its result as JSON.
-func (c *chain) effect(o *settleOp, s *db.Settlement) (out *string, err error) {
-	tx := &effectTx{chain: c, event: s.Event, began: time.Now(), strict: c.l.g.ops == 1}
+func (c *chain) effect(s *db.Settlement) (out *string, err error) {
+	tx := &effectTx{chain: c, event: s.Event, began: time.Now(), strict: len(c.l.g.ops) == 1}
 	defer func() {
 		if p := recover(); p != nil {
 			pe := &db.PanicError{Value: p, Stack: debug.Stack()}

@@ -29,20 +29,12 @@ func (d *DB) Append(ctx context.Context, ev db.Event) (db.Receipt, error) {
 	}
 	// What a reader saw last may be retention's work by the time it is read again.
 	for range 3 {
-		op := &appendOp{event: ev, caller: newCaller()}
-		if err := d.committer.submit(op); err != nil {
+		w := &appendOp{event: ev}
+		if err := d.committer.Do(ctx, &op{Work: w, Size: len(ev.Payload) + len(ev.Attrs) + 512}); err != nil {
 			return db.Receipt{}, err
 		}
-		select {
-		case <-op.done:
-		case <-ctx.Done():
-			return db.Receipt{}, ctx.Err()
-		}
-		if op.err != nil {
-			return db.Receipt{}, op.err
-		}
-		if !op.repeat {
-			return db.Receipt{ClientID: ev.ClientID, MessageID: ev.MessageID, Seq: op.seq, State: db.Pending}, nil
+		if !w.repeat {
+			return db.Receipt{ClientID: ev.ClientID, MessageID: ev.MessageID, Seq: w.seq, State: db.Pending}, nil
 		}
 		r, err := d.repeat(ctx, ev)
 		if !errors.Is(err, db.ErrNotFound) {
@@ -84,16 +76,14 @@ func stored(text string) string {
 
 // appendOp appends one event.
 type appendOp struct {
-	caller
 	event  db.Event
+	err    error // its own
 	seq    int64
 	repeat bool
 }
 
-func (o *appendOp) kept() bool      { return false }
-func (o *appendOp) alone() bool     { return false }
 func (o *appendOp) account() string { return "" }
-func (o *appendOp) size() int       { return len(o.event.Payload) + len(o.event.Attrs) + 512 }
+func (o *appendOp) outcome() error  { return o.err }
 
 // looked is an identity that is looked for before it is decided what becomes of it.
 type looked struct {

@@ -20,45 +20,31 @@ func (d *DB) AppendBatch(ctx context.Context, b db.Batch) ([]db.AppendResult, er
 			return nil, err
 		}
 	}
-	op := &batchOp{batch: b, before: maps.Clone(b.Refused), caller: newCaller()}
-	if err := d.committer.submit(op); err != nil {
+	w := &batchOp{batch: b, before: maps.Clone(b.Refused)}
+	size := 0
+	for i := range b.Events {
+		size += len(b.Events[i].Payload) + len(b.Events[i].Attrs) + 512
+	}
+	if err := d.committer.Do(ctx, &op{Work: w, Size: size}); err != nil {
 		return nil, err
 	}
-	select {
-	case <-op.done:
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
-	if op.err != nil {
-		return nil, op.err
-	}
-	for clientID := range op.refused {
+	for clientID := range w.refused {
 		b.Refused[clientID] = true
 	}
-	return op.answers, nil
+	return w.answers, nil
 }
 
 // batchOp appends the events of a batch. Repeats are compared inside the transaction:
 // whether one is refused decides about those after it.
 type batchOp struct {
-	caller
 	batch   db.Batch
 	before  map[string]bool // batch.Refused as it was
 	answers []db.AppendResult
 	refused map[string]bool
 }
 
-func (o *batchOp) kept() bool      { return false }
-func (o *batchOp) alone() bool     { return false }
 func (o *batchOp) account() string { return "" }
-
-func (o *batchOp) size() int {
-	n := 0
-	for i := range o.batch.Events {
-		n += len(o.batch.Events[i].Payload) + len(o.batch.Events[i].Attrs) + 512
-	}
-	return n
-}
+func (o *batchOp) outcome() error  { return nil }
 
 // decideBatches says what becomes of the events that were looked for, and inserts those that
 // are new.
@@ -76,7 +62,7 @@ func (g *group) decideBatches() error {
 	var inserts []insert
 	taken := map[[2]string]looked{} // the identities of inserts
 	for _, o := range g.batches {
-		o.err, o.answers, o.refused = nil, make([]db.AppendResult, 0, len(o.batch.Events)), map[string]bool{}
+		o.answers, o.refused = make([]db.AppendResult, 0, len(o.batch.Events)), map[string]bool{}
 		keepOrder := o.batch.Refused != nil
 		for _, ev := range o.batch.Events {
 			found := g.looked[next]

@@ -22,7 +22,7 @@ func (d *DB) ExecuteAll(ctx context.Context, b db.BulkCommand) (db.BulkResult, e
 	if err := b.Check(); err != nil {
 		return db.BulkResult{}, err
 	}
-	run := &bulkRun{d.reader, d.committer, b}
+	run := &bulkRun{d.reader, d, b}
 	if b.DryRun {
 		return run.count(ctx)
 	}
@@ -32,7 +32,7 @@ func (d *DB) ExecuteAll(ctx context.Context, b db.BulkCommand) (db.BulkResult, e
 // bulkRun is the run of one BulkCommand.
 type bulkRun struct {
 	*reader
-	committer *committer
+	db *DB
 	db.BulkCommand
 }
 
@@ -48,7 +48,7 @@ type bulkState struct {
 
 func (b *bulkRun) all(ctx context.Context) (done db.BulkResult, err error) {
 	var state bulkState
-	err = b.committer.do(ctx, func(t *transactionOf) (err error) {
+	err = b.db.solo(ctx, func(t *transactionOf) (err error) {
 		done.ID, state, err = b.begin(t)
 		return err
 	}, nil)
@@ -65,7 +65,7 @@ func (b *bulkRun) all(ctx context.Context) (done db.BulkResult, err error) {
 			return done, err
 		}
 		from := state
-		err = b.committer.do(ctx, func(t *transactionOf) (err error) {
+		err = b.db.solo(ctx, func(t *transactionOf) (err error) {
 			state, err = b.next(t, done.ID, from, targets)
 			return err
 		}, nil)

@@ -20,7 +20,7 @@ func (d *DB) Execute(ctx context.Context, a db.Command) (db.CommandResult, error
 		return db.CommandResult{}, err
 	}
 	var x *command
-	err := d.committer.do(ctx, func(t *transactionOf) error {
+	err := d.solo(ctx, func(t *transactionOf) error {
 		x = &command{t: t, Command: a, running: d.running.Load()}
 		return x.once()
 	}, nil)

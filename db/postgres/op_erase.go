@@ -53,7 +53,7 @@ type eraser struct {
 
 func (e *eraser) run(who, reason string) error {
 	begin := func(t *transactionOf) error { return e.begin(t, who, reason) }
-	if err := e.all.committer.do(background, begin, func() { e.all.erasing.add(e.clientID) }); err != nil {
+	if err := e.all.db.solo(background, begin, func() { e.all.erasing.add(e.clientID) }); err != nil {
 		return err
 	}
 	for _, step := range []func(t *transactionOf) (int64, error){e.pending, e.events} {
@@ -69,8 +69,8 @@ func (e *eraser) run(who, reason string) error {
 	if err := e.repeat(e.audit); err != nil {
 		return err
 	}
-	return e.all.committer.do(background, e.end, func() {
-		delete(e.all.committer.w.memory.known, e.clientID)
+	return e.all.db.solo(background, e.end, func() {
+		delete(e.all.db.w.memory.known, e.clientID)
 		e.all.erasing.remove(e.clientID)
 	})
 }
@@ -79,7 +79,7 @@ func (e *eraser) run(who, reason string) error {
 func (e *eraser) repeat(step func(t *transactionOf) (int64, error)) error {
 	for {
 		var n int64
-		err := e.all.committer.do(background, func(t *transactionOf) (err error) {
+		err := e.all.db.solo(background, func(t *transactionOf) (err error) {
 			n, err = step(t)
 			return err
 		}, nil)

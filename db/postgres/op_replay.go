@@ -66,7 +66,7 @@ func (t *transactionOf) setReplay(clientID string, next, to, last *int64) error 
 // of it, and moves their results to runs. It is called when none of the replay's is pending;
 // more says that further ones may be left. Errors as of Settle.
 func (d *DB) ExpandReplay(clientID string) (more bool, err error) {
-	err = d.committer.do(background, func(t *transactionOf) (err error) {
+	err = d.solo(background, func(t *transactionOf) (err error) {
 		more, err = t.expand(clientID)
 		return err
 	}, nil)

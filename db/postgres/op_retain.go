@@ -31,15 +31,15 @@ const (
 //
 // It returns when ctx ends or the database is closed.
 func (d *DB) Retain(ctx context.Context, age time.Duration) {
-	(&retention{d.reader, d.committer, d.log, newClock()}).run(ctx, age)
+	(&retention{d.reader, d, d.log, newClock()}).run(ctx, age)
 }
 
 // retention deletes what was finished long ago.
 type retention struct {
 	*reader
-	committer *committer
-	log       *slog.Logger
-	clock     *clock
+	db    *DB
+	log   *slog.Logger
+	clock *clock
 }
 
 func (r *retention) run(ctx context.Context, age time.Duration) {
@@ -66,7 +66,7 @@ func (r *retention) sleep(ctx context.Context, wait time.Duration) bool {
 	case <-t.C:
 		return true
 	case <-ctx.Done():
-	case <-r.committer.done:
+	case <-r.db.committer.Done():
 	}
 	return false
 }
@@ -103,7 +103,7 @@ func (r *retention) pass(ctx context.Context, cutoff int64) (deleted int, err er
 			chunk := seqs[:min(retainChunk, len(seqs))]
 			seqs = seqs[len(chunk):]
 			began, n := time.Now(), 0
-			err := r.committer.do(ctx, func(t *transactionOf) (err error) {
+			err := r.db.solo(ctx, func(t *transactionOf) (err error) {
 				n, err = t.retain(chunk, cutoff)
 				return err
 			}, nil)

@@ -13,65 +13,33 @@ import (
 // function has finished is recorded, also while stopping. While the server's disk is full
 // Settle waits and tries again each second, but not once Close began.
 func (d *DB) Settle(items []db.Settlement) (int, error) {
-	op := &settleOp{items: items, limit: len(items), caller: newCaller()}
-	if err := d.committer.submit(op); err != nil {
-		return 0, err
+	if len(items) == 0 {
+		return 0, nil
 	}
-	<-op.done
-	return op.n, op.err
+	o := &op{
+		Work: &settleOp{items: items}, Steps: len(items), Size: 512 * len(items), RetriedWhenFull: true,
+		// What has failed before may do so again, and would have its neighbours run twice.
+		Exclusive: items[0].Event.Attempt > 1 && items[0].Effect != nil,
+	}
+	err := d.committer.Do(background, o)
+	return o.Done, err
 }
 
 // settleOp ends runs of one account.
 type settleOp struct {
-	caller
-	items    []db.Settlement
-	n        int       // settled
-	at       int       // the item whose effect runs
-	limit    int       // items from here on are excluded
-	excluded error     // why
-	outputs  []*string // of the effects, JSON
-	pending  []bool
+	op      *op // of which it is the work
+	items   []db.Settlement
+	outputs []*string // of the effects, JSON
+	pending []bool
 }
 
-func (o *settleOp) kept() bool { return true }
+func (o *settleOp) account() string { return o.items[0].Event.ClientID }
 
-// alone: what has failed before may do so again, and would have its neighbours run twice.
-func (o *settleOp) alone() bool {
-	return len(o.items) > 0 && o.items[0].Event.Attempt > 1 && o.items[0].Effect != nil
-}
-
-func (o *settleOp) account() string {
-	if len(o.items) == 0 {
-		return ""
-	}
-	return o.items[0].Event.ClientID
-}
-
-func (o *settleOp) size() int { return 512 * len(o.items) }
-
-func (o *settleOp) begin() { o.at, o.outputs = 0, make([]*string, o.limit) }
-
-// cut leaves out the item that has failed, and what follows it. It reports whether any is
-// left.
-func (o *settleOp) cut(err error) bool {
-	at := min(o.at, o.limit-1)
-	if at <= 0 {
-		return false
-	}
-	o.limit, o.excluded = at, err
-	return true
-}
-
-func (o *settleOp) finish(err error) {
-	if err == nil {
-		o.n, err = o.limit, o.excluded
-	}
-	o.caller.finish(err)
-}
+func (o *settleOp) begin(op *op) { o.op, o.outputs = op, make([]*string, len(o.items)) }
 
 // parallel reports whether all effects touch rows of their account alone.
 func (o *settleOp) parallel() bool {
-	for i := range o.items[:o.limit] {
+	for i := range o.items[:o.op.Left()] {
 		if o.items[i].Effect != nil && !o.items[i].PerAccount {
 			return false
 		}
@@ -80,7 +48,7 @@ func (o *settleOp) parallel() bool {
 }
 
 func (o *settleOp) hasEffects() bool {
-	for i := range o.items[:o.limit] {
+	for i := range o.items[:o.op.Left()] {
 		if o.items[i].Effect != nil && o.items[i].Status != db.Dead {
 			return true
 		}
@@ -91,21 +59,14 @@ func (o *settleOp) hasEffects() bool {
 // Hold records the attempts of an account's head, which keeps its place. Errors:
 // ErrSuperseded if the run is not pending any more, or the storage's as of Settle.
 func (d *DB) Hold(h db.Hold) error {
-	op := &holdOp{hold: h, caller: newCaller()}
-	if err := d.committer.submit(op); err != nil {
-		return err
-	}
-	<-op.done
-	return op.err
+	return d.committer.Do(background, &op{Work: &holdOp{hold: h}, Size: 512, RetriedWhenFull: true})
 }
 
 type holdOp struct {
-	caller
 	hold  db.Hold
+	err   error
 	found bool
 }
 
-func (o *holdOp) kept() bool      { return true }
-func (o *holdOp) alone() bool     { return false }
 func (o *holdOp) account() string { return o.hold.Event.ClientID }
-func (o *holdOp) size() int       { return 512 }
+func (o *holdOp) outcome() error  { return o.err }

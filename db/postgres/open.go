@@ -9,12 +9,14 @@ import (
 	"hash/fnv"
 	"os"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"inturn/db"
+	"inturn/db/internal/commit"
 )
 
 // schema is the text of the tables.
@@ -47,9 +49,9 @@ func (o *opening) run(ctx context.Context) error {
 	if err := o.migrateTables(ctx); err != nil {
 		return err
 	}
-	o.committer = newCommitter(o.w, o.log, o.committed)
-	o.flusher = newFlusher(o.committer, o.log, o.options.FlushBatch)
-	o.erasures = &erasures{reader: o.reader, committer: o.committer, log: o.log, tables: o.options.Erasures}
+	o.committer = commit.New[work](o.log)
+	o.flusher = newFlusher(o.DB, o.log, o.options.FlushBatch)
+	o.erasures = &erasures{reader: o.reader, db: o.DB, log: o.log, tables: o.options.Erasures}
 	if err := o.erasures.prepare(ctx); err != nil {
 		return err
 	}
@@ -57,7 +59,7 @@ func (o *opening) run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("recover: %w", err)
 	}
-	go o.committer.run()
+	o.committer.Start(&store{writer: o.w, notify: o.committed}, &sync.Mutex{})
 	go o.flusher.run()
 	o.erasures.resumed = make(chan struct{})
 	go o.erasures.resume(unfinished)

@@ -160,6 +160,7 @@ func TestTakeOverWaitsForWhatIsOpen(t *testing.T) {
 		select {
 		case err := <-stolen:
 			t.Errorf("it did not wait: %v", err)
+			stolen <- err
 		case <-time.After(100 * time.Millisecond):
 		}
 		return nil, err
@@ -170,14 +171,13 @@ func TestTakeOverWaitsForWhatIsOpen(t *testing.T) {
 	if err := <-stolen; err != nil {
 		t.Error(err)
 	}
-	if n, err := d.Settle(done(accept2(t, d), true, nil)); n != 0 || !errors.Is(err, db.ErrFenced) {
+	if n, err := d.Settle(done(neverAccepted(), true, nil)); n != 0 || !errors.Is(err, db.ErrFenced) {
 		t.Error(n, err)
 	}
 }
 
-// accept2 is an event that was never accepted.
-func accept2(t *testing.T, _ *postgres.DB) db.Event {
-	t.Helper()
+// neverAccepted is an event that was never accepted.
+func neverAccepted() db.Event {
 	return db.Event{ClientID: "a", MessageID: "2", Type: "note", Seq: 7, Position: 7, Run: 1, Attempt: 1}
 }
 

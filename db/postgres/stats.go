@@ -20,11 +20,9 @@ type standing struct{ pending, runnable atomic.Int64 }
 // Stats returns it, in time that does not grow with what is stored. What is known of files
 // and disks is the server's: those fields are 0, or -1 for not known.
 func (d *DB) Stats() db.Stats {
-	c := d.committer
-	c.mu.Lock()
-	defer c.mu.Unlock()
+	queued, full := d.committer.Stats()
 	return db.Stats{
-		Pending: int(d.standing.pending.Load()), Runnable: int(d.standing.runnable.Load()), Queued: len(c.first) + len(c.appends),
-		Epoch: d.w.epoch, Unclean: d.found.unclean, DiskFree: -1, DiskSize: -1, DiskFull: time.Now().Before(c.fullUntil),
+		Pending: int(d.standing.pending.Load()), Runnable: int(d.standing.runnable.Load()), Queued: queued,
+		Epoch: d.w.epoch, Unclean: d.found.unclean, DiskFree: -1, DiskSize: -1, DiskFull: full,
 	}
 }

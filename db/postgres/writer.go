@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"inturn/db"
+	"inturn/db/internal/commit"
 )
 
 // writer is the connection that writes, and what belongs to it. Only the committer's
@@ -112,24 +113,25 @@ func (w *writer) fenced(at int, err error) error {
 }
 
 // commit sends calls and COMMIT.
-func (w *writer) commit(calls ...*call) *groupError {
+func (w *writer) commit(calls ...*call) error {
 	end := &call{text: "COMMIT"}
 	calls = append(calls, end)
 	w.doubtful.Store(false)
 	at, err := w.trip(calls...)
 	switch {
 	case err == nil && end.tag.String() != "COMMIT":
-		return &groupError{class: classOwn, err: errors.New("commit: the transaction had failed")}
+		return failure(commit.Own, nil, errors.New("commit: the transaction had failed"))
 	case w.doubtful.Load():
-		return &groupError{class: classUnknown, err: fmt.Errorf("%w: the server gave up waiting for the standby", db.ErrOutcomeUnknown)}
+		return failure(commit.IO, nil, fmt.Errorf("%w: the server gave up waiting for the standby", db.ErrOutcomeUnknown))
 	case err == nil:
 		return nil
 	}
-	ge := &groupError{class: classify(err), err: fmt.Errorf("commit: %w", err)}
-	if ge.class == classLost && (at < 0 || at == len(calls)-1 || w.conn.IsClosed()) {
-		ge.class, ge.err = classUnknown, fmt.Errorf("%w: %w", db.ErrOutcomeUnknown, ge.err)
+	class := classify(err)
+	err = fmt.Errorf("commit: %w", err)
+	if class == commit.IO && (at < 0 || at == len(calls)-1 || w.conn.IsClosed()) {
+		err = fmt.Errorf("%w: %w", db.ErrOutcomeUnknown, err)
 	}
-	return ge
+	return failure(class, nil, err)
 }
 
 // notice hears what the server says beside its answers. A COMMIT whose wait for the
@@ -185,35 +187,6 @@ func (w *writer) nextNumber() int64 {
 	return w.numbers.next
 }
 
-// transaction commits ops together and returns what has changed. On an error nothing is
-// written.
-func (w *writer) transaction(ops []operation) (d *delta, err error) {
-	begun := time.Now()
-	if err := w.reserve(); err != nil {
-		return nil, err
-	}
-	d = w.memory.begin()
-	if o, ok := ops[0].(*soloOp); ok {
-		err = o.execute(w, d)
-	} else {
-		err = newGroup(w, d, ops).execute()
-	}
-	if err != nil {
-		if rerr := w.rollback(); rerr != nil {
-			ge, ok := errors.AsType[*groupError](err)
-			if !ok || ge.class < classLost {
-				err = &groupError{class: classLost, err: fmt.Errorf("roll back: %w (after: %w)", rerr, err)}
-			}
-		}
-		return nil, err
-	}
-	w.observer.Committed(len(ops), true, time.Since(begun))
-	for _, typ := range d.dead {
-		w.observer.Dead(typ)
-	}
-	return d, nil
-}
-
 // transactionOf is a transaction of one operation, whose statements are sent one by one.
 type transactionOf struct {
 	w   *writer
@@ -243,59 +216,38 @@ func (t *transactionOf) row(text string, args []any, into ...any) error {
 	return err
 }
 
-// soloOp is an operation with a transaction of its own.
-type soloOp struct {
-	caller
-	fn    func(t *transactionOf) error // an error concerns the operation alone, but for those of the server
-	after func()                       // the commit, and before anything else is executed
-}
-
-func (o *soloOp) kept() bool      { return true }
-func (o *soloOp) alone() bool     { return true }
-func (o *soloOp) account() string { return "" }
-func (o *soloOp) size() int       { return 4096 }
-
-func (o *soloOp) finish(err error) {
-	if err == nil && o.after != nil {
-		o.after()
-	}
-	o.caller.finish(err)
-}
-
-func (o *soloOp) execute(w *writer, d *delta) error {
+// solo runs an operation that has the transaction to itself.
+func (w *writer) solo(o *op, d *delta) error {
 	if at, err := w.trip(w.begin()...); err != nil {
 		err = w.fenced(at, err)
-		return &groupError{class: ofGroup(err), err: err}
+		return failure(ofGroup(err), nil, err)
 	}
 	t := &transactionOf{w: w, d: d, now: time.Now().UnixMicro()}
-	if err := o.fn(t); err != nil {
-		return &groupError{class: ownUnlessServer(err), ops: []operation{o}, err: err}
+	if err := o.Work.(*soloOp).fn(t); err != nil {
+		return failure(ownUnlessServer(err), o, err)
 	}
-	if ge := w.commit(); ge != nil {
-		return ge
-	}
-	return nil
+	return w.commit()
 }
 
 // ownUnlessServer sorts an error of an operation's function: what the server did not send
 // is a refusal, or the connection's end.
-func ownUnlessServer(err error) class {
+func ownUnlessServer(err error) commit.Class {
 	_, server := errors.AsType[*pgconn.PgError](err)
-	if c := classify(err); server || c == classFenced {
+	if c := classify(err); server || c == commit.Fenced {
 		return c
 	}
 	if _, ok := errors.AsType[refusal](err); ok {
-		return classOwn
+		return commit.Own
 	}
-	return classLost
+	return commit.IO
 }
 
 // ofGroup sorts an error of a statement of the engine's: one that is nobody's own is the
 // server's.
-func ofGroup(err error) class {
+func ofGroup(err error) commit.Class {
 	c := classify(err)
-	if c == classOwn {
-		c = classLost
+	if c == commit.Own {
+		c = commit.IO
 	}
 	return c
 }
@@ -304,20 +256,3 @@ func ofGroup(err error) class {
 type refusal struct{ error }
 
 func (r refusal) Unwrap() error { return r.error }
-
-// do runs fn in a transaction of its own, in the committer's turn.
-func (c *committer) do(ctx context.Context, fn func(t *transactionOf) error, after func()) error {
-	op := &soloOp{caller: newCaller(), fn: fn, after: after}
-	if err := c.submit(op); err != nil {
-		return err
-	}
-	select {
-	case <-op.done:
-		if r, ok := errors.AsType[refusal](op.err); ok {
-			return r.error
-		}
-		return op.err
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}

@@ -26,6 +26,10 @@ type Op[W any] struct {
 // Ended returns a channel that is closed once the operation has ended, however it did.
 func (o *Op[W]) Ended() <-chan struct{} { return o.ended }
 
+// Left returns how many steps are not left out, for a Store that has to know before it runs
+// any.
+func (o *Op[W]) Left() int { return o.limit }
+
 // begin makes the operation ready to be queued.
 func (o *Op[W]) begin() {
 	if o.Began.IsZero() {
