@@ -28,6 +28,7 @@ const (
 // TestCrash kills the server again and again while senders send, restarts it, and
 // judges after each kill what is in the file by what was answered.
 func TestCrash(t *testing.T) {
+	t.Parallel()
 	rounds := *crashRounds
 	if rounds == 0 {
 		if rounds = 1; thorough() {

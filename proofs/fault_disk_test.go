@@ -19,6 +19,7 @@ import (
 // told before it is full, what was accepted is settled, reads are served, and with
 // room again it goes on by itself.
 func TestFaultRealFullDisk(t *testing.T) {
+	t.Parallel()
 	dir := smallDisk(t)
 	p := start(t, dir)
 	url, admin, c := p.ready(), p.admin(), dial(t, dir)

@@ -9,12 +9,15 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -28,7 +31,10 @@ import (
 // of speed.
 const patience = 2 * time.Minute
 
+// TestMain lets more tests run at once than there are processors, unless -parallel says
+// how many: they wait for other processes and for disks most of the time.
 func TestMain(m *testing.M) {
+	_ = flag.Set("test.parallel", strconv.Itoa(2*runtime.GOMAXPROCS(0)))
 	status := m.Run()
 	if built.dir != "" {
 		os.RemoveAll(built.dir)

@@ -51,6 +51,7 @@ func promtool(t *testing.T, in io.Reader, args ...string) {
 }
 
 func TestDeployRules(t *testing.T) {
+	t.Parallel()
 	promtool(t, nil, "check", "rules", "alerts.yml")
 	promtool(t, nil, "test", "rules", "alerts_test.yml")
 	promtool(t, nil, "check", "config", "--syntax-only", "prometheus.yml")

@@ -33,6 +33,7 @@ const poisonAttempts = 3
 // An event whose function ends the process stops its account after its attempts,
 // and not the service: everything else is done, each once and in order.
 func TestPoison(t *testing.T) {
+	t.Parallel()
 	binary := binaryWith(t, "poison")
 	for how, end := range map[string]string{ // what the exit status or the log says then
 		"exit": "exit status 3", "exit in the effect": "exit status 3", "killed": "signal: killed",

@@ -121,6 +121,7 @@ func simulated() time.Duration {
 func TestAYear(t *testing.T) {
 	for seed := range uint64(2) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			t.Parallel()
 			synctest.Test(t, func(t *testing.T) { simulateYear(t, rand.New(rand.NewPCG(seed, 1))) })
 		})
 	}

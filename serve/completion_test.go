@@ -32,6 +32,7 @@ var shells = map[string]string{
 
 // TestCompletion completes words in each shell.
 func TestCompletion(t *testing.T) {
+	t.Parallel()
 	file := program.Path(t)
 	dir := t.TempDir()
 	if err := os.WriteFile(filepath.Join(dir, "events.csv"), nil, 0o600); err != nil {
@@ -39,6 +40,7 @@ func TestCompletion(t *testing.T) {
 	}
 	for shell, script := range shells {
 		t.Run(shell, func(t *testing.T) {
+			t.Parallel()
 			program.NeedTool(t, shell)
 			complete := func(words ...string) []string {
 				args := []string{"-c", script, shell}

@@ -32,6 +32,7 @@ func TestOperatorScripts(t *testing.T) {
 	}
 	for _, script := range scripts {
 		t.Run(strings.TrimSuffix(filepath.Base(script), ".txtar"), func(t *testing.T) {
+			t.Parallel()
 			o := &operator{t: t, file: file}
 			testscript.Run(t, testscript.Params{
 				Files:               []string{script},

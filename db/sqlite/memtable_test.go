@@ -411,7 +411,7 @@ func TestLaneWhileItIsFlushed(t *testing.T) {
 			o := options(t, path)
 			o.FlushBatch = 5
 			d := open(t, o)
-			const events = 400
+			const events = 160
 			var (
 				mu    sync.Mutex
 				turns []int64 // of what is pending, in the order of commits
