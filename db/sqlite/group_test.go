@@ -299,24 +299,76 @@ func TestTwoBadOnesInAGroup(t *testing.T) {
 	})
 }
 
-// TestBadInASlice: what was worked ahead of the bad one is settled.
+// TestBadInASlice: what was worked ahead of the bad one is settled, and what stands behind it
+// is pending, whether lanes has the events or not.
 func TestBadInASlice(t *testing.T) {
 	for _, b := range badEffects() {
-		t.Run(b.name, func(t *testing.T) {
-			forEach(t, func(t *testing.T, d *DB) {
-				var items []db.Settlement
-				for i, effect := range []db.Effect{note("1"), note("2"), b.effect, note("4")} {
-					items = append(items, done(appendEvent(t, d, event("s", string(rune('1'+i)))), effect))
-				}
-				n, err := d.Settle(items)
-				if n != 2 || err == nil || !strings.Contains(err.Error(), b.says) {
-					t.Errorf("settled %d, %v", n, err)
-				}
-				wantRows(t, d, noteRows, "1", "2")
-				wantRows(t, d, pendingRows, "s 3 3 1", "s 4 4 1")
+		for flushed, state := range []string{"not flushed", "two flushed", "being flushed", "flushed"} {
+			t.Run(b.name+"/"+state, func(t *testing.T) {
+				forEach(t, func(t *testing.T, d *DB) {
+					var items []db.Settlement
+					for i, effect := range []db.Effect{note("1"), note("2"), b.effect, note("4")} {
+						items = append(items, done(appendEvent(t, d, event("s", string(rune('1'+i)))), effect))
+					}
+					switch flushed {
+					case 1:
+						flush(t, d, 0, appended{1, "s"}, appended{2, "s"})
+						flush(t, d, 2)
+					case 2, 3:
+						flush(t, d, 0, appended{1, "s"}, appended{2, "s"}, appended{3, "s"}, appended{4, "s"})
+						if flushed == 3 {
+							flush(t, d, 4)
+						}
+					}
+					n, err := d.Settle(items)
+					if n != 2 || err == nil || !strings.Contains(err.Error(), b.says) {
+						t.Errorf("settled %d, %v", n, err)
+					}
+					wantRows(t, d, noteRows, "1", "2")
+					wantRows(t, d, pendingRows, "s 3 3 1", "s 4 4 1")
+				})
 			})
-		})
+		}
 	}
+}
+
+// TestSliceEndsTogether: the runs of a slice that lanes has are taken out with one statement,
+// which takes nothing of another account, and nothing at all where one of the runs has ended.
+func TestSliceEndsTogether(t *testing.T) {
+	forEach(t, func(t *testing.T, d *DB) {
+		var all []appended
+		var items []db.Settlement
+		for i := range 6 {
+			for _, client := range []string{"a", "s", "z"} {
+				ev := appendEvent(t, d, event(client, string(rune('1'+i))))
+				all = append(all, appended{ev.Seq, client})
+				if client == "s" {
+					items = append(items, done(ev, note(ev.MessageID)))
+				}
+			}
+		}
+		flush(t, d, 0, all...)
+		flush(t, d, 18)
+		settle(t, d, items[:2]...)
+		wantRows(t, d, "SELECT count(*) FROM lanes WHERE client_id <> 's'", "12")
+		wantRows(t, d, "SELECT turn FROM lanes WHERE client_id = 's'", "8", "11", "14", "17")
+
+		cancel := db.Command{Verb: db.Cancel, ClientID: "s", Seq: items[3].Event.Seq}
+		if _, err := d.Execute(t.Context(), cancel); err != nil {
+			t.Fatal(err)
+		}
+		if n, err := d.Settle(items[2:]); n != 1 || !errors.Is(err, db.ErrSuperseded) {
+			t.Errorf("settled %d, %v", n, err)
+		}
+		wantRows(t, d, "SELECT turn FROM lanes WHERE client_id = 's'", "14", "17")
+		other := items[5]
+		other.Event.Run = 2
+		if n, err := d.Settle([]db.Settlement{items[4], other}); n != 1 || !errors.Is(err, db.ErrSuperseded) {
+			t.Errorf("with another run: settled %d, %v", n, err)
+		}
+		wantRows(t, d, noteRows, "1", "2", "3", "5")
+		wantRows(t, d, "SELECT count(*) FROM pending WHERE client_id = 's'", "1")
+	})
 }
 
 // TestGoodEffects may look strange and must work.

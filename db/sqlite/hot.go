@@ -8,8 +8,8 @@ import (
 // hot are the statements that run for every event and every group. Each has the
 // parameters of the generated one of the same name, in the order of its text.
 type hot struct {
-	epoch, counters                          *conn.Stmt
-	outbox, pending, unpend, result, history *conn.Stmt
+	epoch, counters                                       *conn.Stmt
+	outbox, pending, unpend, unpendRange, result, history *conn.Stmt
 }
 
 func prepareHot(c *conn.Conn) (s hot, err error) {
@@ -18,6 +18,7 @@ func prepareHot(c *conn.Conn) (s hot, err error) {
 		text string
 	}{
 		{&s.epoch, q.Epoch}, {&s.counters, q.SaveCounters}, {&s.outbox, q.InsertOutbox}, {&s.pending, q.InsertPending}, {&s.unpend, q.DeletePending},
+		{&s.unpendRange, q.DeletePendingRange},
 		{&s.result, q.InsertResult}, {&s.history, q.InsertHistory},
 	} {
 		if *one.to, err = c.Prepare(one.text); err != nil {
@@ -29,7 +30,7 @@ func prepareHot(c *conn.Conn) (s hot, err error) {
 }
 
 func (s *hot) close() {
-	for _, one := range []*conn.Stmt{s.epoch, s.counters, s.outbox, s.pending, s.unpend, s.result, s.history} {
+	for _, one := range []*conn.Stmt{s.epoch, s.counters, s.outbox, s.pending, s.unpend, s.unpendRange, s.result, s.history} {
 		one.Close()
 	}
 }
@@ -53,6 +54,10 @@ func (s *hot) insertPending(p q.InsertPendingParams) error {
 
 func (s *hot) deletePending(p q.DeletePendingParams) (int64, error) {
 	return s.unpend.Exec(conn.Text(p.ClientID), conn.Int(p.Turn), conn.Int(p.Seq), conn.Int(p.Run))
+}
+
+func (s *hot) deletePendingRange(p q.DeletePendingRangeParams) (int64, error) {
+	return s.unpendRange.Exec(conn.Text(p.ClientID), conn.Int(p.First), conn.Int(p.Last))
 }
 
 func (s *hot) insertResult(p q.InsertResultParams) error {

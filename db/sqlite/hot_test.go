@@ -76,6 +76,14 @@ func TestHotStatements(t *testing.T) {
 		changed(0)(s.deletePending(p))
 	}
 	changed(1)(s.deletePending(q.DeletePendingParams{ClientID: "c", Turn: 31, Seq: 32, Run: 33}))
+	for _, p := range []q.InsertPendingParams{{ClientID: "c", Turn: 40, Seq: 40, Run: 1}, {ClientID: "c", Turn: 41, Seq: 40, Run: 2}, {ClientID: "c", Turn: 42, Seq: 42, Run: 1}, {ClientID: "c", Turn: 43, Seq: 43, Run: 1}} {
+		changed(0)(0, s.insertPending(p))
+	}
+	for _, p := range []q.DeletePendingRangeParams{{ClientID: "d", First: 40, Last: 43}, {ClientID: "c", First: 44, Last: 50}, {ClientID: "c", First: 30, Last: 39}, {ClientID: "c", First: 41, Last: 41}} {
+		changed(0)(s.deletePendingRange(p))
+	}
+	changed(2)(s.deletePendingRange(q.DeletePendingRangeParams{ClientID: "c", First: 40, Last: 42}))
+	want("SELECT * FROM lanes", "[c 41 40 2 c 43 43 1]")
 	changed(0)(0, s.insertResult(q.InsertResultParams{Seq: 21, Run: 51, Turn: 52, Settled: 53, Status: "dead", Attempts: 54, StartedAt: 55, FinishedAt: 56, Output: text("o"), Error: text("e")}))
 	want("SELECT * FROM results", "[21 51 52 53 dead 54 55 56 o e]")
 	for range 2 {

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"inturn/db"
+	"inturn/db/internal/commit"
 	"inturn/db/sqlite/internal/q"
 )
 
@@ -32,6 +33,7 @@ func (d *DB) Settle(items []db.Settlement) (int, error) {
 type settleOp struct {
 	operation
 	items []db.Settlement // each is a step
+	ended int             // of these runs the first ones are ended already, by endTogether
 }
 
 func newSettle(items []db.Settlement) *settleOp {
@@ -44,7 +46,7 @@ func newSettle(items []db.Settlement) *settleOp {
 func (o *settleOp) run(w *writer, step int) error {
 	s := &o.items[step]
 	ev := &s.Event
-	pending, err := w.end(runOf(ev))
+	pending, err := o.end(w, step)
 	if err != nil {
 		return err
 	}
@@ -79,4 +81,53 @@ func (o *settleOp) run(w *writer, step int) error {
 		}
 	}
 	return nil
+}
+
+// end is writer.end for the run of a step.
+func (o *settleOp) end(w *writer, step int) (pending bool, err error) {
+	if step == 0 {
+		o.ended = 0
+		if !w.withSavepoints { // what fails takes the whole group back, also the rows of the steps behind it
+			if o.ended, err = o.endTogether(w); err != nil {
+				return false, err
+			}
+		}
+	}
+	if step < o.ended {
+		return true, nil
+	}
+	return w.end(runOf(&o.items[step].Event))
+}
+
+// endTogether takes the runs at the front that are rows of lanes out of there with one
+// statement, and returns how many. Where one of these runs is not pending it returns an error, and
+// the group runs again, one by one.
+func (o *settleOp) endTogether(w *writer) (int, error) {
+	if w.writable(o.items[0].Event.ClientID) != nil {
+		return 0, nil
+	}
+	n := 0
+	for limit := o.Limit(); n < limit; n++ {
+		ev := &o.items[n].Event
+		stage := w.memtable.stage(ev.Seq)
+		if ev.Run != 1 || ev.Position != ev.Seq || stage != stageFlushed && stage != stageInLane {
+			break
+		}
+	}
+	if n < 2 {
+		return 0, nil
+	}
+	first, last := &o.items[0].Event, &o.items[n-1].Event
+	rows, err := w.hot.deletePendingRange(q.DeletePendingRangeParams{ClientID: first.ClientID, First: first.Seq, Last: last.Seq})
+	if err != nil {
+		return 0, fmt.Errorf("delete pending: %w", err)
+	}
+	if rows != int64(n) {
+		return 0, &commit.Error{Class: commit.WithSavepoints, Err: fmt.Errorf("of %d runs %d are pending", n, rows)}
+	}
+	for i := range o.items[:n] {
+		w.move(o.items[i].Event.Seq, stageSettled)
+	}
+	w.pend(first.ClientID, -n)
+	return n, nil
 }

@@ -113,6 +113,8 @@ func TestQueries(t *testing.T) {
 	same(held, err, []q.HeldRow{{ClientID: "c", HeadSeq: number(41), Attempts: 42, NextAt: number(43), Parked: 1, Paused: 1, ReplayNext: number(44)}})
 	ok(x.ReleaseAccount(ctx, "c"))
 	one(x.DeletePending(ctx, q.DeletePendingParams{ClientID: "c", Turn: 31, Seq: 32, Run: 33}))
+	ok(x.InsertPending(ctx, q.InsertPendingParams{ClientID: "c", Turn: 34, Seq: 34, Run: 1}))
+	one(x.DeletePendingRange(ctx, q.DeletePendingRangeParams{ClientID: "c", First: 33, Last: 35}))
 
 	ok(x.InsertAccount(ctx, "c"))
 	ok(x.InsertAccount(ctx, "c"))
@@ -185,4 +187,4 @@ func TestQueries(t *testing.T) {
 	}
 }
 
-const queriesTested = 48
+const queriesTested = 49

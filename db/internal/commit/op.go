@@ -58,6 +58,9 @@ func (o *Op[W]) Run(step func(i int) (own, group error)) error {
 	return nil
 }
 
+// Limit returns how many steps are not left out: Run does no more.
+func (o *Op[W]) Limit() int { return o.limit }
+
 // exclude leaves out, from now on, the step at which the group ended, and what follows it;
 // err is its outcome. Where only the COMMIT failed it is the last step, until that succeeds.
 func (o *Op[W]) exclude(err error) {

@@ -50,6 +50,11 @@ WHERE client_id = sqlc.arg(client_id) AND message_id = sqlc.arg(message_id);
 DELETE FROM lanes
 WHERE client_id = sqlc.arg(client_id) AND turn = sqlc.arg(turn) AND seq = sqlc.arg(seq) AND run = sqlc.arg(run);
 
+-- name: DeletePendingRange :execrows
+-- First runs alone: their places are in the order of acceptance, and nothing comes between two later.
+DELETE FROM lanes
+WHERE client_id = sqlc.arg(client_id) AND turn >= sqlc.arg(first) AND turn <= sqlc.arg(last) AND seq = turn AND run = 1;
+
 -- name: IsPending :one
 SELECT count(*) FROM lanes
 WHERE client_id = sqlc.arg(client_id) AND turn = sqlc.arg(turn) AND seq = sqlc.arg(seq) AND run = sqlc.arg(run);

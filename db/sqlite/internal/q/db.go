@@ -45,6 +45,9 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.deletePendingStmt, err = db.PrepareContext(ctx, DeletePending); err != nil {
 		return nil, fmt.Errorf("error preparing query DeletePending: %w", err)
 	}
+	if q.deletePendingRangeStmt, err = db.PrepareContext(ctx, DeletePendingRange); err != nil {
+		return nil, fmt.Errorf("error preparing query DeletePendingRange: %w", err)
+	}
 	if q.deleteResultStmt, err = db.PrepareContext(ctx, DeleteResult); err != nil {
 		return nil, fmt.Errorf("error preparing query DeleteResult: %w", err)
 	}
@@ -206,6 +209,11 @@ func (q *Queries) Close() error {
 	if q.deletePendingStmt != nil {
 		if cerr := q.deletePendingStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing deletePendingStmt: %w", cerr)
+		}
+	}
+	if q.deletePendingRangeStmt != nil {
+		if cerr := q.deletePendingRangeStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing deletePendingRangeStmt: %w", cerr)
 		}
 	}
 	if q.deleteResultStmt != nil {
@@ -450,109 +458,111 @@ func (q *Queries) queryRow(ctx context.Context, stmt *sql.Stmt, query string, ar
 }
 
 type Queries struct {
-	db                   DBTX
-	tx                   *sql.Tx
-	acceptedAtStmt       *sql.Stmt
-	answerAuditStmt      *sql.Stmt
-	auditAnswerStmt      *sql.Stmt
-	auditByKeyStmt       *sql.Stmt
-	backlogsStmt         *sql.Stmt
-	createOwnerStmt      *sql.Stmt
-	deletePendingStmt    *sql.Stmt
-	deleteResultStmt     *sql.Stmt
-	endingStmt           *sql.Stmt
-	epochStmt            *sql.Stmt
-	eventOfStmt          *sql.Stmt
-	findStmt             *sql.Stmt
-	flushedStmt          *sql.Stmt
-	headStmt             *sql.Stmt
-	heldStmt             *sql.Stmt
-	holdAccountStmt      *sql.Stmt
-	identityStmt         *sql.Stmt
-	insertAccountStmt    *sql.Stmt
-	insertAuditStmt      *sql.Stmt
-	insertHistoryStmt    *sql.Stmt
-	insertOutboxStmt     *sql.Stmt
-	insertPendingStmt    *sql.Stmt
-	insertResultStmt     *sql.Stmt
-	isPendingStmt        *sql.Stmt
-	keepRunStmt          *sql.Stmt
-	lastRunStmt          *sql.Stmt
-	leaveOwnershipStmt   *sql.Stmt
-	pauseAccountStmt     *sql.Stmt
-	pauseTypeStmt        *sql.Stmt
-	pausesStmt           *sql.Stmt
-	readAccountStmt      *sql.Stmt
-	readOwnerStmt        *sql.Stmt
-	readUnflushedStmt    *sql.Stmt
-	releaseAccountStmt   *sql.Stmt
-	replayRangeStmt      *sql.Stmt
-	resultOfStmt         *sql.Stmt
-	resumeTypeStmt       *sql.Stmt
-	runsStmt             *sql.Stmt
-	saveCountersStmt     *sql.Stmt
-	saveFlushedStmt      *sql.Stmt
-	saveTableVersionStmt *sql.Stmt
-	setReplayStmt        *sql.Stmt
-	standingStmt         *sql.Stmt
-	tableVersionStmt     *sql.Stmt
-	takeOwnershipStmt    *sql.Stmt
-	turnOfStmt           *sql.Stmt
-	wasCancelledStmt     *sql.Stmt
-	wasDoneStmt          *sql.Stmt
+	db                     DBTX
+	tx                     *sql.Tx
+	acceptedAtStmt         *sql.Stmt
+	answerAuditStmt        *sql.Stmt
+	auditAnswerStmt        *sql.Stmt
+	auditByKeyStmt         *sql.Stmt
+	backlogsStmt           *sql.Stmt
+	createOwnerStmt        *sql.Stmt
+	deletePendingStmt      *sql.Stmt
+	deletePendingRangeStmt *sql.Stmt
+	deleteResultStmt       *sql.Stmt
+	endingStmt             *sql.Stmt
+	epochStmt              *sql.Stmt
+	eventOfStmt            *sql.Stmt
+	findStmt               *sql.Stmt
+	flushedStmt            *sql.Stmt
+	headStmt               *sql.Stmt
+	heldStmt               *sql.Stmt
+	holdAccountStmt        *sql.Stmt
+	identityStmt           *sql.Stmt
+	insertAccountStmt      *sql.Stmt
+	insertAuditStmt        *sql.Stmt
+	insertHistoryStmt      *sql.Stmt
+	insertOutboxStmt       *sql.Stmt
+	insertPendingStmt      *sql.Stmt
+	insertResultStmt       *sql.Stmt
+	isPendingStmt          *sql.Stmt
+	keepRunStmt            *sql.Stmt
+	lastRunStmt            *sql.Stmt
+	leaveOwnershipStmt     *sql.Stmt
+	pauseAccountStmt       *sql.Stmt
+	pauseTypeStmt          *sql.Stmt
+	pausesStmt             *sql.Stmt
+	readAccountStmt        *sql.Stmt
+	readOwnerStmt          *sql.Stmt
+	readUnflushedStmt      *sql.Stmt
+	releaseAccountStmt     *sql.Stmt
+	replayRangeStmt        *sql.Stmt
+	resultOfStmt           *sql.Stmt
+	resumeTypeStmt         *sql.Stmt
+	runsStmt               *sql.Stmt
+	saveCountersStmt       *sql.Stmt
+	saveFlushedStmt        *sql.Stmt
+	saveTableVersionStmt   *sql.Stmt
+	setReplayStmt          *sql.Stmt
+	standingStmt           *sql.Stmt
+	tableVersionStmt       *sql.Stmt
+	takeOwnershipStmt      *sql.Stmt
+	turnOfStmt             *sql.Stmt
+	wasCancelledStmt       *sql.Stmt
+	wasDoneStmt            *sql.Stmt
 }
 
 func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 	return &Queries{
-		db:                   tx,
-		tx:                   tx,
-		acceptedAtStmt:       q.acceptedAtStmt,
-		answerAuditStmt:      q.answerAuditStmt,
-		auditAnswerStmt:      q.auditAnswerStmt,
-		auditByKeyStmt:       q.auditByKeyStmt,
-		backlogsStmt:         q.backlogsStmt,
-		createOwnerStmt:      q.createOwnerStmt,
-		deletePendingStmt:    q.deletePendingStmt,
-		deleteResultStmt:     q.deleteResultStmt,
-		endingStmt:           q.endingStmt,
-		epochStmt:            q.epochStmt,
-		eventOfStmt:          q.eventOfStmt,
-		findStmt:             q.findStmt,
-		flushedStmt:          q.flushedStmt,
-		headStmt:             q.headStmt,
-		heldStmt:             q.heldStmt,
-		holdAccountStmt:      q.holdAccountStmt,
-		identityStmt:         q.identityStmt,
-		insertAccountStmt:    q.insertAccountStmt,
-		insertAuditStmt:      q.insertAuditStmt,
-		insertHistoryStmt:    q.insertHistoryStmt,
-		insertOutboxStmt:     q.insertOutboxStmt,
-		insertPendingStmt:    q.insertPendingStmt,
-		insertResultStmt:     q.insertResultStmt,
-		isPendingStmt:        q.isPendingStmt,
-		keepRunStmt:          q.keepRunStmt,
-		lastRunStmt:          q.lastRunStmt,
-		leaveOwnershipStmt:   q.leaveOwnershipStmt,
-		pauseAccountStmt:     q.pauseAccountStmt,
-		pauseTypeStmt:        q.pauseTypeStmt,
-		pausesStmt:           q.pausesStmt,
-		readAccountStmt:      q.readAccountStmt,
-		readOwnerStmt:        q.readOwnerStmt,
-		readUnflushedStmt:    q.readUnflushedStmt,
-		releaseAccountStmt:   q.releaseAccountStmt,
-		replayRangeStmt:      q.replayRangeStmt,
-		resultOfStmt:         q.resultOfStmt,
-		resumeTypeStmt:       q.resumeTypeStmt,
-		runsStmt:             q.runsStmt,
-		saveCountersStmt:     q.saveCountersStmt,
-		saveFlushedStmt:      q.saveFlushedStmt,
-		saveTableVersionStmt: q.saveTableVersionStmt,
-		setReplayStmt:        q.setReplayStmt,
-		standingStmt:         q.standingStmt,
-		tableVersionStmt:     q.tableVersionStmt,
-		takeOwnershipStmt:    q.takeOwnershipStmt,
-		turnOfStmt:           q.turnOfStmt,
-		wasCancelledStmt:     q.wasCancelledStmt,
-		wasDoneStmt:          q.wasDoneStmt,
+		db:                     tx,
+		tx:                     tx,
+		acceptedAtStmt:         q.acceptedAtStmt,
+		answerAuditStmt:        q.answerAuditStmt,
+		auditAnswerStmt:        q.auditAnswerStmt,
+		auditByKeyStmt:         q.auditByKeyStmt,
+		backlogsStmt:           q.backlogsStmt,
+		createOwnerStmt:        q.createOwnerStmt,
+		deletePendingStmt:      q.deletePendingStmt,
+		deletePendingRangeStmt: q.deletePendingRangeStmt,
+		deleteResultStmt:       q.deleteResultStmt,
+		endingStmt:             q.endingStmt,
+		epochStmt:              q.epochStmt,
+		eventOfStmt:            q.eventOfStmt,
+		findStmt:               q.findStmt,
+		flushedStmt:            q.flushedStmt,
+		headStmt:               q.headStmt,
+		heldStmt:               q.heldStmt,
+		holdAccountStmt:        q.holdAccountStmt,
+		identityStmt:           q.identityStmt,
+		insertAccountStmt:      q.insertAccountStmt,
+		insertAuditStmt:        q.insertAuditStmt,
+		insertHistoryStmt:      q.insertHistoryStmt,
+		insertOutboxStmt:       q.insertOutboxStmt,
+		insertPendingStmt:      q.insertPendingStmt,
+		insertResultStmt:       q.insertResultStmt,
+		isPendingStmt:          q.isPendingStmt,
+		keepRunStmt:            q.keepRunStmt,
+		lastRunStmt:            q.lastRunStmt,
+		leaveOwnershipStmt:     q.leaveOwnershipStmt,
+		pauseAccountStmt:       q.pauseAccountStmt,
+		pauseTypeStmt:          q.pauseTypeStmt,
+		pausesStmt:             q.pausesStmt,
+		readAccountStmt:        q.readAccountStmt,
+		readOwnerStmt:          q.readOwnerStmt,
+		readUnflushedStmt:      q.readUnflushedStmt,
+		releaseAccountStmt:     q.releaseAccountStmt,
+		replayRangeStmt:        q.replayRangeStmt,
+		resultOfStmt:           q.resultOfStmt,
+		resumeTypeStmt:         q.resumeTypeStmt,
+		runsStmt:               q.runsStmt,
+		saveCountersStmt:       q.saveCountersStmt,
+		saveFlushedStmt:        q.saveFlushedStmt,
+		saveTableVersionStmt:   q.saveTableVersionStmt,
+		setReplayStmt:          q.setReplayStmt,
+		standingStmt:           q.standingStmt,
+		tableVersionStmt:       q.tableVersionStmt,
+		takeOwnershipStmt:      q.takeOwnershipStmt,
+		turnOfStmt:             q.turnOfStmt,
+		wasCancelledStmt:       q.wasCancelledStmt,
+		wasDoneStmt:            q.wasDoneStmt,
 	}
 }

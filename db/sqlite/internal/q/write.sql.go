@@ -51,6 +51,26 @@ func (q *Queries) DeletePending(ctx context.Context, arg DeletePendingParams) (i
 	return result.RowsAffected()
 }
 
+const DeletePendingRange = `-- name: DeletePendingRange :execrows
+DELETE FROM lanes
+WHERE client_id = ?1 AND turn >= ?2 AND turn <= ?3 AND seq = turn AND run = 1
+`
+
+type DeletePendingRangeParams struct {
+	ClientID string
+	First    int64
+	Last     int64
+}
+
+// First runs alone: their places are in the order of acceptance, and nothing comes between two later.
+func (q *Queries) DeletePendingRange(ctx context.Context, arg DeletePendingRangeParams) (int64, error) {
+	result, err := q.exec(ctx, q.deletePendingRangeStmt, DeletePendingRange, arg.ClientID, arg.First, arg.Last)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected()
+}
+
 const Epoch = `-- name: Epoch :one
 SELECT epoch FROM owner WHERE one = 1
 `
