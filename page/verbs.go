@@ -208,7 +208,7 @@ func (f *form) what() string {
 		of = strconv.Itoa(len(f.Selected)) + " events"
 	case f.MessageID != "":
 		of = "event " + visible(f.MessageID) + " of " + visible(f.ClientID)
-	case f.Seq > 0:
+	case f.Seq > 0 && f.Verb != "pause" && f.Verb != "resume": // whose form has the head's seq too, for its other verbs
 		of = "seq " + strconv.FormatInt(f.Seq, 10) + " of " + visible(f.ClientID)
 	case f.ClientID != "":
 		of = "account " + visible(f.ClientID)
