@@ -77,6 +77,7 @@ var owners = []owner{
 	{"github.com/caddyserver/", []string{"tls"}, "only tls knows certificates"},
 	{"go.uber.org/zap", []string{"tls"}, "it is what certmagic logs with; the product logs with log/slog"},
 	{"go.uber.org/zap/", []string{"tls"}, "it is what certmagic logs with; the product logs with log/slog"},
+	{"github.com/dunglas/httpsfv", []string{"functions/api"}, "structured fields are headers of the API"},
 	{"github.com/pires/", []string{"functions/api"}, "connections are opened where requests come in"},
 	{"github.com/letsencrypt/", []string{"internal/pebble"}, "the test authority is for tests"},
 	{"crypto/x509", []string{"tls", "cli", "client", "internal/pebble", "internal/program"}, "only tls makes certificates, and only a client chooses whom it trusts"},

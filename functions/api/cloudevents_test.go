@@ -285,7 +285,8 @@ func TestIdempotencyKeys(t *testing.T) {
 		want      string
 	}{
 		{`"k-1"`, without, "202 a/k-1 1 pending"},
-		{`"k-1"; x=1`, without, "202 a/k-1 1 pending"},
+		{`"k-1"; x=1`, without, "202 a/k-1 1 pending"}, {`"k-1"; X=1`, without, "400 invalid-request"}, {`"k-1";`, without, "400 invalid-request"},
+		{`:aw==:`, without, "400 invalid-request"}, {`1`, without, "400 invalid-request"}, {`?1`, without, "400 invalid-request"}, {`%"k"`, without, "400 invalid-request"},
 		{`  "a \"b\\ c"  `, without, `202 a/a "b\ c 1 pending`},
 		{`"1"`, small("a", "1"), "202 a/1 1 pending"},
 		{`"2"`, small("a", "1"), "400 invalid-event #/message_id"},

@@ -91,7 +91,7 @@ func TestRatesAreBounded(t *testing.T) {
 		if i%1000 == 0 && r.take("always", now).ok {
 			t.Fatalf("forgotten after %d others", i)
 		}
-		if n := len(r.young) + len(r.old); n > maxRates {
+		if n := r.buckets.Len(); n > maxRates {
 			t.Fatalf("%d are remembered", n)
 		}
 	}
