@@ -9,6 +9,7 @@ import (
 type Account struct {
 	ClientID  string
 	Pending   int   // events
+	Scheduled int   // events whose time has not come
 	HeadSeq   int64 // of the next event to run, 0 if there is none
 	Parked    bool
 	Attempts  int // of the head that were begun and not settled

@@ -18,7 +18,7 @@ const (
 	Skip    Verb = "skip"    // set the head aside as dead, and go on with the next
 	Redrive Verb = "redrive" // run a dead event again, at the end of its account
 	Replay  Verb = "replay"  // run finished events of an account again, before what is pending
-	Cancel  Verb = "cancel"  // set a pending event aside as dead, wherever in its account it stands
+	Cancel  Verb = "cancel"  // set a pending or scheduled event aside as dead, wherever in its account it stands
 )
 
 // Command is what an operator wants done. The comment of a field names the verbs that take
@@ -27,7 +27,7 @@ type Command struct {
 	Verb     Verb
 	ClientID string // the account; Pause, Resume: empty for a type or everything; Redrive: may be empty
 	Type     string // Pause, Resume: of one type; with ClientID empty too: of everything
-	Seq      int64  // Retry, Skip: the head; Redrive: the dead event; Cancel: the pending event; Replay: the first event, 0 for the account's first
+	Seq      int64  // Retry, Skip: the head; Redrive: the dead event; Cancel: the pending or scheduled event; Replay: the first event, 0 for the account's first
 	To       int64  // Replay: the last event, 0 for the newest that is finished
 	Run      int64  // Redrive: the run that ended dead, 0 for the latest
 	Who      string // the operator, for the audit; at most 256 bytes
@@ -120,7 +120,7 @@ func (a *Command) Check() error {
 		errs = append(errs, wants("client_id", true, a.ClientID != ""), wants("seq, the account's head", true, a.Seq > 0),
 			refuses("type", a.Type != ""), refuses("to", a.To != 0), refuses("run", a.Run != 0))
 	case Cancel:
-		errs = append(errs, wants("client_id", true, a.ClientID != ""), wants("seq, the pending event", true, a.Seq > 0),
+		errs = append(errs, wants("client_id", true, a.ClientID != ""), wants("seq, the pending or scheduled event", true, a.Seq > 0),
 			refuses("type", a.Type != ""), refuses("to", a.To != 0), refuses("run", a.Run != 0))
 	case Redrive:
 		errs = append(errs, wants("seq, the dead event", true, a.Seq > 0), refuses("type", a.Type != ""), refuses("to", a.To != 0))

@@ -4,7 +4,8 @@
 //
 // The life of an event:
 //
-//	Append   accepted: durable, with its place in its account's order, and pending
+//	Append   accepted: durable, with its place in its account's order, and pending; or
+//	         scheduled (Event.DeliverAt): durable, and without a place until its time has come
 //	Settle   its effect and its result, in one transaction: done, or dead
 //	Hold     an attempt failed: the event keeps its place at the head of its account
 //	Execute  an operator skips or cancels it, or has it run again: a new run of the same event
@@ -18,6 +19,10 @@
 //   - An identity (ClientID, MessageID) is accepted once while its event is kept.
 //   - Positions of an account grow in the order in which its events were accepted; seq and
 //     position are never used again, also where a process was killed.
+//   - A scheduled event gets the next position of its account once the wall clock has reached
+//     DeliverAt, among those that are due the earlier one first, and of one time the one that
+//     was accepted first. It is handed over then, as a new event is, and not before. A clock
+//     that jumps makes it early or late, never lost or twice.
 //   - New events, and changes of an account that the runner must know, are handed over
 //     after their commit and in the order of commits.
 //   - An effect commits with the result of its event or not at all. Where it fails, only

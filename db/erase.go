@@ -17,7 +17,7 @@ type Erasure struct {
 type EraseReport struct {
 	Client  string // as EraseMark has it
 	Events  int64  // accepted ones, with their results
-	Pending int64  // the events that had not run yet
+	Pending int64  // the events that had not run yet, also scheduled ones
 	Rows    map[string]int64
 	// InWAL: somebody reads an old state of the file, so what was deleted stands in the
 	// -wal file until they are done.

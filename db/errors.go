@@ -61,7 +61,7 @@ type IDReusedError struct {
 }
 
 func (e *IDReusedError) Error() string {
-	return fmt.Sprintf("this message_id was used for another payload or type (seq %d)", e.Seq)
+	return fmt.Sprintf("this message_id was used for another payload, type or deliver_at (seq %d)", e.Seq)
 }
 
 // ErrNotAttempted: an earlier event of the same account was refused, and taking

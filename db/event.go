@@ -17,13 +17,30 @@ type Event struct {
 	Payload   json.RawMessage // compact JSON
 	RequestID string          // of the request that brought it
 	Attrs     json.RawMessage // JSON object of what else came with it, or nil
+	// DeliverAt is the time before which it does not get its place in its account's order,
+	// to the microsecond. Zero, and a time that has passed: at once.
+	DeliverAt time.Time
 
 	Seq        int64     // place in the outbox, from 1, never reused
 	ReceivedAt time.Time // when it was accepted, to the microsecond
 
-	Position int64 // place in the account's order; see ReplayOffset
+	Position int64 // place in the account's order, 0 for none yet; see ReplayOffset
 	Run      int64 // 1, or more when a person asked for another run
 	Attempt  int   // 1 for the first attempt of this run
+}
+
+// MaxDelay is how far ahead DeliverAt may be.
+const MaxDelay = 366 * 24 * time.Hour
+
+// MaxErrors is how many errors of attempts are kept of an event, the last ones.
+const MaxErrors = 20
+
+// AttemptError is an attempt that failed.
+type AttemptError struct {
+	Run     int64
+	Attempt int // of this run
+	At      time.Time
+	Error   string // as Bounded has it
 }
 
 // State is where an event is.
@@ -31,9 +48,10 @@ type State string
 
 // The states of an event. Only Done and Dead are final.
 const (
-	Pending State = "pending"
-	Done    State = "done"
-	Dead    State = "dead" // set aside
+	Scheduled State = "scheduled" // its time has not come: it has no place in its account's order
+	Pending   State = "pending"
+	Done      State = "done"
+	Dead      State = "dead" // set aside
 )
 
 // Receipt is the answer to an append: the event is committed and fsynced.
@@ -43,7 +61,7 @@ type Receipt struct {
 	Seq       int64
 	Duplicate bool // this identity was accepted before; Seq, State and Result are the first one's
 	State     State
-	Result    *Result // nil while State is Pending
+	Result    *Result // nil while State is Scheduled or Pending
 }
 
 // Result is how an event ended.
@@ -61,7 +79,7 @@ type Result struct {
 type StoredEvent struct {
 	Event
 	State  State
-	Result *Result // nil while State is Pending
+	Result *Result // nil while State is Scheduled or Pending
 }
 
 // Filter selects events for DB.Events. Zero fields select everything.

@@ -30,6 +30,7 @@ type Hold struct {
 	NextAt   time.Time
 	Park     bool // wait for a person instead of NextAt
 	Ahead    bool // written before an attempt, as which it counts should the process end in it
+	Failed   bool // attempt number Attempts has failed with Error, which is kept: see MaxErrors
 	Error    string
 }
 

@@ -22,6 +22,7 @@ type Observer interface {
 // system's books; no row is counted for it.
 type Stats struct {
 	Pending   int // events that are to run
+	Scheduled int // events whose time has not come
 	Runnable  int // pending events of accounts that are neither parked nor paused
 	Queued    int // operations that wait for the committer
 	Epoch     int64
@@ -31,4 +32,7 @@ type Stats struct {
 	DiskFree  int64 // bytes that this process may still use; -1: not known
 	DiskSize  int64 // bytes of the whole disk; -1: not known
 	DiskFull  bool  // events are refused for want of room
+	// NextDue is a time before which no scheduled event is due: mostly that of the first
+	// one. Zero: nothing is scheduled.
+	NextDue time.Time
 }

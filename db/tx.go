@@ -49,7 +49,7 @@ type Tx interface {
 	PrepareContext(ctx context.Context, query string) (*sql.Stmt, error)
 	// Emit appends a follow-up event in the same transaction: it is accepted if and
 	// only if this event is settled. Emit is idempotent: an identity that was accepted
-	// before is no error if type and payload are the same, else *IDReusedError. Client,
+	// before is no error if type, payload and DeliverAt are the same, else *IDReusedError. Client,
 	// message id, type and payload must be set; an empty RequestID takes the event's.
 	// An effect emits at most MaxEmit events.
 	Emit(ev Event) error

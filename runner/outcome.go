@@ -102,9 +102,10 @@ func (w *worker) dead(ev db.Event, started time.Time, err error) bool {
 	return w.storeFailed(ev, serr)
 }
 
-// hold writes down that the head was attempted, and ends the lease.
+// hold writes down that an attempt of the head has failed, and ends the lease.
 func (w *worker) hold(h db.Hold, as Outcome) bool {
 	r := w.r
+	h.Failed = true
 	if err := r.store.Hold(h); err != nil {
 		return w.storeFailed(h.Event, err)
 	}

@@ -68,6 +68,15 @@ type Engine interface {
 	Query(ctx context.Context, query string, args ...any) ([][]any, error)
 }
 
+// Scheduler is an Engine that takes events for later (db.Event.DeliverAt), and keeps the errors
+// of attempts and what was emitted. Of an Engine that isn't one the cases of these are skipped,
+// and the model has none for later: such an Engine must refuse a DeliverAt.
+type Scheduler interface {
+	Engine
+	Errors(ctx context.Context, seq int64) ([]db.AttemptError, error)
+	Emitted(ctx context.Context, seq, after int64, limit int) ([]db.Receipt, error)
+}
+
 // Options are the options of Database.Open.
 type Options struct {
 	Tables            []db.Migration // of functions
@@ -113,6 +122,7 @@ func Exercise(t *testing.T, empty New) {
 	}{
 		{"Durable", durableCases}, {"Identity", identityCases}, {"Order", orderCases}, {"Effects", effectsCases}, {"Failures", failuresCases},
 		{"Ownership", ownershipCases}, {"Fairness", fairnessCases}, {"Bounds", boundsCases}, {"Crashes", crashesCases}, {"Operators", operatorsCases}, {"Deletion", deletionCases},
+		{"Scheduled", scheduledCases}, {"Attempts", attemptsCases},
 	} {
 		t.Run(subject.name, func(t *testing.T) {
 			for _, c := range subject.cases {

@@ -66,7 +66,8 @@ type sent struct {
 	send
 	id       string
 	payload  []byte
-	seq      int64 // once it was answered
+	at       time.Time // its DeliverAt
+	seq      int64     // once it was answered
 	answered bool
 	unheard  bool // it was sent, and may be there
 	gone     bool // answered, and not in the file any more
@@ -170,6 +171,9 @@ func (w *world) sendAll(list []send) {
 			panic(err)
 		}
 		e := &sent{send: s, id: fmt.Sprint(len(w.sent)), payload: payload}
+		if s.ahead != 0 && w.engine.schedules() {
+			e.at = time.Now().Add(s.ahead).UTC().Truncate(time.Microsecond)
+		}
 		w.sent = append(w.sent, e)
 		byClient[s.client] = append(byClient[s.client], e)
 	}
@@ -190,7 +194,7 @@ func (w *world) sendAll(list []send) {
 // model. It reports whether an answer came.
 func (w *world) append(e *sent) bool {
 	g := w.engine
-	r, err := g.store.Append(context.Background(), db.Event{ClientID: e.client, MessageID: e.id, Type: e.typ, Payload: e.payload})
+	r, err := g.store.Append(context.Background(), db.Event{ClientID: e.client, MessageID: e.id, Type: e.typ, Payload: e.payload, DeliverAt: e.at})
 	if g.isDead() {
 		e.unheard = true
 		return false
@@ -223,7 +227,7 @@ func (w *world) conflict(e *sent) {
 	other := e.script
 	other.Pad += "other"
 	payload, _ := json.Marshal(other)
-	_, err := g.store.Append(context.Background(), db.Event{ClientID: e.client, MessageID: e.id, Type: e.typ, Payload: payload})
+	_, err := g.store.Append(context.Background(), db.Event{ClientID: e.client, MessageID: e.id, Type: e.typ, Payload: payload, DeliverAt: e.at})
 	if g.isDead() || !e.answered {
 		return
 	}
@@ -283,10 +287,14 @@ func (w *world) events(client string) []db.StoredEvent {
 	return evs
 }
 
-// inTurn lists a client's events: those that are pending come last, in turn.
+// inTurn lists a client's events, of which none is scheduled: those that are pending come
+// last, in turn.
 func (w *world) inTurn(client string) (evs []db.StoredEvent) {
 	pending := map[int64]db.StoredEvent{}
 	for _, ev := range w.events(client) {
+		if ev.State == db.Scheduled {
+			w.wrong("%s %s was due at %v, and is scheduled still", client, ev.MessageID, ev.DeliverAt)
+		}
 		if ev.State == db.Pending {
 			pending[ev.Seq] = ev
 		} else {
@@ -367,7 +375,7 @@ func (w *world) judge() {
 			continue
 		case !ok:
 			w.wrong("%s was answered and is lost", key)
-		case ev.Seq != e.seq || string(ev.Payload) != string(e.payload) || ev.Type != e.typ:
+		case ev.Seq != e.seq || string(ev.Payload) != string(e.payload) || ev.Type != e.typ || !ev.DeliverAt.Equal(e.at):
 			w.wrong("%s is another than the one that was answered (seq %d, want %d)", key, ev.Seq, e.seq)
 		case e.seq <= last[e.client]:
 			w.wrong("%s overtook the one that was sent before it", key)

@@ -70,6 +70,12 @@ func (w *world) open(d Database) {
 	go func() { e.ended <- g.Run() }()
 }
 
+// schedules reports whether events for later are taken.
+func (e *engine) schedules() bool {
+	_, ok := e.store.(Scheduler)
+	return ok
+}
+
 // close ends the engine in order. After a crash that is only to free what it holds.
 func (e *engine) close() {
 	close(e.stop)
@@ -180,6 +186,9 @@ func (e *engine) ahead(_ context.Context, ev functions.Event, s script) (functio
 	if !e.isDead() {
 		e.w.mu.Lock()
 		e.w.worked[ev.ClientID+"/"+ev.MessageID] = true
+		if time.Now().Before(ev.DeliverAt) && ev.Run == 1 {
+			e.w.violations = append(e.w.violations, fmt.Sprintf("%s/%s began before its time", ev.ClientID, ev.MessageID))
+		}
 		held := e.w.ops.held(ev.ClientID, ev.Type)
 		e.w.mu.Unlock()
 		if held && s.Takes == 0 { // one that takes long had begun before
@@ -222,7 +231,11 @@ func (e *engine) effect(tx functions.Tx, ev functions.Event, s script, fail way)
 		if err != nil {
 			return err
 		}
-		if err := tx.Emit(functions.Event{ClientID: s.Emits, MessageID: "of " + key, Type: "plain", Payload: payload}); err != nil {
+		emit := functions.Event{ClientID: s.Emits, MessageID: "of " + key, Type: "plain", Payload: payload}
+		if s.Later > 0 && e.schedules() {
+			emit.DeliverAt = ev.ReceivedAt.Add(time.Duration(s.Later) * time.Second)
+		}
+		if err := tx.Emit(emit); err != nil {
 			return err
 		}
 	}

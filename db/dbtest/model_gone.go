@@ -116,6 +116,7 @@ const inErase = "crash in an erasure"
 // leftOf is what is left of an erased client, of what was there before.
 const leftOf = `SELECT 'outbox' FROM outbox WHERE client_id = ?1 AND seq <= ?2
 	UNION ALL SELECT 'pending' FROM pending WHERE client_id = ?1 AND seq <= ?2
+	UNION ALL SELECT 'deliveries' FROM deliveries WHERE client_id = ?1 AND seq <= ?2
 	UNION ALL SELECT 'results' FROM results WHERE seq NOT IN (SELECT seq FROM outbox)
 	UNION ALL SELECT 'runs' FROM runs WHERE seq NOT IN (SELECT seq FROM outbox)
 	UNION ALL SELECT 'accounts' FROM accounts WHERE client_id = ?1 AND NOT EXISTS (SELECT 1 FROM outbox WHERE client_id = ?1)

@@ -22,6 +22,7 @@ type script struct {
 	Fails []way  `json:"fails,omitempty"` // first attempts; from then on as Fate says
 	Takes int    `json:"takes,omitempty"` // ms
 	Emits string `json:"emits,omitempty"` // to this client, if it is done
+	Later int    `json:"later,omitempty"` // seconds after its own acceptance, at which what it emits is due
 	Pad   string `json:"pad,omitempty"`
 }
 
@@ -42,6 +43,7 @@ type step struct {
 
 type send struct {
 	client, typ string
+	ahead       time.Duration // until it is due; 0: it has no DeliverAt
 	script      script
 }
 
@@ -84,6 +86,7 @@ func drawPlan(t *rapid.T, durable bool) plan {
 		}
 		if rapid.IntRange(0, 2).Draw(t, "emit") == 0 {
 			s.Emits = rapid.SampledFrom(clients).Draw(t, "emits")
+			s.Later = rapid.SampledFrom([]int{0, 0, 1, 5}).Draw(t, "later")
 		}
 		return s
 	})
@@ -91,6 +94,7 @@ func drawPlan(t *rapid.T, durable bool) plan {
 		return send{
 			client: rapid.SampledFrom(clients).Draw(t, "client"),
 			typ:    rapid.SampledFrom([]string{"plain", "slots", "ahead"}).Draw(t, "type"),
+			ahead:  rapid.SampledFrom([]time.Duration{0, 0, 0, -time.Second, time.Millisecond, time.Second, 10 * time.Second}).Draw(t, "ahead"),
 			script: scripts.Draw(t, "script"),
 		}
 	})

@@ -59,6 +59,9 @@ func (d *DB) repeat(ctx context.Context, ev db.Event) (db.Receipt, error) {
 // storable returns an error for an event that PostgreSQL could not store: it would end the
 // transaction of its neighbours.
 func storable(ev *db.Event) error {
+	if !ev.DeliverAt.IsZero() {
+		return errors.New("deliver_at is not taken on PostgreSQL yet")
+	}
 	for name, value := range map[string]string{
 		"client_id": ev.ClientID, "message_id": ev.MessageID, "type": ev.Type, "payload": string(ev.Payload), "request_id": ev.RequestID, "attributes": string(ev.Attrs),
 	} {

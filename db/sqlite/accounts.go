@@ -62,6 +62,7 @@ func (r *reader) Accounts(ctx context.Context, f db.AccountFilter) ([]db.Account
 	rows, err := r.queryer().QueryContext(ctx, `WITH u AS MATERIALIZED (SELECT client_id, count(*) AS events, min(turn) AS turn FROM unflushed GROUP BY client_id)
 		SELECT a.client_id, a.parked, a.head_seq, a.attempts, a.next_at, a.last_error, a.paused, a.replay_next, a.replay_to,
 			(SELECT count(*) FROM lanes l WHERE l.client_id = a.client_id) + coalesce(u.events, 0),
+			(SELECT count(*) FROM scheduled s WHERE s.client_id = a.client_id),
 			coalesce((SELECT seq FROM (SELECT seq, turn FROM lanes l WHERE l.client_id = a.client_id ORDER BY turn LIMIT 1)
 				WHERE u.turn IS NULL OR turn < u.turn), u.turn, 0)
 		FROM `+table+" LEFT JOIN u ON u.client_id = a.client_id WHERE "+where+" ORDER BY "+order+" LIMIT ?2", f.After, page(f.Limit))
@@ -73,7 +74,7 @@ func (r *reader) Accounts(ctx context.Context, f db.AccountFilter) ([]db.Account
 	for rows.Next() {
 		var row q.ReadAccountRow
 		err := rows.Scan(&row.ClientID, &row.Parked, &row.HeadSeq, &row.Attempts, &row.NextAt, &row.LastError,
-			&row.Paused, &row.ReplayNext, &row.ReplayTo, &row.Pending, &row.FirstSeq)
+			&row.Paused, &row.ReplayNext, &row.ReplayTo, &row.Pending, &row.Scheduled, &row.FirstSeq)
 		if err != nil {
 			return nil, fmt.Errorf("list accounts: %w", err)
 		}
@@ -87,7 +88,7 @@ func (r *reader) Accounts(ctx context.Context, f db.AccountFilter) ([]db.Account
 
 func account(r q.ReadAccountRow) db.Account {
 	a := db.Account{
-		ClientID: r.ClientID, Pending: int(r.Pending), HeadSeq: r.FirstSeq, Parked: r.Parked == 1,
+		ClientID: r.ClientID, Pending: int(r.Pending), Scheduled: int(r.Scheduled), HeadSeq: r.FirstSeq, Parked: r.Parked == 1,
 		Attempts: int(r.Attempts), LastError: r.LastError.String,
 		Paused: r.Paused == 1, ReplayNext: r.ReplayNext.Int64, ReplayTo: r.ReplayTo.Int64,
 	}

@@ -16,8 +16,8 @@ type place struct {
 	running *func(clientID string, seq int64) bool
 }
 
-// turnOf reads where in its account's order an event is pending. Where that is another
-// run than the first it walks the account's lane.
+// turnOf reads where in its account's order an event is pending, 0 for nowhere. Where its
+// seq doesn't say that it walks the account's lane.
 func (r *reader) turnOf(ctx context.Context, a db.Command) (int64, error) {
 	ctx, cancel := context.WithTimeout(ctx, longReadTime)
 	defer cancel()
@@ -27,8 +27,9 @@ func (r *reader) turnOf(ctx context.Context, a db.Command) (int64, error) {
 	if err != nil {
 		return 0, fmt.Errorf("look for runs: %w", err)
 	}
-	if earlier == 0 {
-		return a.Seq, nil
+	delivery, err := isDelivery(r.q, a.Seq)
+	if err != nil || earlier == 0 && !delivery {
+		return a.Seq, err
 	}
 	turn, err := r.q.TurnOf(ctx, q.TurnOfParams{ClientID: a.ClientID, Seq: a.Seq})
 	if err != nil && !errors.Is(err, sql.ErrNoRows) {
@@ -37,7 +38,7 @@ func (r *reader) turnOf(ctx context.Context, a db.Command) (int64, error) {
 	return turn, nil
 }
 
-// cancel ends a pending event as dead. A run that begins again while Execute reads its
+// cancel ends a pending or scheduled event as dead. A run that begins again while Execute reads its
 // turn is not the one that was to be cancelled: that one has ended.
 func (x *execution) cancel() error {
 	ev, err := x.event()
@@ -67,7 +68,20 @@ func (x *execution) cancel() error {
 		reason += ": " + x.Reason
 	}
 	x.result.Run = earlier + 1
-	pending, err := x.setAside(runID{x.ClientID, x.place.turn, x.Seq, earlier + 1}, ev, s, reason)
+	r := runID{x.ClientID, x.place.turn, x.Seq, earlier + 1}
+	if was, err := x.w.unschedule(x.ClientID, x.Seq); err != nil {
+		return err
+	} else if was {
+		r.turn = x.w.nextSeq
+		x.w.nextSeq++
+		return x.endAside(r, ev, s, reason)
+	}
+	if r.turn == 0 { // it has become pending since Execute has looked
+		if r.turn, err = x.w.q.TurnOf(background, q.TurnOfParams{ClientID: x.ClientID, Seq: x.Seq}); err != nil && !errors.Is(err, sql.ErrNoRows) {
+			return fmt.Errorf("look for pending: %w", err)
+		}
+	}
+	pending, err := x.setAside(r, ev, s, reason)
 	if err != nil {
 		return err
 	}

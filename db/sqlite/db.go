@@ -3,6 +3,7 @@
 // The life of an event in the file:
 //
 //	Append   outbox              accepted, and pending: the answer leaves after the fsync
+//	         deliveries          or scheduled, until its time has come: then lanes
 //	         history, lanes      it is flushed, many together: what is not settled by then
 //	Hold     accounts            an attempt failed: the event keeps its place
 //	Settle   effect, results     done or dead, in one transaction; its row of lanes goes
@@ -21,6 +22,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -60,6 +62,7 @@ type DB struct {
 	flusher   *flusher
 	erasures  *erasures
 	waiters   waiters
+	dueTimer  *dueTimer
 	standing  standing
 	drainRate drainRate
 	found     found
@@ -95,6 +98,7 @@ func Open(ctx context.Context, o Options) (*DB, error) {
 func (d *DB) stand() {
 	d.standing.pending.Store(int64(d.w.pending))
 	d.standing.runnable.Store(int64(d.w.total))
+	d.standing.scheduled.Store(int64(d.w.scheduled))
 }
 
 // OnChange sets the function that hears of every Change after its commit, in the
@@ -124,6 +128,11 @@ func (d *DB) committed() {
 	}
 	d.w.memtable.publish(settled, d.w.nextSeq)
 	d.flusher.wakeUp()
+	isScheduled := func(ev db.Event) bool { return ev.Position == 0 }
+	if slices.ContainsFunc(published, isScheduled) {
+		d.dueTimer.committed(published)
+		published = slices.DeleteFunc(published, isScheduled)
+	}
 	if fn, changes := d.onChange.Load(), d.w.changes; fn != nil && len(changes) > 0 {
 		(*fn)(changes)
 	}
@@ -180,6 +189,7 @@ func (d *DB) Close() error {
 func (d *DB) abandon() error {
 	if d.erasures != nil && d.erasures.resumed != nil {
 		<-d.flusher.done
+		<-d.dueTimer.done
 		<-d.erasures.resumed
 	}
 	d.guard.Lock() // in memory a reader may be on the connection

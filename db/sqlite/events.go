@@ -61,6 +61,9 @@ func (r *reader) parts(f db.Filter) []eventsPart {
 			before = f.After
 		}
 	}
+	if f.State == db.Scheduled { // an index has the few that are
+		return []eventsPart{{"deliveries d CROSS JOIN outbox o ON o.seq = d.seq", "d.seq", "d.client_id", after, before}}
+	}
 	if f.ClientID == "" {
 		return []eventsPart{{"outbox o", "o.seq", "", after, before}}
 	}
@@ -79,7 +82,11 @@ func (r *reader) parts(f db.Filter) []eventsPart {
 // query returns the query of what f selects within p, as stored takes it.
 func (p *eventsPart) query(f db.Filter) (from, order string, args []any) {
 	conditions, args := p.conditions(f)
-	from = p.from + " LEFT JOIN results r ON r.seq = o.seq WHERE " + strings.Join(conditions, " AND ")
+	from = p.from + " LEFT JOIN results r ON r.seq = o.seq"
+	if f.State != db.Scheduled {
+		from += " LEFT JOIN deliveries d ON d.seq = o.seq"
+	}
+	from += " WHERE " + strings.Join(conditions, " AND ")
 	if order = p.seq; f.Newest {
 		order += " DESC"
 	}
@@ -111,7 +118,9 @@ func (p *eventsPart) conditions(f db.Filter) (conditions []string, args []any) {
 	switch f.State {
 	case "":
 	case db.Pending:
-		add("r.seq IS NULL")
+		add("r.seq IS NULL AND d.scheduled IS NOT 1")
+	case db.Scheduled:
+		add("d.scheduled = 1")
 	default:
 		add("r.status = ?", string(f.State))
 	}

@@ -39,11 +39,12 @@ type unflushed struct {
 type stage uint8
 
 const (
-	stageFlushed stage = iota // not in the memtable: lanes says whether it is pending
-	stageWaiting              // pending, without a row in lanes
-	stageInLane               // pending, with one: its batch is being flushed
-	stageSettled              // not pending any more
-	stageDeleted              // with the event
+	stageFlushed  stage = iota // not in the memtable: lanes says whether it is pending
+	stageWaiting               // pending, without a row in lanes
+	stageInLane                // pending, with one: its batch is being flushed
+	stageSettled               // not pending any more
+	stageDelivery              // scheduled, or in lanes once its time has come, or settled: see deliveries
+	stageDeleted               // with the event
 )
 
 // find returns nil for what is flushed.
@@ -85,7 +86,9 @@ func (t *memtable) publish(results []q.Result, nextSeq int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, e := range t.events[len(s.events):] {
-		s.waiting[e.clientID] = append(s.waiting[e.clientID], e.seq)
+		if e.stage != stageDelivery {
+			s.waiting[e.clientID] = append(s.waiting[e.clientID], e.seq)
+		}
 	}
 	s.next, s.events = nextSeq, t.events
 	for i := range results {
@@ -113,13 +116,15 @@ func (t *memtable) load(rows []q.ReadUnflushedRow) {
 	for _, r := range rows {
 		e := unflushed{appended{r.Seq, r.ClientID}, stageWaiting}
 		switch {
+		case r.Delivered == 1:
+			e.stage = stageDelivery
 		case r.Settled == 1:
 			e.stage = stageSettled
 		case r.InLane == 1:
 			e.stage = stageInLane
 		}
 		t.events = append(t.events, e)
-		if e.stage != stageSettled {
+		if e.stage == stageWaiting || e.stage == stageInLane {
 			t.snapshot.waiting[r.ClientID] = append(t.snapshot.waiting[r.ClientID], r.Seq)
 		}
 	}
@@ -127,8 +132,8 @@ func (t *memtable) load(rows []q.ReadUnflushedRow) {
 }
 
 // accept adds an event that was just appended.
-func (m *writerState) accept(seq int64, clientID string) {
-	m.memtable.events = append(m.memtable.events, unflushed{appended{seq, clientID}, stageWaiting})
+func (m *writerState) accept(seq int64, clientID string, stage stage) {
+	m.memtable.events = append(m.memtable.events, unflushed{appended{seq, clientID}, stage})
 }
 
 // move notes the stage of an event; what is flushed has none.
@@ -152,7 +157,10 @@ func (w *writer) first(r runID) *unflushed {
 	if r.run != 1 {
 		return nil
 	}
-	return w.memtable.find(r.seq)
+	if e := w.memtable.find(r.seq); e != nil && e.stage != stageDelivery {
+		return e
+	}
+	return nil
 }
 
 // isPending reports whether a run is to come, or under way.

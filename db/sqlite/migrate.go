@@ -189,6 +189,49 @@ CREATE TRIGGER pending_delete INSTEAD OF DELETE ON pending BEGIN
   UPDATE owner SET epoch = epoch + 1;
   DELETE FROM lanes WHERE client_id = old.client_id AND turn = old.turn;
 END;`,
+	// Events with a deliver_at; the errors of attempts, and what events emitted.
+	`CREATE TABLE deliveries (
+  seq        INTEGER NOT NULL PRIMARY KEY,
+  client_id  TEXT    NOT NULL,
+  deliver_at INTEGER NOT NULL,
+  scheduled  INTEGER NOT NULL CHECK (scheduled IN (0, 1))
+) STRICT;
+CREATE INDEX deliveries_due ON deliveries (deliver_at) WHERE scheduled = 1;
+CREATE INDEX deliveries_account ON deliveries (client_id) WHERE scheduled = 1;
+CREATE VIEW scheduled AS SELECT client_id, deliver_at, seq FROM deliveries WHERE scheduled = 1;
+CREATE TABLE attempt_errors (
+  seq     INTEGER NOT NULL,
+  n       INTEGER NOT NULL,
+  run     INTEGER NOT NULL,
+  attempt INTEGER NOT NULL,
+  at      INTEGER NOT NULL,
+  error   TEXT    NOT NULL,
+  PRIMARY KEY (seq, n)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE emitted (
+  seq     INTEGER NOT NULL,
+  emitted INTEGER NOT NULL,
+  PRIMARY KEY (seq, emitted)
+) STRICT, WITHOUT ROWID;
+DROP VIEW unflushed;
+CREATE VIEW unflushed AS
+SELECT o.client_id, o.seq AS turn, o.seq, 1 AS run FROM outbox o
+WHERE o.seq > (SELECT flushed FROM owner)
+  AND NOT EXISTS (SELECT 1 FROM results r WHERE r.seq = o.seq)
+  AND NOT EXISTS (SELECT 1 FROM runs k WHERE k.seq = o.seq)
+  AND NOT EXISTS (SELECT 1 FROM lanes l WHERE l.client_id = o.client_id AND l.turn = o.seq)
+  AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.seq = o.seq);
+DROP VIEW events;
+CREATE VIEW events AS
+SELECT o.seq, o.client_id, o.message_id, o.type, o.payload,
+       coalesce(r.status, iif(d.scheduled, 'scheduled', 'pending')) AS state,
+       r.attempts, r.output, r.error,
+       strftime('%Y-%m-%dT%H:%M:%fZ', o.received_at / 1e6, 'unixepoch') AS received,
+       strftime('%Y-%m-%dT%H:%M:%fZ', d.deliver_at / 1e6, 'unixepoch') AS deliver_at,
+       strftime('%Y-%m-%dT%H:%M:%fZ', r.started_at  / 1e6, 'unixepoch') AS started,
+       strftime('%Y-%m-%dT%H:%M:%fZ', r.finished_at / 1e6, 'unixepoch') AS finished,
+       o.request_id
+FROM outbox o LEFT JOIN results r ON r.seq = o.seq LEFT JOIN deliveries d ON d.seq = o.seq;`,
 }
 
 // migrator brings a file, and the functions' tables in it, to this binary's versions.

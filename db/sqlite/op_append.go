@@ -29,7 +29,7 @@ func (d *DB) Append(ctx context.Context, ev db.Event) (db.Receipt, error) {
 			return db.Receipt{}, err
 		}
 		if !op.repeat {
-			return db.Receipt{ClientID: ev.ClientID, MessageID: ev.MessageID, Seq: op.seq, State: db.Pending}, nil
+			return db.Receipt{ClientID: ev.ClientID, MessageID: ev.MessageID, Seq: op.seq, State: op.state}, nil
 		}
 		// The comparison is done here, not on the committer's goroutine.
 		r, err := d.repeat(ctx, ev)
@@ -46,7 +46,7 @@ func (d *DB) repeat(ctx context.Context, ev db.Event) (db.Receipt, error) {
 	if err != nil {
 		return db.Receipt{}, err
 	}
-	if s.Type != ev.Type || !bytes.Equal(s.Payload, ev.Payload) {
+	if s.Type != ev.Type || !bytes.Equal(s.Payload, ev.Payload) || s.DeliverAt.UnixMicro() != ev.DeliverAt.UnixMicro() {
 		return db.Receipt{}, &db.IDReusedError{Seq: s.Seq}
 	}
 	return db.Receipt{ClientID: s.ClientID, MessageID: s.MessageID, Seq: s.Seq, Duplicate: true, State: s.State, Result: s.Result}, nil
@@ -57,6 +57,7 @@ type appendOp struct {
 	operation
 	event  db.Event
 	seq    int64
+	state  db.State // of a new event
 	repeat bool
 }
 
@@ -71,7 +72,7 @@ func sizeOf(ev *db.Event) int { return len(ev.Payload) + len(ev.Attrs) + 512 }
 
 func (o *appendOp) run(w *writer, _ int) error {
 	seq, err := w.insert(o.event)
-	o.seq, o.repeat = seq, seq == 0
+	o.seq, o.state, o.repeat = seq, w.stateOf(&o.event), seq == 0
 	return err
 }
 
@@ -80,7 +81,7 @@ func (w *writer) insert(ev db.Event) (int64, error) {
 	if err := w.writable(ev.ClientID); err != nil {
 		return 0, err
 	}
-	if err := w.room(ev.ClientID); err != nil {
+	if err := w.room(&ev); err != nil {
 		_, ferr := w.q.Identity(background, q.IdentityParams{ClientID: ev.ClientID, MessageID: ev.MessageID})
 		switch {
 		case ferr == nil:
@@ -106,22 +107,35 @@ func (w *writer) add(ev db.Event) (int64, error) {
 		return 0, nil
 	}
 	w.nextSeq++
-	w.accept(seq, ev.ClientID)
+	stage := stageWaiting
+	if !ev.DeliverAt.IsZero() {
+		stage = stageDelivery
+	}
+	w.accept(seq, ev.ClientID, stage)
 	if _, ok := w.known[ev.ClientID]; !ok {
 		if err := w.q.InsertAccount(background, ev.ClientID); err != nil {
 			return 0, fmt.Errorf("insert account: %w", err)
 		}
 		w.know(ev.ClientID)
 	}
-	w.pend(ev.ClientID, 1)
-	ev.Seq, ev.Position, ev.Run, ev.ReceivedAt = seq, seq, 1, time.UnixMicro(w.now).UTC()
+	ev.Seq, ev.ReceivedAt = seq, time.UnixMicro(w.now).UTC()
+	if stage == stageWaiting {
+		w.pend(ev.ClientID, 1)
+		ev.Position, ev.Run = seq, 1
+	} else if err := w.deliver(&ev); err != nil {
+		return 0, err
+	}
 	w.published = append(w.published, ev)
 	w.notices.accepted(&ev)
 	return seq, nil
 }
 
-// room says whether one more event of the account is taken.
-func (w *writer) room(clientID string) error {
+// room says whether ev is taken, by the bounds of the backlog.
+func (w *writer) room(ev *db.Event) error {
+	clientID := ev.ClientID
+	if w.stateOf(ev) == db.Scheduled {
+		return w.roomAhead(clientID)
+	}
 	if n := w.limits.pending; n > 0 && w.total >= n {
 		return fmt.Errorf("%w: %d events are pending", db.ErrBacklogFull, w.total)
 	}

@@ -67,7 +67,7 @@ func (o *batchOp) run(w *writer, _ int) error {
 			continue
 		}
 		if !r.Duplicate {
-			r.State = db.Pending
+			r.State = w.stateOf(&ev)
 		}
 		o.answers = append(o.answers, db.AppendResult{Receipt: r})
 	}
@@ -84,7 +84,7 @@ func (o *batchOp) insertOrCompare(w *writer, ev db.Event) (seq int64, duplicate 
 	if err != nil {
 		return 0, false, fmt.Errorf("look for event: %w", err)
 	}
-	if row.Type != ev.Type || row.Payload != string(ev.Payload) {
+	if row.Type != ev.Type || row.Payload != string(ev.Payload) || !sameTime(row.DeliverAt, &ev) {
 		return 0, false, refusal{&db.IDReusedError{Seq: row.Seq}}
 	}
 	return row.Seq, true, nil

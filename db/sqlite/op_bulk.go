@@ -186,7 +186,7 @@ func since(b db.BulkCommand) int64 {
 const (
 	parkedQuery = `accounts a INDEXED BY accounts_parked JOIN outbox o ON o.seq = a.head_seq
 		WHERE a.parked = 1 AND a.client_id > ?1 AND (?2 = '' OR a.client_id = ?2) AND (?3 = '' OR o.type = ?3)`
-	deadQuery = `results r INDEXED BY results_dead JOIN outbox o ON o.seq = r.seq
+	deadQuery = `results r INDEXED BY results_dead JOIN outbox o ON o.seq = r.seq LEFT JOIN deliveries d ON d.seq = o.seq
 		WHERE r.status = 'dead' AND r.seq > ?1 AND (?2 = '' OR o.client_id = ?2) AND (?3 = '' OR o.type = ?3) AND r.finished_at >= ?4`
 )
 

@@ -54,7 +54,7 @@ func (e *eraser) run(who, reason string) error {
 		return err
 	}
 	e.begun = true
-	for _, step := range []func() error{e.pending, e.events, e.rows, e.audit} {
+	for _, step := range []func() error{e.scheduled, e.pending, e.events, e.rows, e.audit} {
 		if err := step(); err != nil {
 			return err
 		}
@@ -107,6 +107,30 @@ func (e *eraser) numbers(query string, args ...any) (list [][2]int64, err error)
 		list = append(list, n)
 	}
 	return list, rows.Err()
+}
+
+// scheduled deletes the events whose time has not come.
+func (e *eraser) scheduled() error {
+	for {
+		list, err := e.numbers("SELECT seq FROM scheduled WHERE client_id = ? ORDER BY seq LIMIT ?", e.clientID, eraseChunk)
+		if err != nil || len(list) == 0 {
+			return err
+		}
+		err = e.delete(func(w *writer) error {
+			for _, p := range list {
+				if err := w.deleteEvent(e.clientID, p[0]); err != nil {
+					return err
+				}
+				w.settled = append(w.settled, q.Result{Seq: p[0]}) // ends every Wait for it
+			}
+			w.schedule(e.clientID, -len(list))
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		e.done.Events, e.done.Pending = e.done.Events+int64(len(list)), e.done.Pending+int64(len(list))
+	}
 }
 
 // pending deletes the events that are still to run: each with its place, so that none
@@ -237,7 +261,7 @@ func prepareErasures(c *conn.Conn, erasures []db.Erasure) error {
 // deleteEvent deletes a client's event that is not pending, with everything that hangs
 // from it in the engine's tables.
 func (w *writer) deleteEvent(clientID string, seq int64) error {
-	for _, table := range []string{"results", "runs"} {
+	for _, table := range []string{"results", "runs", "deliveries", "attempt_errors", "emitted"} {
 		if err := w.rare.exec("DELETE FROM "+table+" WHERE seq = ?", seq); err != nil {
 			return fmt.Errorf("delete from %s: %w", table, err)
 		}

@@ -28,6 +28,11 @@ func (w *writer) hold(h *db.Hold) error {
 	if !pending {
 		return refusal{db.ErrSuperseded}
 	}
+	if h.Failed {
+		if err := w.keepError(ev, h.Attempts, h.Error); err != nil {
+			return err
+		}
+	}
 	w.rest(ev.ClientID, restParked, h.Park)
 	if h.Attempts == 0 && !h.Park {
 		if err := w.q.ReleaseAccount(background, ev.ClientID); err != nil {

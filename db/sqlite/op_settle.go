@@ -57,6 +57,9 @@ func (o *settleOp) run(w *writer, step int) error {
 	var output, reason sql.NullString
 	if s.Status == db.Dead {
 		reason = sql.NullString{String: db.Bounded(s.Error), Valid: true}
+		if err := w.keepError(ev, ev.Attempt, s.Error); err != nil {
+			return err
+		}
 	} else if s.Effect != nil {
 		if output, err = (&effectTx{w: w, event: *ev}).run(s.Effect); err != nil {
 			return err

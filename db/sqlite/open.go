@@ -44,6 +44,7 @@ func (o *opening) run(ctx context.Context) error {
 		return conn.HintCorrupt(fmt.Errorf("recover: %w", err))
 	}
 	go o.flusher.run()
+	go o.dueTimer.run()
 	o.committer.Start(o.w, o.guard)
 	o.erasures.resumed = make(chan struct{})
 	go o.erasures.resume(unfinished)
@@ -170,7 +171,7 @@ func newWriter(c *conn.Conn, o Options, erasing *erasing) *writer {
 		ownership: ownership{conn: c},
 		log:       o.Log, check: o.Check, observer: o.Observer, events: eventLog{o.Log, o.Observer},
 		limits:      limits{pending: o.MaxPending, accountPending: o.MaxAccountPending, effect: cmp.Or(o.MaxEffect, db.MaxEffect)},
-		writerState: writerState{backlog: map[string]int{}, resting: map[string]rest{}, known: map[string]struct{}{}, memtable: newMemtable()},
+		writerState: writerState{backlog: map[string]int{}, resting: map[string]rest{}, scheduledOf: map[string]int{}, known: map[string]struct{}{}, memtable: newMemtable()},
 		effectStmts: map[string]*conn.Stmt{}, rare: keptStatements{c.SQL, map[string]*sql.Stmt{}}, erasing: erasing,
 		executorTimer: time.NewTimer(time.Hour),
 	}
@@ -219,7 +220,8 @@ func (o *opening) read(ctx context.Context) (err error) {
 	if o.flusher, err = newFlusher(ctx, o.DB, cmp.Or(o.options.FlushBatch, flushBatch)); err != nil {
 		return err
 	}
-	return nil
+	o.dueTimer, err = newDueTimer(o.DB)
+	return err
 }
 
 // recover finds what is to run, and the accounts whose erasure goes on.

@@ -163,6 +163,57 @@ func TestQueries(t *testing.T) {
 	same(found, err, q.FindRow{Seq: 21, ClientID: "c", MessageID: "m", Type: "t", Payload: "p", ReceivedAt: 22, RequestID: "r", Attrs: text("a"),
 		Status: text("dead"), Run: number(51), Attempts: number(54), StartedAt: number(55), FinishedAt: number(56), Output: text("o"), Error: text("e")})
 
+	ok(x.InsertDelivery(ctx, q.InsertDeliveryParams{Seq: 21, ClientID: "c", DeliverAt: 91, Scheduled: 1}))
+	want("SELECT * FROM deliveries", "[21 c 91 1]")
+	want("SELECT * FROM scheduled", "[c 91 21]")
+	identity, err = x.Identity(ctx, q.IdentityParams{ClientID: "c", MessageID: "m"})
+	same(identity, err, q.IdentityRow{Seq: 21, Type: "t", Payload: "p", DeliverAt: number(91)})
+	due, err := x.Due(ctx, q.DueParams{After: 91, AfterSeq: 20, Now: 91, Page: 1})
+	same(due, err, []q.DueRow{{DeliverAt: 91, Seq: 21, ClientID: "c", MessageID: "m", Type: "t", Payload: "p", ReceivedAt: 22, RequestID: "r", Attrs: text("a")}})
+	for _, p := range []q.DueParams{{After: 91, AfterSeq: 21, Now: 91, Page: 1}, {After: 92, Now: 99, Page: 1}, {After: 0, Now: 90, Page: 1}} {
+		due, err := x.Due(ctx, p)
+		same(due, err, []q.DueRow(nil))
+	}
+	firstDue, err := x.FirstDue(ctx)
+	same(firstDue, err, int64(91))
+	for i, client := range []string{"c", "d"} {
+		n, err := x.CountScheduledOf(ctx, client)
+		same(n, err, int64(1-i))
+	}
+	count, err := x.CountScheduled(ctx)
+	same(count, err, int64(1))
+	found, err = x.Find(ctx, q.FindParams{ClientID: "c", MessageID: "m"})
+	same([]any{found.DeliverAt, found.Scheduled}, err, []any{number(91), number(1)})
+	unflushed, err = x.ReadUnflushed(ctx, q.ReadUnflushedParams{Flushed: 20, Page: 1})
+	same(unflushed, err, []q.ReadUnflushedRow{{Seq: 21, ClientID: "c", Settled: 1, InLane: 1, Delivered: 1}})
+	account, err = x.ReadAccount(ctx, "c")
+	same(account.Scheduled, err, int64(1))
+	one(x.Unschedule(ctx, 21))
+	if n, err := x.Unschedule(ctx, 21); n != 0 || err != nil {
+		t.Errorf("again: %d, %v", n, err)
+	}
+	scheduled, err := x.IsScheduled(ctx, 21)
+	same(scheduled, err, int64(0))
+
+	lastError, err := x.LastError(ctx, 21)
+	same(lastError, err, int64(0))
+	ok(x.InsertError(ctx, q.InsertErrorParams{Seq: 21, N: 92, Run: 93, Attempt: 94, At: 95, Error: "e"}))
+	want("SELECT * FROM attempt_errors", "[21 92 93 94 95 e]")
+	lastError, err = x.LastError(ctx, 21)
+	same(lastError, err, int64(92))
+	list, err := x.Errors(ctx, 21)
+	same(list, err, []q.ErrorsRow{{Run: 93, Attempt: 94, At: 95, Error: "e"}})
+	ok(x.DropErrors(ctx, q.DropErrorsParams{Seq: 21, N: 92}))
+	want("SELECT count(*) FROM attempt_errors", "[0]")
+	for range 2 {
+		ok(x.InsertEmitted(ctx, q.InsertEmittedParams{Seq: 96, Emitted: 21}))
+	}
+	want("SELECT * FROM emitted", "[96 21]")
+	emitted, err := x.EmittedBy(ctx, q.EmittedByParams{Seq: 96, After: 20, Page: 1})
+	same(emitted, err, []q.EmittedByRow{{Seq: 21, ClientID: "c", MessageID: "m", Status: text("dead"), Scheduled: sql.NullInt64{Valid: true}}})
+	emitted, err = x.EmittedBy(ctx, q.EmittedByParams{Seq: 96, After: 21, Page: 1})
+	same(emitted, err, []q.EmittedByRow(nil))
+
 	of, err := x.EventOf(ctx, 21)
 	same(of, err, q.EventOfRow{ClientID: "c", MessageID: "m", Type: "t"})
 	ending, err := x.Ending(ctx, 21)
@@ -187,4 +238,4 @@ func TestQueries(t *testing.T) {
 	}
 }
 
-const queriesTested = 49
+const queriesTested = 62

@@ -91,11 +91,12 @@ const longReadTime = time.Minute
 // ?5 that are pending and in no lane. Payloads are read row by row, so that reading can
 // end where enough bytes are there.
 const (
-	laneColumns = `o.seq, o.message_id, o.type, o.payload, o.received_at, o.request_id, o.attrs`
+	laneColumns = `o.seq, o.message_id, o.type, o.payload, o.received_at, o.request_id, o.attrs, d.deliver_at`
+	laneEvents  = ` CROSS JOIN outbox o ON o.seq = l.seq LEFT JOIN deliveries d ON d.seq = o.seq`
 	laneRange   = `lanes l WHERE l.client_id = ?1 AND l.turn > ?2 AND l.turn < ?3`
 
 	laneQuery = `SELECT l.turn, l.run, ` + laneColumns + ` FROM (SELECT * FROM ` + laneRange + `) l
-		CROSS JOIN outbox o ON o.seq = l.seq ORDER BY l.turn LIMIT ?4`
+		` + laneEvents + ` ORDER BY l.turn LIMIT ?4`
 
 	unflushedQuery = `SELECT l.turn, l.run, ` + laneColumns + ` FROM (
 			SELECT l.turn AS turn, l.run, l.seq FROM ` + laneRange + `
@@ -104,7 +105,7 @@ const (
 			  AND NOT EXISTS (SELECT 1 FROM runs k WHERE k.seq = o.seq)
 			  AND NOT EXISTS (SELECT 1 FROM lanes l WHERE l.client_id = o.client_id AND l.turn = o.seq)
 			ORDER BY turn LIMIT ?4) l
-		CROSS JOIN outbox o ON o.seq = l.seq ORDER BY l.turn`
+		` + laneEvents + ` ORDER BY l.turn`
 )
 
 // PendingAfter reads an account's pending events with a turn greater than after, in
@@ -137,13 +138,14 @@ func (r *reader) PendingAfter(ctx context.Context, clientID string, after int64,
 		var payload string
 		var attrs sql.NullString
 		var received int64
-		if err := rows.Scan(&ev.Position, &ev.Run, &ev.Seq, &ev.MessageID, &ev.Type, &payload, &received, &ev.RequestID, &attrs); err != nil {
+		var at sql.NullInt64
+		if err := rows.Scan(&ev.Position, &ev.Run, &ev.Seq, &ev.MessageID, &ev.Type, &payload, &received, &ev.RequestID, &attrs, &at); err != nil {
 			return nil, false, fmt.Errorf("read pending: %w", err)
 		}
 		if bytes += len(payload); bytes > maxBytes && len(events) > 0 {
 			return events, true, nil
 		}
-		ev.Payload, ev.Attrs, ev.ReceivedAt = ownedBytes(payload), rawJSON(attrs), unixMicro(received)
+		ev.Payload, ev.Attrs, ev.ReceivedAt, ev.DeliverAt = ownedBytes(payload), rawJSON(attrs), unixMicro(received), deliverAt(at)
 		events = append(events, ev)
 	}
 	if err := rows.Err(); err != nil {
@@ -198,27 +200,31 @@ func (r *reader) Result(ctx context.Context, seq int64) (*db.Result, error) {
 }
 
 // State returns how the event with this seq ended, as Result does, without what may be large:
-// Pending where there is no result.
+// Scheduled or Pending where there is no result.
 func (r *reader) State(ctx context.Context, seq int64) (db.State, error) {
 	ctx, cancel := context.WithTimeout(ctx, readTime)
 	defer cancel()
 	r.guard.Lock()
+	defer r.guard.Unlock()
 	row, err := r.q.Ending(ctx, seq)
-	r.guard.Unlock()
-	if errors.Is(err, sql.ErrNoRows) {
-		return db.Pending, nil
+	if err == nil {
+		return db.State(row.Status), nil
 	}
-	if err != nil {
+	if !errors.Is(err, sql.ErrNoRows) {
 		return "", fmt.Errorf("look for result: %w", err)
 	}
-	return db.State(row.Status), nil
+	scheduled, err := r.q.IsScheduled(ctx, seq)
+	if err != nil && !errors.Is(err, sql.ErrNoRows) {
+		return "", fmt.Errorf("look for delivery: %w", err)
+	}
+	return stateIn(sql.NullString{}, sql.NullInt64{Int64: scheduled, Valid: true}), nil
 }
 
 // stored reads events: from is the query's part between FROM and ORDER BY, with the
-// tables outbox o and results r. It ends with the event by which all have maxBytes (0: any).
+// tables outbox o, results r and deliveries d. It ends with the event by which all have maxBytes (0: any).
 func (r *reader) stored(ctx context.Context, from, order string, limit, maxBytes int, args []any) ([]db.StoredEvent, error) {
 	query := `SELECT o.seq, o.client_id, o.message_id, o.type, o.payload, o.received_at, o.request_id, o.attrs,
-			r.status, r.run, r.attempts, r.started_at, r.finished_at, r.output, r.error
+			r.status, r.run, r.attempts, r.started_at, r.finished_at, r.output, r.error, d.deliver_at, d.scheduled
 		FROM ` + from + fmt.Sprintf(" ORDER BY %s LIMIT %d", order, limit)
 	r.guard.Lock()
 	defer r.guard.Unlock()
@@ -231,7 +237,7 @@ func (r *reader) stored(ctx context.Context, from, order string, limit, maxBytes
 	for bytes := 0; rows.Next(); {
 		var row q.FindRow
 		err := rows.Scan(&row.Seq, &row.ClientID, &row.MessageID, &row.Type, &row.Payload, &row.ReceivedAt, &row.RequestID, &row.Attrs,
-			&row.Status, &row.Run, &row.Attempts, &row.StartedAt, &row.FinishedAt, &row.Output, &row.Error)
+			&row.Status, &row.Run, &row.Attempts, &row.StartedAt, &row.FinishedAt, &row.Output, &row.Error, &row.DeliverAt, &row.Scheduled)
 		if err != nil {
 			return nil, fmt.Errorf("list events: %w", err)
 		}
@@ -255,18 +261,29 @@ func (r *reader) queryer() q.DBTX {
 }
 
 func stored(r q.FindRow) db.StoredEvent {
-	s := db.StoredEvent{State: db.Pending, Event: db.Event{
+	s := db.StoredEvent{State: stateIn(r.Status, r.Scheduled), Event: db.Event{
 		ClientID: r.ClientID, MessageID: r.MessageID, Type: r.Type, Payload: ownedBytes(r.Payload),
 		RequestID: r.RequestID, Attrs: rawJSON(r.Attrs), Seq: r.Seq, ReceivedAt: unixMicro(r.ReceivedAt),
+		DeliverAt: deliverAt(r.DeliverAt),
 	}}
 	if r.Status.Valid {
-		s.State = db.State(r.Status.String)
 		s.Result = resultOf(q.Result{
 			Status: r.Status.String, Run: r.Run.Int64, Attempts: r.Attempts.Int64,
 			StartedAt: r.StartedAt.Int64, FinishedAt: r.FinishedAt.Int64, Output: r.Output, Error: r.Error,
 		})
 	}
 	return s
+}
+
+// stateIn returns the state that the columns status of results and scheduled of deliveries say.
+func stateIn(status sql.NullString, scheduled sql.NullInt64) db.State {
+	switch {
+	case status.Valid:
+		return db.State(status.String)
+	case scheduled.Int64 == 1:
+		return db.Scheduled
+	}
+	return db.Pending
 }
 
 func resultOf(r q.Result) *db.Result {

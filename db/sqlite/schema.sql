@@ -52,6 +52,22 @@ SELECT client_id, seq FROM history WHERE seq <= (SELECT flushed FROM owner)
 UNION ALL
 SELECT client_id, seq FROM outbox WHERE seq > (SELECT flushed FROM owner);
 
+-- The events that have a deliver_at. Until then they are scheduled: neither pending nor in
+-- a lane, and in the two indexes, which hold nothing else. Once it has come an event gets
+-- the next turn of the counter and is in lanes; of those that are not scheduled any more
+-- the row only says what the deliver_at was, which a repeat is compared with. It
+-- stands here and not in outbox so that events without one carry nothing.
+CREATE TABLE deliveries (
+  seq        INTEGER NOT NULL PRIMARY KEY,
+  client_id  TEXT    NOT NULL,
+  deliver_at INTEGER NOT NULL,
+  scheduled  INTEGER NOT NULL CHECK (scheduled IN (0, 1))
+) STRICT;
+CREATE INDEX deliveries_due ON deliveries (deliver_at) WHERE scheduled = 1;
+CREATE INDEX deliveries_account ON deliveries (client_id) WHERE scheduled = 1;
+
+CREATE VIEW scheduled AS SELECT client_id, deliver_at, seq FROM deliveries WHERE scheduled = 1;
+
 -- What of the outbox is still to run: in lanes where it has been flushed, else unflushed.
 -- An event that is settled soon is never written here: its row of outbox says that it
 -- is pending until it has one in results. A reader that asks about many rows of
@@ -75,7 +91,8 @@ SELECT o.client_id, o.seq AS turn, o.seq, 1 AS run FROM outbox o
 WHERE o.seq > (SELECT flushed FROM owner)
   AND NOT EXISTS (SELECT 1 FROM results r WHERE r.seq = o.seq)
   AND NOT EXISTS (SELECT 1 FROM runs k WHERE k.seq = o.seq)
-  AND NOT EXISTS (SELECT 1 FROM lanes l WHERE l.client_id = o.client_id AND l.turn = o.seq);
+  AND NOT EXISTS (SELECT 1 FROM lanes l WHERE l.client_id = o.client_id AND l.turn = o.seq)
+  AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.seq = o.seq);
 
 CREATE VIEW pending AS
 SELECT client_id, turn, seq, run FROM lanes UNION ALL SELECT client_id, turn, seq, run FROM unflushed;
@@ -207,6 +224,24 @@ CREATE TABLE erasing (
   reason    TEXT    NOT NULL
 ) STRICT, WITHOUT ROWID;
 
+-- The errors of an event's last attempts, also of earlier runs. n grows with each.
+CREATE TABLE attempt_errors (
+  seq     INTEGER NOT NULL,
+  n       INTEGER NOT NULL,
+  run     INTEGER NOT NULL,
+  attempt INTEGER NOT NULL,
+  at      INTEGER NOT NULL,
+  error   TEXT    NOT NULL,
+  PRIMARY KEY (seq, n)
+) STRICT, WITHOUT ROWID;
+
+-- What an event's effects emitted, by the seqs of both, also what was there before.
+CREATE TABLE emitted (
+  seq     INTEGER NOT NULL,
+  emitted INTEGER NOT NULL,
+  PRIMARY KEY (seq, emitted)
+) STRICT, WITHOUT ROWID;
+
 -- The version of each function's own tables (functions.Tables).
 CREATE TABLE function_tables (
   function TEXT    NOT NULL PRIMARY KEY,
@@ -216,10 +251,11 @@ CREATE TABLE function_tables (
 -- One row an event, for people.
 CREATE VIEW events AS
 SELECT o.seq, o.client_id, o.message_id, o.type, o.payload,
-       coalesce(r.status, 'pending') AS state,
+       coalesce(r.status, iif(d.scheduled, 'scheduled', 'pending')) AS state,
        r.attempts, r.output, r.error,
        strftime('%Y-%m-%dT%H:%M:%fZ', o.received_at / 1e6, 'unixepoch') AS received,
+       strftime('%Y-%m-%dT%H:%M:%fZ', d.deliver_at / 1e6, 'unixepoch') AS deliver_at,
        strftime('%Y-%m-%dT%H:%M:%fZ', r.started_at  / 1e6, 'unixepoch') AS started,
        strftime('%Y-%m-%dT%H:%M:%fZ', r.finished_at / 1e6, 'unixepoch') AS finished,
        o.request_id
-FROM outbox o LEFT JOIN results r ON r.seq = o.seq;
+FROM outbox o LEFT JOIN results r ON r.seq = o.seq LEFT JOIN deliveries d ON d.seq = o.seq;

@@ -17,8 +17,10 @@ type writerState struct {
 	total       int            // runnable events: pending ones of accounts that don't rest
 	backlog     map[string]int // pending events of an account
 	resting     map[string]rest
+	scheduled   int            // scheduled events of all accounts
+	scheduledOf map[string]int // of the accounts that were asked for: see roomAhead
 	known       map[string]struct{}
-	published   []db.Event  // new events of this transaction, in order
+	published   []db.Event  // new events of this transaction, and those that are due, in order; without Position: scheduled
 	settled     []q.Result  // written by this transaction; of an erased event only the seq
 	dead        []string    // types of the settled events that were set aside
 	changes     []db.Change // of this transaction, in order
@@ -39,6 +41,7 @@ const (
 type undo struct {
 	clientID string
 	delta    int  // to be taken back from the backlog
+	ahead    int  // to be taken back from what is scheduled
 	known    bool // to be forgotten
 	rested   bool // rested as was says
 	was      rest
@@ -74,6 +77,7 @@ func (m *writerState) rollback(k savepoint) {
 			m.setRest(u.clientID, u.was)
 		}
 		m.addBacklog(u.clientID, -u.delta)
+		m.addScheduled(u.clientID, -u.ahead)
 	}
 	m.undo = m.undo[:k.undo]
 	m.published = m.published[:k.published]
@@ -93,11 +97,30 @@ func (m *writerState) reset() {
 	if len(m.known) > maxKnown {
 		clear(m.known)
 	}
+	if len(m.scheduledOf) > maxKnown {
+		clear(m.scheduledOf)
+	}
 }
 
 func (m *writerState) pend(clientID string, delta int) {
 	m.undo = append(m.undo, undo{clientID: clientID, delta: delta})
 	m.addBacklog(clientID, delta)
+}
+
+// schedule counts scheduled events of an account.
+func (m *writerState) schedule(clientID string, delta int) {
+	m.undo = append(m.undo, undo{clientID: clientID, ahead: delta})
+	m.addScheduled(clientID, delta)
+}
+
+func (m *writerState) addScheduled(clientID string, delta int) {
+	if delta == 0 {
+		return
+	}
+	m.scheduled += delta
+	if n, ok := m.scheduledOf[clientID]; ok {
+		m.scheduledOf[clientID] = n + delta
+	}
 }
 
 func (m *writerState) know(clientID string) {

@@ -21,13 +21,14 @@ func (nobody) SlowEffect(string)                  {}
 func (nobody) Dead(string)                        {}
 
 // standing is what of Stats the committer publishes after each group.
-type standing struct{ pending, runnable atomic.Int64 }
+type standing struct{ pending, runnable, scheduled atomic.Int64 }
 
 // Stats returns it, in time that does not grow with what is stored.
 func (d *DB) Stats() db.Stats {
 	queued, full := d.committer.Stats()
 	s := db.Stats{
 		Pending: int(d.standing.pending.Load()), Runnable: int(d.standing.runnable.Load()), Queued: queued,
+		Scheduled: int(d.standing.scheduled.Load()), NextDue: d.dueTimer.due(),
 		Epoch: d.w.epoch, Unclean: d.found.unclean, DiskFree: -1, DiskSize: -1, DiskFull: full || d.space.low() != nil,
 	}
 	if d.path == "" {

@@ -161,6 +161,11 @@ func (tx *effectTx) EmitReceipt(ev db.Event) (db.Receipt, error) {
 	ended, err := tx.w.q.ResultOf(background, r.Seq)
 	switch {
 	case errors.Is(err, sql.ErrNoRows):
+		scheduled, err := tx.w.q.IsScheduled(background, r.Seq)
+		if err != nil && !errors.Is(err, sql.ErrNoRows) {
+			return r, tx.judge(fmt.Errorf("look for delivery: %w", err))
+		}
+		r.State = stateIn(sql.NullString{}, sql.NullInt64{Int64: scheduled, Valid: true})
 		return r, nil
 	case err != nil:
 		return r, tx.judge(fmt.Errorf("look for result: %w", err))
@@ -169,7 +174,7 @@ func (tx *effectTx) EmitReceipt(ev db.Event) (db.Receipt, error) {
 	return r, nil
 }
 
-// emit appends ev, and returns its receipt as if it were pending. tx.mu is held.
+// emit appends ev, and returns its receipt as if it were new. tx.mu is held.
 func (tx *effectTx) emit(ev db.Event) (db.Receipt, error) {
 	tx.w.conn.Lock()
 	defer tx.w.conn.Unlock()
@@ -201,7 +206,7 @@ func (tx *effectTx) emit(ev db.Event) (db.Receipt, error) {
 		// The event may be half appended, which no effect may swallow.
 		tx.broken, tx.fatal = &commit.Error{Class: commit.TxAborted, Err: err}, true
 	}
-	return db.Receipt{ClientID: ev.ClientID, MessageID: ev.MessageID, Seq: seq, Duplicate: duplicate, State: db.Pending}, err
+	return db.Receipt{ClientID: ev.ClientID, MessageID: ev.MessageID, Seq: seq, Duplicate: duplicate, State: tx.w.stateOf(&ev)}, err
 }
 
 // prepare returns the kept statement of a text, or another one while rows of that

@@ -330,7 +330,7 @@ func TestEmitReceipt(t *testing.T) {
 		}))
 		want := []string{
 			"e new 4 false pending <nil> <nil>", "e new 4 true pending <nil> <nil>", "e ran 1 true done <nil> <nil>", "f dead 2 true dead <nil> <nil>",
-			"c m1 3 true pending <nil> <nil>", "this message_id was used for another payload or type (seq 4)",
+			"c m1 3 true pending <nil> <nil>", "this message_id was used for another payload, type or deliver_at (seq 4)",
 		}
 		if !slices.Equal(got, want) {
 			t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))

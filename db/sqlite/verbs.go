@@ -108,6 +108,11 @@ func (x *execution) setAside(r runID, ev q.EventOfRow, s q.StandingRow, reason s
 	if pending, err := x.w.end(r); err != nil || !pending {
 		return false, err
 	}
+	return true, x.endAside(r, ev, s, reason)
+}
+
+// endAside writes that a run, which is not pending any more, ended dead.
+func (x *execution) endAside(r runID, ev q.EventOfRow, s q.StandingRow, reason string) error {
 	result := q.Result{
 		Seq: r.seq, Run: r.run, Turn: r.turn, Settled: x.w.nextSettled, Status: string(db.Dead),
 		StartedAt: x.w.now, FinishedAt: time.Now().UnixMicro(), Error: text(db.Bounded(reason)),
@@ -117,22 +122,22 @@ func (x *execution) setAside(r runID, ev q.EventOfRow, s q.StandingRow, reason s
 		result.Attempts = s.Attempts
 	}
 	if err := x.w.hot.insertResult(q.InsertResultParams(result)); err != nil {
-		return false, fmt.Errorf("insert result: %w", err)
+		return fmt.Errorf("insert result: %w", err)
 	}
 	x.w.nextSettled++
 	x.w.settled, x.w.dead = append(x.w.settled, result), append(x.w.dead, ev.Type)
 	x.w.notices.settled(r.clientID, ev.MessageID, ev.Type, &result)
 	if held {
 		if err := x.w.release(r.clientID); err != nil {
-			return false, err
+			return err
 		}
 	}
 	head, err := x.w.head(r.clientID)
 	if err != nil {
-		return false, err
+		return err
 	}
 	x.result.Changed, x.result.HeadSeq = true, head.Seq
-	return true, x.w.changed(r.clientID, true)
+	return x.w.changed(r.clientID, true)
 }
 
 // redrive makes a dead event pending again, behind everything of its account.

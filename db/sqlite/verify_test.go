@@ -39,6 +39,13 @@ func busyFile(t testing.TB) string {
 			}
 		}
 	}
+	for i, at := range []time.Time{time.UnixMicro(1), time.Now().Add(time.Hour)} { // seq 21, which is due, and 22
+		ev := event("s", fmt.Sprint("m", i))
+		ev.DeliverAt = at
+		if _, err := d.Append(t.Context(), ev); err != nil {
+			t.Fatal(err)
+		}
+	}
 	if err := d.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -75,9 +82,19 @@ func TestVerifyPlanted(t *testing.T) {
 		{"orphan-result", "INSERT INTO results VALUES (30, 1, 30, 900, 'done', 1, 1, 1, NULL, NULL)", "seq 30 has a result and no event"},
 		{"pending-twice", "INSERT INTO pending VALUES ('a', 900, 3, 1)", "seq 3 is pending 2 times"},
 		{"settled-pending", "INSERT INTO pending VALUES ('a', 1, 1, 1)", "run 1 of seq 1 of a is pending, run 1 is settled"},
+		{"lost", "DELETE FROM deliveries WHERE client_id = 's' AND deliver_at > 1e15", "seq 22 of s is neither scheduled nor pending"},
+		{"scheduled", "INSERT INTO deliveries VALUES (900, 's', 1, 0)", "seq 900 has a deliver_at, and the event is not there"},
+		{"scheduled", "INSERT INTO deliveries VALUES (1, 's', 1, 0)", "seq 1 has a deliver_at as one of s, and belongs to a"},
+		{"scheduled", "UPDATE deliveries SET scheduled = 1 WHERE seq = 21", "seq 21 of s is scheduled and pending"},
+		{"scheduled", "INSERT INTO deliveries VALUES (1, 'a', 1, 1)", "seq 1 of a is scheduled and settled"},
+		{"value", "PRAGMA ignore_check_constraints = 1; UPDATE deliveries SET scheduled = 2 WHERE seq = 21", "scheduled of seq 21 is 2"},
+		{"overtaken", "UPDATE deliveries SET scheduled = 0, deliver_at = 2 WHERE seq IN (21, 22); UPDATE deliveries SET deliver_at = 1 WHERE seq = 22; " +
+			"UPDATE lanes SET turn = 30 WHERE seq = 21; INSERT INTO lanes VALUES ('s', 31, 22, 1); UPDATE owner SET next_seq = 40, pending = pending + 1", "seq 22 of s was due before seq 21"},
+		{"orphan-result", "INSERT INTO attempt_errors VALUES (900, 1, 1, 1, 1, 'e')", "an error of seq 900 is kept"},
+		{"orphan-result", "INSERT INTO emitted VALUES (900, 1)", "what is emitted of seq 900 is kept"},
 		{"overtaken", "DELETE FROM pending WHERE seq = 3; INSERT INTO results VALUES (3, 1, 3, 900, 'done', 1, 1, 1, NULL, NULL)", "turn 3 of a was settled before turn 2"},
 		{"overtaken", "UPDATE results SET settled = CASE seq WHEN 5 THEN 901 ELSE 900 END WHERE seq IN (5, 6)", "turn 6 of b was settled before turn 5"},
-		{"counter", "UPDATE owner SET next_seq = 20", "next_seq is 20, but seq 20 is used"},
+		{"counter", "UPDATE owner SET next_seq = 20", "next_seq is 20, but seq 22 is used"},
 		{"counter", "UPDATE pending SET turn = 900 WHERE seq = 4", "but turn 900 is used"},
 		{"counter", "UPDATE results SET turn = 900 WHERE seq = 1", "but turn 900 is used"},
 		{"counter", "UPDATE owner SET next_settled = 6", "next_settled is 6, but 6 is used"},

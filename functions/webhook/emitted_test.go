@@ -163,7 +163,7 @@ func TestEventsThatCantBeTaken(t *testing.T) {
 		"the second is bad":    {batchType, "[" + cloud("1", "") + "," + cloud("", "") + "]", `event 2 of the batch: attribute "id" must not be empty`},
 		"a type of nobody":     {oneType, strings.Replace(cloud("1", ""), "leaf", "nobody", 1), `there is no function for type "nobody"`},
 		"an account of dots":   {oneType, cloud("1", `,"partitionkey":".."`), "client_id"},
-		"an id that is used":   {oneType, cloud("m0", ""), "was used for another payload or type"},
+		"an id that is used":   {oneType, cloud("m0", ""), "was used for another payload, type or deliver_at"},
 		"data of another type": {batchType, "[" + cloud("1", "") + "," + cloud("2", `,"data":"text"`) + "]", "payload"},
 	} {
 		t.Run(name, func(t *testing.T) {

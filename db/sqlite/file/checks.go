@@ -13,16 +13,19 @@ import (
 //	schema           a table, a column or the unique key of identities is not there
 //	owner            there is not exactly one owner row
 //	duplicate        one identity was accepted twice                       (promise 2)
-//	lost             accepted, and neither pending nor settled; or other events are
+//	lost             accepted, and neither scheduled nor pending nor settled; or other events are
 //	                 pending than owner counts, as where a result is gone; or the file
 //	                 lacks what the lock beside it says was answered       (promises 1, 8)
 //	orphan-pending   pending without its event, or under another account   (promise 3)
 //	orphan-result    a result without its event                            (promise 4)
 //	pending-twice    one event is pending twice                            (promise 2)
 //	settled-pending  an event is settled and still pending                 (promises 2, 4)
+//	scheduled        an event is scheduled and pending, or has ended, or is another
+//	                 account's, or is not there                            (promises 2, 3)
 //	run              an event's runs are not 1, 2, … up to the present one (promises 2, 4)
 //	overtaken        settled before an earlier turn of its account and not cancelled, or
-//	                 replayed in another order than that of seq            (promise 3)
+//	                 replayed in another order than that of seq; or became pending
+//	                 before one that was due earlier                       (promise 3)
 //	counter          a counter would give out a number that is used        (promises 2, 3, 6)
 //	history          an account's history lacks an event, or has one that isn't its
 //	account          an account's row is missing, or is held by an event
@@ -48,7 +51,7 @@ type check struct{ kind, query string }
 // events of an account.
 var checks = []check{
 	{kindSchema, `WITH wanted (name) AS (VALUES ('owner'), ('outbox'), ('history'), ('lanes'), ('pending'), ('accounts'), ('results'), ('function_tables'),
-			('runs'), ('pauses'), ('audit'), ('erasing'))
+			('runs'), ('pauses'), ('audit'), ('erasing'), ('deliveries'), ('attempt_errors'), ('emitted'))
 		SELECT format('table %s is missing', name) FROM wanted
 		WHERE name NOT IN (SELECT name FROM sqlite_schema WHERE type IN ('table', 'view'))`},
 	{kindSchema, `SELECT 'outbox has no unique key (message_id, client_id)' WHERE NOT EXISTS (
@@ -57,6 +60,7 @@ var checks = []check{
 	{"value", `SELECT format('%s of %s is %s', name, key, quote(value)) FROM (
 			SELECT 'status' AS name, 'seq ' || seq AS key, status AS value FROM results WHERE status NOT IN ('done', 'dead')
 			UNION ALL SELECT 'status', 'run ' || run || ' of seq ' || seq, status FROM runs WHERE status NOT IN ('done', 'dead')
+			UNION ALL SELECT 'scheduled', 'seq ' || seq, scheduled FROM deliveries WHERE scheduled NOT IN (0, 1)
 			UNION ALL SELECT 'paused', 'account ' || client_id, paused FROM accounts WHERE paused NOT IN (0, 1)
 			UNION ALL SELECT 'parked', 'account ' || client_id, parked FROM accounts WHERE parked NOT IN (0, 1)
 			UNION ALL SELECT 'clean', 'owner', clean FROM owner WHERE clean NOT IN (0, 1)
@@ -64,9 +68,9 @@ var checks = []check{
 	{"owner", `SELECT format('%d owner rows', count(*)) FROM owner HAVING count(*) <> 1`},
 	{"duplicate", `SELECT format('%s %s was accepted %d times', client_id, message_id, count(*))
 		FROM outbox GROUP BY message_id, client_id HAVING count(*) > 1`},
-	{kindLost, `SELECT format('seq %d of %s is neither pending nor settled', o.seq, o.client_id)
+	{kindLost, `SELECT format('seq %d of %s is neither scheduled nor pending nor settled', o.seq, o.client_id)
 		FROM outbox o NOT INDEXED LEFT JOIN results r ON r.seq = o.seq
-		WHERE r.seq IS NULL AND o.seq NOT IN (SELECT seq FROM pending)`},
+		WHERE r.seq IS NULL AND o.seq NOT IN (SELECT seq FROM pending) AND o.seq NOT IN (SELECT seq FROM scheduled)`},
 	{kindLost, `SELECT format('%d events are pending, and %d were when this was last written', n, pending)
 		FROM owner, (SELECT count(*) AS n FROM pending) WHERE n <> pending`},
 	{"orphan-pending", `SELECT CASE WHEN o.seq IS NULL THEN format('turn %d of %s is of seq %d, which is not there', p.turn, p.client_id, p.seq)
@@ -77,6 +81,12 @@ var checks = []check{
 	{"pending-twice", `SELECT format('seq %d is pending %d times', seq, count(*)) FROM pending GROUP BY seq HAVING count(*) > 1`},
 	{"settled-pending", `SELECT format('run %d of seq %d of %s is pending, run %d is settled', p.run, p.seq, p.client_id, r.run)
 		FROM pending p JOIN results r ON r.seq = p.seq`},
+	{"scheduled", `SELECT CASE WHEN o.seq IS NULL THEN format('seq %d has a deliver_at, and the event is not there', d.seq)
+		ELSE format('seq %d has a deliver_at as one of %s, and belongs to %s', d.seq, d.client_id, o.client_id) END
+		FROM deliveries d LEFT JOIN outbox o ON o.seq = d.seq WHERE o.client_id IS NOT d.client_id`},
+	{"scheduled", `SELECT format('seq %d of %s is scheduled and %s', s.seq, s.client_id, is_too) FROM scheduled s JOIN (
+			SELECT seq, 'pending' AS is_too FROM pending UNION ALL SELECT seq, 'settled' FROM results
+			UNION ALL SELECT seq, 'has an earlier run' FROM runs) x ON x.seq = s.seq`},
 	{"orphan-result", `SELECT format('run %d of seq %d is kept, and the event is not', k.run, k.seq)
 		FROM runs k LEFT JOIN outbox o ON o.seq = k.seq WHERE o.seq IS NULL`},
 	{"run", `SELECT format('seq %d is at run %d, and %d earlier ones are kept', seq, run, kept) FROM (
@@ -99,6 +109,16 @@ var checks = []check{
 				UNION ALL SELECT client_id, turn, NULL FROM pending)
 			WINDOW account AS (PARTITION BY client_id, turn < 0 ORDER BY turn))
 		WHERE settled IS NOT NULL AND before IS NOT NULL AND settled <= coalesce(last, settled)`},
+	// Turns and seqs are of one counter: what had been accepted when an earlier turn was given
+	// out was scheduled then, and was due no earlier. What is cancelled gets a turn unasked.
+	{"overtaken", `WITH placed AS (SELECT p.seq, p.turn, d.client_id, d.deliver_at FROM (
+				SELECT seq, run, turn FROM results UNION ALL SELECT seq, run, turn FROM runs UNION ALL SELECT seq, run, turn FROM pending) p
+			CROSS JOIN deliveries d ON d.seq = p.seq WHERE p.run = 1 AND p.turn > p.seq
+				AND p.seq NOT IN (SELECT seq FROM audit WHERE verb = 'cancel' AND seq IS NOT NULL))
+		SELECT format('seq %d of %s was due before seq %d, and became pending after it', seq, client_id, before) FROM (
+			SELECT seq, client_id, deliver_at, lag(seq) OVER account AS before, lag(turn) OVER account AS turn_before, lag(deliver_at) OVER account AS due_before
+			FROM placed WINDOW account AS (PARTITION BY client_id ORDER BY turn))
+		WHERE seq < turn_before AND (deliver_at < due_before OR deliver_at = due_before AND seq < before)`},
 	// Where seq falls, another replay has begun; each was ordered.
 	{"overtaken", `SELECT format('the replayed events of %s begin again %d times, and %d replays were ordered', client_id, begins, ordered) FROM (
 			SELECT client_id, count(*) AS begins, (SELECT count(*) FROM audit a WHERE a.client_id = e.client_id AND a.verb = 'replay') AS ordered FROM (
@@ -124,6 +144,9 @@ var checks = []check{
 		WHERE o.seq <= (SELECT flushed FROM owner) AND h.seq IS NULL`},
 	{"history", `SELECT format('the history of %s has seq %d, which is not its event', h.client_id, h.seq)
 		FROM history h LEFT JOIN outbox o ON o.seq = h.seq WHERE o.client_id IS NOT h.client_id`},
+	{"orphan-result", `SELECT format('%s of seq %d is kept, and the event is not', what, k.seq) FROM (
+			SELECT 'an error' AS what, seq FROM attempt_errors UNION SELECT 'what is emitted', seq FROM emitted) k
+		WHERE k.seq NOT IN (SELECT seq FROM outbox)`},
 	{"account", `SELECT DISTINCT format('account %s has events and no row', client_id)
 		FROM outbox o NOT INDEXED WHERE NOT EXISTS (SELECT 1 FROM accounts a WHERE a.client_id = o.client_id)`},
 	// SQLite takes seq from the row with the least turn.

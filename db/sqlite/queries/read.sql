@@ -2,8 +2,8 @@
 
 -- name: Find :one
 SELECT o.seq, o.client_id, o.message_id, o.type, o.payload, o.received_at, o.request_id, o.attrs,
-  r.status, r.run, r.attempts, r.started_at, r.finished_at, r.output, r.error
-FROM outbox o LEFT JOIN results r ON r.seq = o.seq
+  r.status, r.run, r.attempts, r.started_at, r.finished_at, r.output, r.error, d.deliver_at, d.scheduled
+FROM outbox o LEFT JOIN results r ON r.seq = o.seq LEFT JOIN deliveries d ON d.seq = o.seq
 WHERE o.client_id = sqlc.arg(client_id) AND o.message_id = sqlc.arg(message_id);
 
 -- name: AcceptedAt :one
@@ -13,7 +13,8 @@ SELECT received_at FROM outbox WHERE seq >= sqlc.arg(seq) ORDER BY seq LIMIT 1;
 -- What is not flushed yet, and how far its first run has come.
 SELECT o.seq, o.client_id,
   CAST(EXISTS (SELECT 1 FROM results r WHERE r.seq = o.seq) OR EXISTS (SELECT 1 FROM runs k WHERE k.seq = o.seq) AS INTEGER) AS settled,
-  CAST(EXISTS (SELECT 1 FROM lanes l WHERE l.client_id = o.client_id AND l.turn = o.seq) AS INTEGER) AS in_lane
+  CAST(EXISTS (SELECT 1 FROM lanes l WHERE l.client_id = o.client_id AND l.turn = o.seq) AS INTEGER) AS in_lane,
+  CAST(EXISTS (SELECT 1 FROM deliveries d WHERE d.seq = o.seq) AS INTEGER) AS delivered
 FROM outbox o WHERE o.seq > sqlc.arg(flushed) ORDER BY o.seq LIMIT sqlc.arg(page);
 
 -- name: ResultOf :one

@@ -43,8 +43,8 @@ SELECT flushed, pending FROM owner WHERE one = 1;
 UPDATE owner SET flushed = sqlc.arg(flushed) WHERE one = 1;
 
 -- name: Identity :one
-SELECT seq, type, payload FROM outbox
-WHERE client_id = sqlc.arg(client_id) AND message_id = sqlc.arg(message_id);
+SELECT o.seq, o.type, o.payload, d.deliver_at FROM outbox o LEFT JOIN deliveries d ON d.seq = o.seq
+WHERE o.client_id = sqlc.arg(client_id) AND o.message_id = sqlc.arg(message_id);
 
 -- name: DeletePending :execrows
 DELETE FROM lanes

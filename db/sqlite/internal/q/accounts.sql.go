@@ -13,7 +13,7 @@ import (
 const ReadAccount = `-- name: ReadAccount :one
 
 SELECT a.client_id, a.parked, a.head_seq, a.attempts, a.next_at, a.last_error, a.paused, a.replay_next, a.replay_to,
-  p.pending, p.first_seq
+  p.pending, p.first_seq, (SELECT count(*) FROM scheduled s WHERE s.client_id = ?1) AS scheduled
 FROM accounts a, (SELECT count(*) AS pending, min(p.turn), CAST(coalesce(p.seq, 0) AS INTEGER) AS first_seq FROM pending p WHERE p.client_id = ?1) p
 WHERE a.client_id = ?1
 `
@@ -30,6 +30,7 @@ type ReadAccountRow struct {
 	ReplayTo   sql.NullInt64
 	Pending    int64
 	FirstSeq   int64
+	Scheduled  int64
 }
 
 // What an account's page reads: the held columns, one range of lanes, and what is
@@ -51,6 +52,7 @@ func (q *Queries) ReadAccount(ctx context.Context, clientID string) (ReadAccount
 		&i.ReplayTo,
 		&i.Pending,
 		&i.FirstSeq,
+		&i.Scheduled,
 	)
 	return i, err
 }

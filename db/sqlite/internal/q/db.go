@@ -39,6 +39,12 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.backlogsStmt, err = db.PrepareContext(ctx, Backlogs); err != nil {
 		return nil, fmt.Errorf("error preparing query Backlogs: %w", err)
 	}
+	if q.countScheduledStmt, err = db.PrepareContext(ctx, CountScheduled); err != nil {
+		return nil, fmt.Errorf("error preparing query CountScheduled: %w", err)
+	}
+	if q.countScheduledOfStmt, err = db.PrepareContext(ctx, CountScheduledOf); err != nil {
+		return nil, fmt.Errorf("error preparing query CountScheduledOf: %w", err)
+	}
 	if q.createOwnerStmt, err = db.PrepareContext(ctx, CreateOwner); err != nil {
 		return nil, fmt.Errorf("error preparing query CreateOwner: %w", err)
 	}
@@ -51,17 +57,32 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.deleteResultStmt, err = db.PrepareContext(ctx, DeleteResult); err != nil {
 		return nil, fmt.Errorf("error preparing query DeleteResult: %w", err)
 	}
+	if q.dropErrorsStmt, err = db.PrepareContext(ctx, DropErrors); err != nil {
+		return nil, fmt.Errorf("error preparing query DropErrors: %w", err)
+	}
+	if q.dueStmt, err = db.PrepareContext(ctx, Due); err != nil {
+		return nil, fmt.Errorf("error preparing query Due: %w", err)
+	}
+	if q.emittedByStmt, err = db.PrepareContext(ctx, EmittedBy); err != nil {
+		return nil, fmt.Errorf("error preparing query EmittedBy: %w", err)
+	}
 	if q.endingStmt, err = db.PrepareContext(ctx, Ending); err != nil {
 		return nil, fmt.Errorf("error preparing query Ending: %w", err)
 	}
 	if q.epochStmt, err = db.PrepareContext(ctx, Epoch); err != nil {
 		return nil, fmt.Errorf("error preparing query Epoch: %w", err)
 	}
+	if q.errorsStmt, err = db.PrepareContext(ctx, Errors); err != nil {
+		return nil, fmt.Errorf("error preparing query Errors: %w", err)
+	}
 	if q.eventOfStmt, err = db.PrepareContext(ctx, EventOf); err != nil {
 		return nil, fmt.Errorf("error preparing query EventOf: %w", err)
 	}
 	if q.findStmt, err = db.PrepareContext(ctx, Find); err != nil {
 		return nil, fmt.Errorf("error preparing query Find: %w", err)
+	}
+	if q.firstDueStmt, err = db.PrepareContext(ctx, FirstDue); err != nil {
+		return nil, fmt.Errorf("error preparing query FirstDue: %w", err)
 	}
 	if q.flushedStmt, err = db.PrepareContext(ctx, Flushed); err != nil {
 		return nil, fmt.Errorf("error preparing query Flushed: %w", err)
@@ -84,6 +105,15 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.insertAuditStmt, err = db.PrepareContext(ctx, InsertAudit); err != nil {
 		return nil, fmt.Errorf("error preparing query InsertAudit: %w", err)
 	}
+	if q.insertDeliveryStmt, err = db.PrepareContext(ctx, InsertDelivery); err != nil {
+		return nil, fmt.Errorf("error preparing query InsertDelivery: %w", err)
+	}
+	if q.insertEmittedStmt, err = db.PrepareContext(ctx, InsertEmitted); err != nil {
+		return nil, fmt.Errorf("error preparing query InsertEmitted: %w", err)
+	}
+	if q.insertErrorStmt, err = db.PrepareContext(ctx, InsertError); err != nil {
+		return nil, fmt.Errorf("error preparing query InsertError: %w", err)
+	}
 	if q.insertHistoryStmt, err = db.PrepareContext(ctx, InsertHistory); err != nil {
 		return nil, fmt.Errorf("error preparing query InsertHistory: %w", err)
 	}
@@ -99,8 +129,14 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.isPendingStmt, err = db.PrepareContext(ctx, IsPending); err != nil {
 		return nil, fmt.Errorf("error preparing query IsPending: %w", err)
 	}
+	if q.isScheduledStmt, err = db.PrepareContext(ctx, IsScheduled); err != nil {
+		return nil, fmt.Errorf("error preparing query IsScheduled: %w", err)
+	}
 	if q.keepRunStmt, err = db.PrepareContext(ctx, KeepRun); err != nil {
 		return nil, fmt.Errorf("error preparing query KeepRun: %w", err)
+	}
+	if q.lastErrorStmt, err = db.PrepareContext(ctx, LastError); err != nil {
+		return nil, fmt.Errorf("error preparing query LastError: %w", err)
 	}
 	if q.lastRunStmt, err = db.PrepareContext(ctx, LastRun); err != nil {
 		return nil, fmt.Errorf("error preparing query LastRun: %w", err)
@@ -165,6 +201,9 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.turnOfStmt, err = db.PrepareContext(ctx, TurnOf); err != nil {
 		return nil, fmt.Errorf("error preparing query TurnOf: %w", err)
 	}
+	if q.unscheduleStmt, err = db.PrepareContext(ctx, Unschedule); err != nil {
+		return nil, fmt.Errorf("error preparing query Unschedule: %w", err)
+	}
 	if q.wasCancelledStmt, err = db.PrepareContext(ctx, WasCancelled); err != nil {
 		return nil, fmt.Errorf("error preparing query WasCancelled: %w", err)
 	}
@@ -201,6 +240,16 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing backlogsStmt: %w", cerr)
 		}
 	}
+	if q.countScheduledStmt != nil {
+		if cerr := q.countScheduledStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing countScheduledStmt: %w", cerr)
+		}
+	}
+	if q.countScheduledOfStmt != nil {
+		if cerr := q.countScheduledOfStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing countScheduledOfStmt: %w", cerr)
+		}
+	}
 	if q.createOwnerStmt != nil {
 		if cerr := q.createOwnerStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing createOwnerStmt: %w", cerr)
@@ -221,6 +270,21 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing deleteResultStmt: %w", cerr)
 		}
 	}
+	if q.dropErrorsStmt != nil {
+		if cerr := q.dropErrorsStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing dropErrorsStmt: %w", cerr)
+		}
+	}
+	if q.dueStmt != nil {
+		if cerr := q.dueStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing dueStmt: %w", cerr)
+		}
+	}
+	if q.emittedByStmt != nil {
+		if cerr := q.emittedByStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing emittedByStmt: %w", cerr)
+		}
+	}
 	if q.endingStmt != nil {
 		if cerr := q.endingStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing endingStmt: %w", cerr)
@@ -231,6 +295,11 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing epochStmt: %w", cerr)
 		}
 	}
+	if q.errorsStmt != nil {
+		if cerr := q.errorsStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing errorsStmt: %w", cerr)
+		}
+	}
 	if q.eventOfStmt != nil {
 		if cerr := q.eventOfStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing eventOfStmt: %w", cerr)
@@ -239,6 +308,11 @@ func (q *Queries) Close() error {
 	if q.findStmt != nil {
 		if cerr := q.findStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing findStmt: %w", cerr)
+		}
+	}
+	if q.firstDueStmt != nil {
+		if cerr := q.firstDueStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing firstDueStmt: %w", cerr)
 		}
 	}
 	if q.flushedStmt != nil {
@@ -276,6 +350,21 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing insertAuditStmt: %w", cerr)
 		}
 	}
+	if q.insertDeliveryStmt != nil {
+		if cerr := q.insertDeliveryStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing insertDeliveryStmt: %w", cerr)
+		}
+	}
+	if q.insertEmittedStmt != nil {
+		if cerr := q.insertEmittedStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing insertEmittedStmt: %w", cerr)
+		}
+	}
+	if q.insertErrorStmt != nil {
+		if cerr := q.insertErrorStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing insertErrorStmt: %w", cerr)
+		}
+	}
 	if q.insertHistoryStmt != nil {
 		if cerr := q.insertHistoryStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing insertHistoryStmt: %w", cerr)
@@ -301,9 +390,19 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing isPendingStmt: %w", cerr)
 		}
 	}
+	if q.isScheduledStmt != nil {
+		if cerr := q.isScheduledStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing isScheduledStmt: %w", cerr)
+		}
+	}
 	if q.keepRunStmt != nil {
 		if cerr := q.keepRunStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing keepRunStmt: %w", cerr)
+		}
+	}
+	if q.lastErrorStmt != nil {
+		if cerr := q.lastErrorStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing lastErrorStmt: %w", cerr)
 		}
 	}
 	if q.lastRunStmt != nil {
@@ -411,6 +510,11 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing turnOfStmt: %w", cerr)
 		}
 	}
+	if q.unscheduleStmt != nil {
+		if cerr := q.unscheduleStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing unscheduleStmt: %w", cerr)
+		}
+	}
 	if q.wasCancelledStmt != nil {
 		if cerr := q.wasCancelledStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing wasCancelledStmt: %w", cerr)
@@ -465,14 +569,21 @@ type Queries struct {
 	auditAnswerStmt        *sql.Stmt
 	auditByKeyStmt         *sql.Stmt
 	backlogsStmt           *sql.Stmt
+	countScheduledStmt     *sql.Stmt
+	countScheduledOfStmt   *sql.Stmt
 	createOwnerStmt        *sql.Stmt
 	deletePendingStmt      *sql.Stmt
 	deletePendingRangeStmt *sql.Stmt
 	deleteResultStmt       *sql.Stmt
+	dropErrorsStmt         *sql.Stmt
+	dueStmt                *sql.Stmt
+	emittedByStmt          *sql.Stmt
 	endingStmt             *sql.Stmt
 	epochStmt              *sql.Stmt
+	errorsStmt             *sql.Stmt
 	eventOfStmt            *sql.Stmt
 	findStmt               *sql.Stmt
+	firstDueStmt           *sql.Stmt
 	flushedStmt            *sql.Stmt
 	headStmt               *sql.Stmt
 	heldStmt               *sql.Stmt
@@ -480,12 +591,17 @@ type Queries struct {
 	identityStmt           *sql.Stmt
 	insertAccountStmt      *sql.Stmt
 	insertAuditStmt        *sql.Stmt
+	insertDeliveryStmt     *sql.Stmt
+	insertEmittedStmt      *sql.Stmt
+	insertErrorStmt        *sql.Stmt
 	insertHistoryStmt      *sql.Stmt
 	insertOutboxStmt       *sql.Stmt
 	insertPendingStmt      *sql.Stmt
 	insertResultStmt       *sql.Stmt
 	isPendingStmt          *sql.Stmt
+	isScheduledStmt        *sql.Stmt
 	keepRunStmt            *sql.Stmt
+	lastErrorStmt          *sql.Stmt
 	lastRunStmt            *sql.Stmt
 	leaveOwnershipStmt     *sql.Stmt
 	pauseAccountStmt       *sql.Stmt
@@ -507,6 +623,7 @@ type Queries struct {
 	tableVersionStmt       *sql.Stmt
 	takeOwnershipStmt      *sql.Stmt
 	turnOfStmt             *sql.Stmt
+	unscheduleStmt         *sql.Stmt
 	wasCancelledStmt       *sql.Stmt
 	wasDoneStmt            *sql.Stmt
 }
@@ -520,14 +637,21 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		auditAnswerStmt:        q.auditAnswerStmt,
 		auditByKeyStmt:         q.auditByKeyStmt,
 		backlogsStmt:           q.backlogsStmt,
+		countScheduledStmt:     q.countScheduledStmt,
+		countScheduledOfStmt:   q.countScheduledOfStmt,
 		createOwnerStmt:        q.createOwnerStmt,
 		deletePendingStmt:      q.deletePendingStmt,
 		deletePendingRangeStmt: q.deletePendingRangeStmt,
 		deleteResultStmt:       q.deleteResultStmt,
+		dropErrorsStmt:         q.dropErrorsStmt,
+		dueStmt:                q.dueStmt,
+		emittedByStmt:          q.emittedByStmt,
 		endingStmt:             q.endingStmt,
 		epochStmt:              q.epochStmt,
+		errorsStmt:             q.errorsStmt,
 		eventOfStmt:            q.eventOfStmt,
 		findStmt:               q.findStmt,
+		firstDueStmt:           q.firstDueStmt,
 		flushedStmt:            q.flushedStmt,
 		headStmt:               q.headStmt,
 		heldStmt:               q.heldStmt,
@@ -535,12 +659,17 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		identityStmt:           q.identityStmt,
 		insertAccountStmt:      q.insertAccountStmt,
 		insertAuditStmt:        q.insertAuditStmt,
+		insertDeliveryStmt:     q.insertDeliveryStmt,
+		insertEmittedStmt:      q.insertEmittedStmt,
+		insertErrorStmt:        q.insertErrorStmt,
 		insertHistoryStmt:      q.insertHistoryStmt,
 		insertOutboxStmt:       q.insertOutboxStmt,
 		insertPendingStmt:      q.insertPendingStmt,
 		insertResultStmt:       q.insertResultStmt,
 		isPendingStmt:          q.isPendingStmt,
+		isScheduledStmt:        q.isScheduledStmt,
 		keepRunStmt:            q.keepRunStmt,
+		lastErrorStmt:          q.lastErrorStmt,
 		lastRunStmt:            q.lastRunStmt,
 		leaveOwnershipStmt:     q.leaveOwnershipStmt,
 		pauseAccountStmt:       q.pauseAccountStmt,
@@ -562,6 +691,7 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		tableVersionStmt:       q.tableVersionStmt,
 		takeOwnershipStmt:      q.takeOwnershipStmt,
 		turnOfStmt:             q.turnOfStmt,
+		unscheduleStmt:         q.unscheduleStmt,
 		wasCancelledStmt:       q.wasCancelledStmt,
 		wasDoneStmt:            q.wasDoneStmt,
 	}

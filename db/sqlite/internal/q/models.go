@@ -26,6 +26,15 @@ type AccountEvent struct {
 	Seq      int64
 }
 
+type AttemptError struct {
+	Seq     int64
+	N       int64
+	Run     int64
+	Attempt int64
+	At      int64
+	Error   string
+}
+
 type Audit struct {
 	ID       int64
 	At       int64
@@ -40,6 +49,18 @@ type Audit struct {
 	Bulk     sql.NullInt64
 	Key      sql.NullString
 	Answer   string
+}
+
+type Delivery struct {
+	Seq       int64
+	ClientID  string
+	DeliverAt int64
+	Scheduled int64
+}
+
+type Emitted struct {
+	Seq     int64
+	Emitted int64
 }
 
 type Erasing struct {
@@ -60,6 +81,7 @@ type Event struct {
 	Output    sql.NullString
 	Error     sql.NullString
 	Received  interface{}
+	DeliverAt interface{}
 	Started   interface{}
 	Finished  interface{}
 	RequestID string
@@ -147,6 +169,12 @@ type Run struct {
 	FinishedAt int64
 	Output     sql.NullString
 	Error      sql.NullString
+}
+
+type Scheduled struct {
+	ClientID  string
+	DeliverAt int64
+	Seq       int64
 }
 
 type Unflushed struct {

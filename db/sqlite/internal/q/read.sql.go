@@ -57,8 +57,8 @@ func (q *Queries) Backlogs(ctx context.Context) ([]BacklogsRow, error) {
 const Find = `-- name: Find :one
 
 SELECT o.seq, o.client_id, o.message_id, o.type, o.payload, o.received_at, o.request_id, o.attrs,
-  r.status, r.run, r.attempts, r.started_at, r.finished_at, r.output, r.error
-FROM outbox o LEFT JOIN results r ON r.seq = o.seq
+  r.status, r.run, r.attempts, r.started_at, r.finished_at, r.output, r.error, d.deliver_at, d.scheduled
+FROM outbox o LEFT JOIN results r ON r.seq = o.seq LEFT JOIN deliveries d ON d.seq = o.seq
 WHERE o.client_id = ?1 AND o.message_id = ?2
 `
 
@@ -83,6 +83,8 @@ type FindRow struct {
 	FinishedAt sql.NullInt64
 	Output     sql.NullString
 	Error      sql.NullString
+	DeliverAt  sql.NullInt64
+	Scheduled  sql.NullInt64
 }
 
 // Statements of the readers: each is one snapshot.
@@ -105,6 +107,8 @@ func (q *Queries) Find(ctx context.Context, arg FindParams) (FindRow, error) {
 		&i.FinishedAt,
 		&i.Output,
 		&i.Error,
+		&i.DeliverAt,
+		&i.Scheduled,
 	)
 	return i, err
 }
@@ -190,7 +194,8 @@ func (q *Queries) Pauses(ctx context.Context) ([]Pause, error) {
 const ReadUnflushed = `-- name: ReadUnflushed :many
 SELECT o.seq, o.client_id,
   CAST(EXISTS (SELECT 1 FROM results r WHERE r.seq = o.seq) OR EXISTS (SELECT 1 FROM runs k WHERE k.seq = o.seq) AS INTEGER) AS settled,
-  CAST(EXISTS (SELECT 1 FROM lanes l WHERE l.client_id = o.client_id AND l.turn = o.seq) AS INTEGER) AS in_lane
+  CAST(EXISTS (SELECT 1 FROM lanes l WHERE l.client_id = o.client_id AND l.turn = o.seq) AS INTEGER) AS in_lane,
+  CAST(EXISTS (SELECT 1 FROM deliveries d WHERE d.seq = o.seq) AS INTEGER) AS delivered
 FROM outbox o WHERE o.seq > ?1 ORDER BY o.seq LIMIT ?2
 `
 
@@ -200,10 +205,11 @@ type ReadUnflushedParams struct {
 }
 
 type ReadUnflushedRow struct {
-	Seq      int64
-	ClientID string
-	Settled  int64
-	InLane   int64
+	Seq       int64
+	ClientID  string
+	Settled   int64
+	InLane    int64
+	Delivered int64
 }
 
 // What is not flushed yet, and how far its first run has come.
@@ -221,6 +227,7 @@ func (q *Queries) ReadUnflushed(ctx context.Context, arg ReadUnflushedParams) ([
 			&i.ClientID,
 			&i.Settled,
 			&i.InLane,
+			&i.Delivered,
 		); err != nil {
 			return nil, err
 		}

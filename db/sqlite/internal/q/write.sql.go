@@ -133,8 +133,8 @@ func (q *Queries) HoldAccount(ctx context.Context, arg HoldAccountParams) (HoldA
 }
 
 const Identity = `-- name: Identity :one
-SELECT seq, type, payload FROM outbox
-WHERE client_id = ?1 AND message_id = ?2
+SELECT o.seq, o.type, o.payload, d.deliver_at FROM outbox o LEFT JOIN deliveries d ON d.seq = o.seq
+WHERE o.client_id = ?1 AND o.message_id = ?2
 `
 
 type IdentityParams struct {
@@ -143,15 +143,21 @@ type IdentityParams struct {
 }
 
 type IdentityRow struct {
-	Seq     int64
-	Type    string
-	Payload string
+	Seq       int64
+	Type      string
+	Payload   string
+	DeliverAt sql.NullInt64
 }
 
 func (q *Queries) Identity(ctx context.Context, arg IdentityParams) (IdentityRow, error) {
 	row := q.queryRow(ctx, q.identityStmt, Identity, arg.ClientID, arg.MessageID)
 	var i IdentityRow
-	err := row.Scan(&i.Seq, &i.Type, &i.Payload)
+	err := row.Scan(
+		&i.Seq,
+		&i.Type,
+		&i.Payload,
+		&i.DeliverAt,
+	)
 	return i, err
 }
 
