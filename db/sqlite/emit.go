@@ -25,7 +25,8 @@ func (tx *effectTx) complete(ev db.Event) (db.Event, error) {
 // add appends what the effect emits. The limits of the backlog don't apply: the
 // event that emits was accepted.
 func (tx *effectTx) add(ev db.Event) (seq int64, duplicate bool, err error) {
-	if seq, err = tx.w.add(ev); err != nil {
+	seq, err = tx.w.add(ev)
+	if err != nil {
 		return 0, false, err
 	}
 	if seq != 0 {
