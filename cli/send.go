@@ -50,7 +50,7 @@ func (s Send) Run(ctx context.Context, out IO) error {
 	defer file.Close()
 	stream := strings.HasPrefix(s.URL, "ws")
 	t := &tally{progress: newMeter(out.Err, total), errOut: out.Err, goOn: s.Continue, held: map[string]struct{}{}, moved: time.Now()}
-	t.progress.what = "sent"
+	t.progress.what = "handled"
 	c, err := s.connect(t)
 	if err != nil {
 		return fmt.Errorf("send: %w", err)
