@@ -1,0 +1,3 @@
+module inturn/proofs/senders
+
+go 1.26.0
