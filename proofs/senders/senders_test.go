@@ -60,7 +60,7 @@ func senders(bin string) (all []sender) {
 	add("the same, advised", "/usr/bin/python3", "testdata/send.py", "urllib3 advised")
 	add("Python, requests 2.28.1", "/usr/bin/python3", "testdata/send.py", "requests")
 	add("the same, advised", "/usr/bin/python3", "testdata/send.py", "requests advised")
-	add("Java 17, HttpClient", "java", "testdata/Send.java")
+	add("Java 17, java.net.http", "java", "testdata/Send.java")
 	add("curl 7.88.1", "testdata/send.sh", "curl")
 	add("the same, advised", "testdata/send.sh", "curl", "--retry", "8", "--retry-all-errors")
 	add("wget 1.21.3", "testdata/send.sh", "wget")
@@ -156,6 +156,40 @@ func TestSenders(t *testing.T) {
 		}
 	} else if old != table.String() {
 		t.Errorf("%s has\n%s\nand was seen\n%s", page, old, table.String())
+	}
+}
+
+// TestLines holds the page's lines of code against the programs that were run.
+func TestLines(t *testing.T) {
+	text, err := os.ReadFile(page)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var programs strings.Builder
+	for _, file := range []string{"gosend/main.go", "send.mjs", "testdata/send.py"} {
+		program, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		programs.Write(program)
+	}
+	lines := 0
+	for i, block := range strings.Split(string(text), "```") {
+		if i%2 == 0 {
+			continue
+		}
+		for line := range strings.SplitSeq(block[strings.Index(block, "\n")+1:], "\n") {
+			if line = strings.TrimSpace(line); line == "" {
+				continue
+			}
+			lines++
+			if !strings.Contains(programs.String(), line) {
+				t.Errorf("no program has the line\n%s", line)
+			}
+		}
+	}
+	if lines < 10 {
+		t.Errorf("the page has %d lines of code", lines)
 	}
 }
 
