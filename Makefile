@@ -1,5 +1,5 @@
 # The commands that people type here. Everything else is `go` itself.
-.PHONY: build test tester bench release
+.PHONY: build test tester bench release man
 
 # Of the tag where there is one, else of the commit.
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
@@ -19,6 +19,10 @@ tester: build
 # The goals of speed, beside what else there is: make bench PEERS=folder ARGS=--goals
 bench:
 	go run ./bench --peers "$(PEERS)" $(ARGS)
+
+# Manual pages of all commands: man $(DIST)/man/inturn-accounts-list.1
+man: build
+	./inturn man $(DIST)/man
 
 # The same bytes for everyone who builds the same files with the same Go. Beside each program
 # stands its bill of materials (CycloneDX), with the modules it was compiled from. The commit is

@@ -53,9 +53,11 @@ func (e AccountsErase) Run(ctx context.Context, out IO) error {
 	if err != nil {
 		return err
 	}
+	end := elapsed(out.Err, "erasing")
 	err = e.Client.with(func(a *asker) error {
 		return a.ask(ctx, http.MethodPost, accountPath(e.ClientID, "/erase"), nil, body, &done)
 	})
+	end()
 	switch {
 	case err != nil:
 		return fmt.Errorf("accounts erase: %w", err)

@@ -62,6 +62,8 @@ func (c Check) Run(ctx context.Context, out IO, invariants []db.Invariant) error
 	if err := existingFile(c.DB); err != nil {
 		return fmt.Errorf("check: %w", err)
 	}
+	end := elapsed(out.Err, "checking")
+	defer end()
 	found, err := file.Verify(ctx, c.DB, invariants)
 	if err != nil {
 		return explainCheck(fmt.Errorf("check: %w", err))
@@ -75,6 +77,7 @@ func (c Check) Run(ctx context.Context, out IO, invariants []db.Invariant) error
 			return fmt.Errorf("check: count: %w", err)
 		}
 	}
+	end()
 	if err := c.print(out.Out, result); err != nil {
 		return err
 	}

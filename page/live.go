@@ -16,7 +16,8 @@ const (
 )
 
 // cache keeps what several readers of one view see in the same second, so that many pages ask
-// the server no more often than one.
+// the server no more often than one. A view that takes long is made the less often: its reads
+// take a twentieth of the time at most.
 type cache struct {
 	now   func() time.Time
 	slots chan struct{} // of readers
@@ -27,7 +28,7 @@ type cache struct {
 
 type cached struct {
 	mu   sync.Mutex
-	at   time.Time
+	next time.Time // it is not made again before
 	html []byte
 	err  error
 }
@@ -50,9 +51,9 @@ func (c *cache) get(id string, make func() ([]byte, error)) ([]byte, error) {
 	c.mu.Unlock()
 	one.mu.Lock()
 	defer one.mu.Unlock()
-	if now := c.now(); now.Sub(one.at) >= liveEvery*9/10 {
+	if begin := c.now(); !begin.Before(one.next) {
 		one.html, one.err = make()
-		one.at = now
+		one.next = begin.Add(max(liveEvery*9/10, 20*c.now().Sub(begin)))
 	}
 	return one.html, one.err
 }

@@ -315,6 +315,22 @@ func TestLive(t *testing.T) {
 	}
 }
 
+// A view that takes long is not made each second.
+func TestLiveCost(t *testing.T) {
+	now := time.Now()
+	c := newCache(func() time.Time { return now })
+	made := 0
+	for _, step := range []struct {
+		after time.Duration
+		made  int
+	}{{0, 1}, {time.Second, 1}, {9 * time.Second, 2}, {time.Second, 2}} {
+		now = now.Add(step.after)
+		if _, err := c.get("a", func() ([]byte, error) { made++; now = now.Add(500 * time.Millisecond); return nil, nil }); err != nil || made != step.made {
+			t.Fatalf("after %v it was made %d times, want %d: %v", step.after, made, step.made, err)
+		}
+	}
+}
+
 func TestHistory(t *testing.T) {
 	h := &history{}
 	for i := range historySize + 10 {

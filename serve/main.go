@@ -48,6 +48,7 @@ type commands struct {
 	Restore    cli.Restore    `cmd:"" help:"Make the file from a backup."`
 	Health     cli.Health     `cmd:"" help:"Exit with 0 if the server is ready."`
 	Completion cli.Completion `cmd:"" help:"Print the script that completes commands in your shell."`
+	Man        cli.Man        `cmd:"" hidden:"" help:"Write the manual pages into a folder."`
 	Version    cli.Version    `cmd:"" help:"Print the version."`
 	Help       struct{}       `cmd:"" help:"Print this help."`
 }
