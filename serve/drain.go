@@ -2,11 +2,12 @@ package serve
 
 import (
 	"context"
-	"crypto/tls"
 	"net"
 	"net/http"
 	"sync"
 	"sync/atomic"
+
+	"inturn/functions/api"
 )
 
 // drainListener is the public listener. It knows which of its connections have requests, so
@@ -39,7 +40,7 @@ func (l *drainListener) Accept() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &servedConn{Conn: conn, listener: l}
+	c := &servedConn{Conn: api.Conn(conn), listener: l}
 	l.mu.Lock()
 	l.open[c] = struct{}{}
 	l.mu.Unlock()
@@ -60,7 +61,7 @@ func (l *drainListener) connState(conn net.Conn, state http.ConnState) {
 	if l.observe != nil {
 		l.observe(conn, state)
 	}
-	if encrypted, ok := conn.(*tls.Conn); ok {
+	if encrypted, ok := conn.(interface{ NetConn() net.Conn }); ok {
 		conn = encrypted.NetConn()
 	}
 	c, ok := conn.(*servedConn)

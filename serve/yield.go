@@ -5,6 +5,8 @@ import (
 	"net/http"
 	"sync"
 	"time"
+
+	"inturn/functions/api"
 )
 
 // sideConnections bounds the connections of --admin and of --http-listen, each.
@@ -41,7 +43,7 @@ func (l *yieldListener) Accept() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &yieldConn{Conn: conn, listener: l, since: time.Now()}
+	c := &yieldConn{Conn: api.Conn(conn), listener: l, since: time.Now()}
 	l.mu.Lock()
 	var gives *yieldConn
 	if len(l.open) >= l.max {
