@@ -219,6 +219,8 @@ func ExplainFile(err error) error {
 		hint = "run that newer version, or restore a backup from before it"
 	case errors.Is(err, file.ErrOlder):
 		hint = "`inturn serve` migrates it when it starts; until then use the version that wrote it"
+	case errors.Is(err, db.ErrStorageFull):
+		hint = "make room on the disk of the database: a start takes 2 MiB at most"
 	case errors.Is(err, db.ErrCorrupt):
 		hint = "keep a copy of the file as it is, with its -wal, or restore a backup; if it never was inturn's, name another with --db"
 	default:

@@ -83,6 +83,27 @@ func TestFaultRealFullDisk(t *testing.T) {
 		return !ok
 	})
 
+	// A start finds a disk that others have filled to the last byte, and works.
+	p.signal(15)
+	if status := p.ends(); status != 0 {
+		t.Errorf("exit status %d on the full disk:\n%s", status, p.log())
+	}
+	full, again := strings.Count(p.log(), "the disk is full: events are refused"), strings.Count(p.log(), "there is room on the disk again")
+	if full != again+1 {
+		t.Errorf("the log says %d times that the disk is full, and %d times that there is room:\n%s", full, again, p.log())
+	}
+	fill(t, dir, 0)
+	p = start(t, dir)
+	url, admin = p.ready(), p.admin()
+	if a, err := c.get(ctx, url+"/v1/events/early/w0"); err != nil || a.Status != http.StatusOK || a.Seq != accepted[0].seq {
+		t.Errorf("a read after a start on the full disk: %+v, %v", a, err)
+	}
+	began := time.Now()
+	if out, err := inturn(t, "pause", "work", "--url", url, "--cacert", filepath.Join(dir, "tls", "ca.pem")); err != nil && !strings.Contains(out, "The disk is full") || time.Since(began) > 10*time.Second {
+		t.Errorf("an operator is told after %v: %v\n%s", time.Since(began), err, out)
+	}
+	fill(t, dir, 0)
+
 	copied := filepath.Join(dir, "copy.db")
 	if out, err := inturn(t, "backup", copied, "--db", dbFile(dir)); err == nil || !strings.Contains(out, "the disk is full") {
 		t.Errorf("a backup onto a full disk: %v\n%s", err, out)
@@ -98,6 +119,10 @@ func TestFaultRealFullDisk(t *testing.T) {
 	})
 	if a, err := c.get(ctx, admin+"/readyz"); err != nil || a.Status != http.StatusOK {
 		t.Errorf("readyz with room: %+v, %v", a, err)
+	}
+	p.says("there is room on the disk again: events are taken")
+	if out, err := inturn(t, "resume", "work", "--url", url, "--cacert", filepath.Join(dir, "tls", "ca.pem")); err != nil {
+		t.Errorf("resume: %v\n%s", err, out)
 	}
 	eventually(t, "the settling of the rest", func() bool { return pendingEvents(t, dir) == 0 })
 	p.signal(15)

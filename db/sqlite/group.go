@@ -211,7 +211,10 @@ func (w *writer) concerns(err error, own commit.Class) *commit.Error {
 }
 
 // Committed publishes what a commit has done; see commit.Store.
-func (w *writer) Committed() { w.committed() }
+func (w *writer) Committed() {
+	w.space.wrote()
+	w.committed()
+}
 
 // close frees the connection and what hangs from it.
 func (w *writer) close() error {

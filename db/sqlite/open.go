@@ -27,13 +27,16 @@ type opening struct {
 
 // run makes the database ready, in the order that Open names.
 func (o *opening) run(ctx context.Context) error {
-	o.space, o.committer = &space{}, commit.New[work](o.log)
+	o.space, o.committer = &space{log: o.log, again: func() {}}, commit.New[work](o.log)
 	if o.options.Path != ":memory:" {
 		if err := o.take(ctx); err != nil {
 			return err
 		}
 	}
 	if err := o.write(ctx); err != nil {
+		if o.w != nil && classify(o.w.conn, err) == commit.Full {
+			err = fmt.Errorf("%w: %w", db.ErrStorageFull, err)
+		}
 		return conn.HintCorrupt(err)
 	}
 	if err := o.read(ctx); err != nil {
@@ -46,6 +49,9 @@ func (o *opening) run(ctx context.Context) error {
 	go o.flusher.run()
 	go o.dueTimer.run()
 	o.committer.Start(o.w, o.guard)
+	if o.lock != nil {
+		o.lock.KeepRoom()
+	}
 	o.erasures.resumed = make(chan struct{})
 	go o.erasures.resume(unfinished)
 	return nil
@@ -70,6 +76,7 @@ func (o *opening) take(ctx context.Context) error {
 	if o.lock, err = file.Acquire(ctx, path, o.name, o.log, o.lost); err != nil {
 		return err
 	}
+	o.space.again = o.lock.KeepRoom
 	if err := file.CheckNoRestore(path); err != nil {
 		return err
 	}
@@ -117,7 +124,10 @@ func (o *opening) write(ctx context.Context) error {
 	if o.path == "" {
 		return nil
 	}
-	if err := w.conn.ShrinkWAL(); err != nil {
+	switch err := w.conn.ShrinkWAL(); {
+	case err != nil && classify(w.conn, err) == commit.Full:
+		o.log.Warn("the disk is full: the WAL stays as long as it is", "error", err.Error())
+	case err != nil:
 		return fmt.Errorf("checkpoint: %w", err)
 	}
 	if err := w.conn.CoalesceWAL(); err != nil {

@@ -1,7 +1,9 @@
 package sqlite
 
 import (
+	"cmp"
 	"fmt"
+	"log/slog"
 	"sync"
 	"time"
 
@@ -14,9 +16,14 @@ import (
 type space struct {
 	dir string // "" for a database in memory: there is always room
 
-	mu  sync.Mutex
-	at  time.Time // of the last look
-	err error
+	log   *slog.Logger
+	again func() // called when there is room again
+
+	mu     sync.Mutex
+	at     time.Time // of the last look
+	err    error     // of the last look
+	failed error     // a write that found no room, and none has succeeded since
+	said   bool      // that the disk is full
 }
 
 // spaceEvery is how often the disk is looked at: a fast disk fills the reserve of a small
@@ -31,15 +38,60 @@ func (s *space) low() error {
 		return nil
 	}
 	if now := time.Now(); s.at.IsZero() || now.Sub(s.at) >= spaceEvery {
-		s.at, s.err = now, look(s.dir)
+		s.at, s.err = now, look(s.dir, s.said)
+		s.say()
 	}
 	return s.err
 }
 
-func look(dir string) error {
+// full notes a write that found no room: a quota is not seen by a look.
+func (s *space) full(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.failed = err
+	s.say()
+}
+
+// wrote notes a write that found room.
+func (s *space) wrote() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.failed != nil {
+		s.failed = nil
+		s.say()
+	}
+}
+
+// say logs once that the disk is full, and once that it isn't any more. s.mu is held.
+func (s *space) say() {
+	switch full := cmp.Or(s.err, s.failed); {
+	case full != nil && !s.said:
+		s.said = true
+		free, reserve, _ := file.FreeSpace(s.dir)
+		s.log.Error("the disk is full: events are refused until there is room", "error", full.Error(),
+			"free", mib(free), "needed", mib(enough(reserve)))
+	case full == nil && s.said:
+		s.said = false
+		s.again()
+		s.log.Info("there is room on the disk again: events are taken")
+	}
+}
+
+// enough is how much must be free for events to be taken again: somewhat more than where they
+// began to be refused, so that what is settled in between doesn't open and shut the door.
+func enough(reserve uint64) uint64 { return reserve + reserve/8 }
+
+func mib(bytes uint64) string { return fmt.Sprintf("%d MiB", bytes>>20) }
+
+// look returns nil if there is room on dir's disk. full says that there was none.
+func look(dir string, full bool) error {
 	free, reserve, ok := file.FreeSpace(dir)
-	if ok && free < reserve { // not known is not full: the write itself will tell
-		return fmt.Errorf("%w: %d MiB are left, %d MiB are kept for what was accepted", db.ErrStorageFull, free>>20, reserve>>20)
+	needed := reserve
+	if full {
+		needed = enough(reserve)
+	}
+	if ok && free < needed { // not known is not full: the write itself will tell
+		return fmt.Errorf("%w: %s are left, and events are taken again from %s on: the rest is kept for what was accepted", db.ErrStorageFull, mib(free), mib(enough(reserve)))
 	}
 	return nil
 }
@@ -47,8 +99,13 @@ func look(dir string) error {
 // Room returns nil if appends may be taken; see commit.Store.
 func (w *writer) Room() error { return w.space.low() }
 
-// MakeRoom moves the WAL into the file; see commit.Store.
-func (w *writer) MakeRoom() {
+// Full moves the WAL into the file; see commit.Store.
+func (w *writer) Full(err error) {
+	w.space.full(err)
+	w.makeRoom()
+}
+
+func (w *writer) makeRoom() {
 	if err := w.conn.ShrinkWAL(); err != nil {
 		w.log.Warn("the WAL can't be moved into the file", "error", err.Error())
 	}
@@ -60,6 +117,6 @@ func (w *writer) Tidy() {
 	w.conn.Checkpoint()
 	w.watchWAL()
 	if w.space.low() != nil && w.place.Path != "" && file.Size(w.place.Path+"-wal") > 1<<20 {
-		w.MakeRoom()
+		w.makeRoom()
 	}
 }

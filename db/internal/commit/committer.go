@@ -30,8 +30,8 @@ type Store[W any] interface {
 	// Room returns nil, or an error that wraps db.ErrStorageFull where appends would take
 	// the room that is kept for what was accepted.
 	Room() error
-	// MakeRoom is called when a transaction has found the disk full.
-	MakeRoom()
+	// Full is called when a transaction has found the disk full: it makes room where it can.
+	Full(err error)
 	// Holder names for people the process that has the write lock. It is called when a
 	// transaction has found that another connection has it.
 	Holder() string

@@ -120,8 +120,7 @@ func (c *Committer[W]) succeed(ops []*Op[W]) {
 
 // full postpones what is retried when the disk is full, and refuses the appends.
 func (c *Committer[W]) full(ops []*Op[W], err error) {
-	c.log.Error("the disk is full: events are refused until there is room", "error", err.Error())
-	c.store.MakeRoom()
+	c.store.Full(err)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.fullUntil, c.cautious = time.Now().Add(fullRetryAfter), true

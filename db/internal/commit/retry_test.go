@@ -39,13 +39,13 @@ type fake struct {
 	faults []error  // of the next transactions, before anything is executed; nil: none
 	trips  []string // what the transactions were asked to execute
 	room   error
-	made   int // calls of MakeRoom
+	made   int // calls of Full
 }
 
 func (s *fake) Committed()  { s.trips = append(s.trips, "committed") }
 func (s *fake) Tidy()       {}
 func (s *fake) Room() error { return s.room }
-func (s *fake) MakeRoom()   { s.made++ }
+func (s *fake) Full(error)  { s.made++ }
 
 func (s *fake) Holder() string { return "somebody" }
 func (s *fake) TryLock() bool  { return len(s.faults) == 0 }

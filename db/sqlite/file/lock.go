@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
@@ -249,6 +250,19 @@ func (l *Lock) write() error {
 		return err
 	}
 	return l.file.Truncate(int64(len(text)))
+}
+
+// startRoom is how much of the disk a lock's file keeps for the next start, in bytes: for the
+// WAL's index, and for a WAL with the commit that takes the file.
+const startRoom = 2 << 20
+
+// KeepRoom makes the lock's file longer, by zeros, where the disk has room. The next Acquire
+// cuts it off first: so a start works on a disk that is full to the last byte.
+func (l *Lock) KeepRoom() {
+	free, reserve, ok := FreeSpace(filepath.Dir(l.path))
+	if ok && free > reserve+startRoom {
+		_ = keepRoom(l.file, startRoom) // without it a start needs room, as a first one does
+	}
 }
 
 // beat writes the count in its place.

@@ -9,6 +9,11 @@ import (
 // those of this process (F_OFD_GETLK, fcntl(2)).
 const ofdGetLock = 36
 
+// keepRoom makes file so long, with blocks of the disk behind all of it (fallocate(2)).
+func keepRoom(file *os.File, length int64) error {
+	return syscall.Fallocate(int(file.Fd()), 0, 0, length)
+}
+
 // marked reports whether some process, which is this one once mark has succeeded, has the
 // mark of a file. Where the kernel can't say, it is taken to be there.
 func marked(file *os.File) bool {
