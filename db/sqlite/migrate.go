@@ -317,11 +317,8 @@ func (m migrator) migrateTables(tables []db.Migration) error {
 			if int64(t.Version) <= have {
 				continue
 			}
-			if err := m.conn.Exec(t.SQL); err != nil {
+			if err := m.tables(t); err != nil {
 				return fmt.Errorf("tables of %s, version %d: %w", t.Function, t.Version, err)
-			}
-			if !m.conn.InTransaction() {
-				return fmt.Errorf("tables of %s, version %d: the SQL must not end the transaction", t.Function, t.Version)
 			}
 			err = m.q0().SaveTableVersion(background, q.SaveTableVersionParams{Function: t.Function, Version: int64(t.Version)})
 			if err != nil {
