@@ -206,6 +206,11 @@ func fill(t testing.TB, dir string, leave int64) {
 			break
 		}
 	}
+	for leave == 0 { // what is less than a block
+		if _, err := f.Write(block[:512]); err != nil {
+			break
+		}
+	}
 	f.Sync()
 }
 

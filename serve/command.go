@@ -13,8 +13,8 @@ type serveCommand struct{ Config }
 
 // Run serves until a signal ends it or a part of the server fails. While the server stops,
 // the next SIGINT or SIGTERM ends the process at once.
-func (c *serveCommand) Run(ctx context.Context, set *functions.Set, out cli.IO) error {
-	signals := notifySignals(ctx)
+func (c *serveCommand) Run(ctx context.Context, set *functions.Set, out cli.IO, early *hangups) error {
+	signals := notifySignals(ctx, early)
 	defer signals.stop()
 	return serve(signals.ctx, c.Config, set, out, signals.serve)
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
-	"log"
 	"net"
 	"sync"
 	"time"
@@ -19,7 +18,7 @@ type handshakeListener struct {
 	net.Listener
 	config *tls.Config
 	within time.Duration
-	log    *log.Logger
+	logf   func(format string, args ...any) // net/http's words for its own log
 
 	begin sync.Once
 	ready chan accepted
@@ -33,8 +32,8 @@ type accepted struct {
 	err  error
 }
 
-func newHandshakeListener(l net.Listener, config *tls.Config, within time.Duration, log *log.Logger) *handshakeListener {
-	h := &handshakeListener{Listener: l, config: config, within: within, log: log, ready: make(chan accepted)}
+func newHandshakeListener(l net.Listener, config *tls.Config, within time.Duration, logf func(string, ...any)) *handshakeListener {
+	h := &handshakeListener{Listener: l, config: config, within: within, logf: logf, ready: make(chan accepted)}
 	h.open, h.close = context.WithCancel(context.Background())
 	return h
 }
@@ -89,7 +88,7 @@ func (l *handshakeListener) handshake(conn net.Conn) {
 			_ = plain.Conn.SetWriteDeadline(time.Now().Add(time.Second))
 			_, _ = plain.Conn.Write(api.PlainAnswer()) // else the client sees the end alone
 		}
-		l.log.Printf("http: TLS handshake error from %s: %v", conn.RemoteAddr(), err)
+		l.logf("http: TLS handshake error from %s: %v", conn.RemoteAddr(), err)
 		conn.Close()
 		return
 	}

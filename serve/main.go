@@ -73,6 +73,10 @@ func dropEmptySettings() {
 
 // execute is one call of the program. It returns the exit status.
 func execute(list []functions.Function, args []string, out, errOut io.Writer) int {
+	var early *hangups
+	if len(args) > 0 && args[0] == "serve" {
+		early = catchHangups() // first of all: until then SIGHUP ends the process
+	}
 	// `inturn help serve` is `inturn serve --help`; `--version` is what others understand.
 	switch {
 	case len(args) == 0:
@@ -99,7 +103,11 @@ func execute(list []functions.Function, args []string, out, errOut io.Writer) in
 		return cli.Fail(errOut, err)
 	}
 	ctx := context.Background()
-	if command.Selected().Name != "serve" { // serve drains on the first signal
+	if command.Selected().Name == "serve" { // it drains on the first signal
+		if early == nil {
+			early = catchHangups()
+		}
+	} else {
 		var stop context.CancelFunc
 		ends := []os.Signal{syscall.SIGINT, syscall.SIGTERM}
 		if !signal.Ignored(syscall.SIGHUP) { // as nohup has it
@@ -109,7 +117,7 @@ func execute(list []functions.Function, args []string, out, errOut io.Writer) in
 		defer stop()
 	}
 	command.BindTo(ctx, (*context.Context)(nil))
-	command.Bind(parser, cli.IO{Out: out, Err: errOut}, set, set.Invariants(),
+	command.Bind(parser, early, cli.IO{Out: out, Err: errOut}, set, set.Invariants(),
 		cli.Start(startDemo(set)), tokenEditor, cli.Build{Version: programVersion(), SQLite: sqlite.SQLiteVersion})
 	return cli.Fail(logs.Within(errOut, printTime), command.Run())
 }

@@ -22,16 +22,28 @@ type signals struct {
 	serving *Server // nil: it is still being opened
 }
 
-// notifySignals begins to receive signals. Stop ends it.
-func notifySignals(ctx context.Context) *signals {
-	s := &signals{ended: make(chan struct{})}
+// hangups are the SIGHUPs since the process has begun.
+type hangups struct {
+	received chan os.Signal
+	terminal bool // there was one, and its end is to end the process
+}
+
+// catchHangups begins to receive SIGHUP, which would end the process.
+func catchHangups() *hangups {
+	ignored := signal.Ignored(syscall.SIGHUP) // as nohup has it: what is started so is to outlive its terminal
+	h := &hangups{received: make(chan os.Signal, 4)}
+	signal.Notify(h.received, syscall.SIGHUP)
+	h.terminal = !ignored && hasTerminal()
+	return h
+}
+
+// notifySignals begins to receive signals, with those that came early. Stop ends it.
+func notifySignals(ctx context.Context, early *hangups) *signals {
+	s := &signals{ended: make(chan struct{}), terminal: early.terminal}
 	s.ctx, s.cancel = context.WithCancel(ctx)
-	// nohup has SIGHUP ignored: what is started so is to outlive its terminal.
-	s.terminal = !signal.Ignored(syscall.SIGHUP) && hasTerminal()
 	signal.Ignore(syscall.SIGPIPE)
-	received := make(chan os.Signal, 4)
-	signal.Notify(received, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
-	go s.watch(received)
+	signal.Notify(early.received, syscall.SIGINT, syscall.SIGTERM)
+	go s.watch(early.received)
 	return s
 }
 

@@ -31,7 +31,7 @@ func addServer(g *run.Group, srv *http.Server, ln net.Listener, stopping <-chan 
 		failed := make(chan error, 1)
 		go func() {
 			if srv.TLSConfig != nil {
-				failed <- srv.Serve(newHandshakeListener(ln, srv.TLSConfig, srv.ReadHeaderTimeout, srv.ErrorLog))
+				failed <- srv.Serve(newHandshakeListener(ln, srv.TLSConfig, srv.ReadHeaderTimeout, srv.ErrorLog.Printf))
 			} else {
 				failed <- srv.Serve(ln)
 			}
