@@ -159,7 +159,7 @@ func (d *DB) Ready() error { return d.committer.Ready() }
 func (d *DB) lost(err error) { d.committer.End(err) }
 
 // Close takes nothing more, commits and answers what was taken, marks the file as
-// closed in order and frees it. It returns the failure that ended the committer,
+// closed in order, where the disk is not full, and frees it. It returns the failure that ended the committer,
 // if there was one.
 func (d *DB) Close() error {
 	d.closeOnce.Do(func() {
@@ -171,6 +171,11 @@ func (d *DB) Close() error {
 			err = d.w.fenced(func() error { return d.w.q0().LeaveOwnership(background) })
 			if err == nil && d.path != "" {
 				err = d.w.conn.Exec("PRAGMA wal_checkpoint(TRUNCATE)")
+			}
+			if err != nil && classify(d.w.conn, err) == commit.Full {
+				d.log.Warn("the disk is full: the file can't be marked as closed in order, and the next start recovers it", "error", err.Error())
+				d.w.conn.KeepWAL()
+				err = nil
 			}
 			d.guard.Unlock()
 		}
