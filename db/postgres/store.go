@@ -107,8 +107,8 @@ func (s *store) Tidy() {}
 // Room returns nil: how much room there is only the server knows.
 func (s *store) Room() error { return nil }
 
-// MakeRoom does nothing.
-func (s *store) MakeRoom() {}
+// Full does nothing: the room is the server's.
+func (s *store) Full(error) {}
 
 // Holder and TryLock are never asked: no other connection holds what a writer needs for long.
 func (s *store) Holder() string { return "" }

@@ -54,6 +54,9 @@ type writer struct {
 	now            int64 // Unix microseconds, of this group
 }
 
+// groups is what a committer asks of the writer: see commit.Store.
+type groups struct{ *writer }
+
 type limits struct {
 	pending, accountPending int           // 0: none
 	effect                  time.Duration // that one effect may take
@@ -211,7 +214,7 @@ func (w *writer) concerns(err error, own commit.Class) *commit.Error {
 }
 
 // Committed publishes what a commit has done; see commit.Store.
-func (w *writer) Committed() {
+func (w groups) Committed() {
 	w.space.wrote()
 	w.committed()
 }

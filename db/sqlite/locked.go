@@ -2,7 +2,7 @@ package sqlite
 
 // Holder returns a text for people that names the process with the write lock; see
 // commit.Store.
-func (w *writer) Holder() string {
+func (w groups) Holder() string {
 	if other, ok := w.place.Writer(); ok {
 		return other.String()
 	}
@@ -10,4 +10,4 @@ func (w *writer) Holder() string {
 }
 
 // TryLock reports whether the write lock is free; see commit.Store.
-func (w *writer) TryLock() bool { return w.conn.Begin() == nil && w.conn.Rollback() == nil }
+func (w groups) TryLock() bool { return w.conn.Begin() == nil && w.conn.Rollback() == nil }

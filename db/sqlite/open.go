@@ -48,7 +48,7 @@ func (o *opening) run(ctx context.Context) error {
 	}
 	go o.flusher.run()
 	go o.dueTimer.run()
-	o.committer.Start(o.w, o.guard)
+	o.committer.Start(groups{o.w}, o.guard)
 	if o.lock != nil {
 		o.lock.KeepRoom()
 	}
@@ -198,7 +198,7 @@ func (o *opening) own(ctx context.Context) (found foundFile, err error) {
 			return found, err
 		}
 		if !said {
-			o.log.Warn("another connection holds the database's write lock; waiting for it", "holder", o.w.Holder())
+			o.log.Warn("another connection holds the database's write lock; waiting for it", "holder", groups{o.w}.Holder())
 		}
 		if ctx.Err() != nil {
 			return found, fmt.Errorf("%w: %w", err, ctx.Err())

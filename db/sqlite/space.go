@@ -97,15 +97,15 @@ func look(dir string, full bool) error {
 }
 
 // Room returns nil if appends may be taken; see commit.Store.
-func (w *writer) Room() error { return w.space.low() }
+func (w groups) Room() error { return w.space.low() }
 
 // Full moves the WAL into the file; see commit.Store.
-func (w *writer) Full(err error) {
+func (w groups) Full(err error) {
 	w.space.full(err)
 	w.makeRoom()
 }
 
-func (w *writer) makeRoom() {
+func (w groups) makeRoom() {
 	if err := w.conn.ShrinkWAL(); err != nil {
 		w.log.Warn("the WAL can't be moved into the file", "error", err.Error())
 	}
@@ -113,9 +113,8 @@ func (w *writer) makeRoom() {
 
 // Tidy checkpoints a long WAL, and keeps one from growing into the room that is kept for
 // settles; see commit.Store.
-func (w *writer) Tidy() {
-	w.conn.Checkpoint()
-	w.watchWAL()
+func (w groups) Tidy() {
+	w.watchWAL(w.conn.Checkpoint())
 	if w.space.low() != nil && w.place.Path != "" && file.Size(w.place.Path+"-wal") > 1<<20 {
 		w.makeRoom()
 	}

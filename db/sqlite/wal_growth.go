@@ -23,9 +23,9 @@ const (
 	walTooLong      = 4 * conn.CheckpointFrames
 )
 
-// watchWAL is called after each group.
-func (w *writer) watchWAL() {
-	frames, g := w.conn.WALFrames(), &w.growth
+// watchWAL is called after each group with the WAL's length.
+func (w groups) watchWAL(frames int) {
+	g := &w.growth
 	switch {
 	case g.said > 0 && frames < conn.CheckpointFrames:
 		w.log.Info("the WAL was begun anew", "was", mebibytes(g.said))

@@ -42,19 +42,17 @@ func (w *walHook) committed(_ *libc.TLS, _, _, _ uintptr, frames int32) int32 {
 	return sqlite3.SQLITE_OK
 }
 
-// Checkpoint moves a long WAL into the file. What it can't copy, the next one does.
-func (c *Conn) Checkpoint() {
-	if c.wal.frames < CheckpointFrames {
-		return
+// Checkpoint moves a long WAL into the file. What it can't copy, the next one does. It returns
+// the WAL's length, in pages, at the connection's last commit.
+func (c *Conn) Checkpoint() (frames int) {
+	if c.wal.frames >= CheckpointFrames {
+		c.wal.frames = 0
+		began := time.Now()
+		sqlite3.Xsqlite3_wal_checkpoint(c.tls, c.db, 0)
+		c.wal.checkpointed(time.Since(began))
 	}
-	c.wal.frames = 0
-	began := time.Now()
-	sqlite3.Xsqlite3_wal_checkpoint(c.tls, c.db, 0)
-	c.wal.checkpointed(time.Since(began))
+	return int(c.wal.length)
 }
-
-// WALFrames returns the length of the WAL, in pages, at the connection's last commit.
-func (c *Conn) WALFrames() int { return int(c.wal.length) }
 
 // KeepWAL makes the connection leave the WAL as it is when it is closed, as a process that
 // is killed does, in place of moving it into the file and removing it.
