@@ -107,10 +107,13 @@ const maxAnswer = 64 << 20 // of a batch whose repeats have results
 
 func readProblem(resp *http.Response, text []byte) error {
 	if resp.StatusCode == http.StatusBadRequest && resp.TLS == nil && resp.Header.Get("Content-Type") == "" {
-		return ErrPlainHTTP // net/http says so; the server's own answers are problems
+		return ErrPlainHTTP // net/http says so; a server's own answers are problems
 	}
 	var a answer
 	_ = jsonv2.Unmarshal(text, &a) // the status says enough
+	if a.Type == urn+"https-required" {
+		return ErrPlainHTTP
+	}
 	if a.Type == "" {
 		a.Type = urn
 	}

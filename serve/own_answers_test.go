@@ -51,7 +51,7 @@ func TestUnreadableRequestsAreAnsweredWithProblems(t *testing.T) {
 		}
 		defer conn.Close()
 		io.WriteString(conn, "GET /v1/events HTTP/1.1\r\nHost: localhost\r\n\r\n")
-		wantOwnProblem(t, conn, 400, "invalid-request")
+		wantOwnProblem(t, conn, 400, "https-required")
 	})
 }
 

@@ -14,6 +14,7 @@ var (
 	headerTooLarge = kind{"header-too-large", http.StatusRequestHeaderFieldsTooLarge, "The header is too large", 0}
 	expectation    = kind{"expectation-failed", http.StatusExpectationFailed, "Nothing but 100-continue can be expected", 0}
 	notImplemented = kind{"not-implemented", http.StatusNotImplemented, "The transfer coding is not known", 0}
+	httpsRequired  = kind{"https-required", http.StatusBadRequest, "This address speaks HTTPS", 0}
 	badVersion     = kind{"version-not-supported", http.StatusHTTPVersionNotSupported, "The version of HTTP is not supported", 0}
 )
 
@@ -76,7 +77,7 @@ func ownAnswer(b []byte) (*problem, bool) {
 
 // PlainAnswer is what a client gets that speaks HTTP to an address of HTTPS.
 func PlainAnswer() []byte {
-	return ownProblem(invalidRequest.withDetail("this address speaks HTTPS: begin the URL with https://"))
+	return ownProblem(httpsRequired.withDetail("this address speaks HTTPS: begin the URL with https://"))
 }
 
 // ownProblem is the whole answer. The connection is closed behind it.
