@@ -51,6 +51,9 @@ func (b Backup) Run(ctx context.Context, out IO, invariants []db.Invariant) erro
 		return fmt.Errorf("backup: %w", err)
 	}
 	if err := file.Backup(ctx, b.DB, b.File, o); err != nil {
+		if explained := explainFolder(b.File, err); explained != err {
+			return fmt.Errorf("backup: %w", explained)
+		}
 		return explainCopy(err)
 	}
 	return printCopy(ctx, out.Out, b.JSON, copyOf{File: b.File}, "checked")

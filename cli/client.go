@@ -124,6 +124,9 @@ func unreached(err error) error {
 	if errors.Is(err, client.ErrPlainHTTP) {
 		return errPlain
 	}
+	if errors.Is(err, http.ErrSchemeMismatch) {
+		return &Hint{Err: err, Hint: "the server speaks HTTP without TLS, as with --tls off: begin --url with http://"}
+	}
 	_, wrong := errors.AsType[*tls.CertificateVerificationError](err)
 	_, unknown := errors.AsType[x509.UnknownAuthorityError](err)
 	_, asking := errors.AsType[*url.Error](err)

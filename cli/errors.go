@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"regexp"
 	"strings"
 
 	"github.com/alecthomas/kong"
@@ -61,9 +62,13 @@ func Fail(w io.Writer, err error) int {
 	return status
 }
 
+// negative is how kong refuses a number below 0, which it takes for a flag.
+var negative = regexp.MustCompile(`(--[a-z-]+): expected .*value but got "(-[0-9][^"]*)" \(short flag\); perhaps try .*`)
+
 // explainUsage returns kong's text with the command in front, which only the errors of
 // commands' own checks have already, and a hint that names the command's help.
 func explainUsage(err *kong.ParseError, text string) (what, hint string) {
+	text = negative.ReplaceAllString(text, `$1: $2 is negative, and must not be`)
 	// "" among the values of a flag stands for its absence.
 	text = strings.NewReplacer(`expected string value but got "EOL" (<EOL>)`, "needs a value", "expected value ", "expected a ", `,"" but got `, ` but got `).Replace(text)
 	path := ""

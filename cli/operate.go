@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"net/url"
 	"time"
 )
@@ -179,5 +180,5 @@ func mayHaveBegun(err error) bool {
 	}
 	dial, ok := errors.AsType[*net.OpError](err)
 	_, untrusted := errors.AsType[*tls.CertificateVerificationError](err)
-	return !untrusted && (!ok || dial.Op != "dial")
+	return !untrusted && !errors.Is(err, http.ErrSchemeMismatch) && (!ok || dial.Op != "dial")
 }

@@ -67,7 +67,17 @@ func createOutput(path string, force bool) (*atomicfile.File, error) {
 	} else if real, err := filepath.EvalSymlinks(path); err == nil {
 		path = real // what a link names is replaced, not the link
 	}
-	return atomicfile.Create(path, 0o666)
+	f, err := atomicfile.Create(path, 0o666)
+	return f, explainFolder(path, err)
+}
+
+// explainFolder says of an error to make a file that its folder isn't there.
+func explainFolder(path string, err error) error {
+	dir := filepath.Dir(path)
+	if _, serr := os.Stat(dir); err != nil && errors.Is(serr, fs.ErrNotExist) {
+		return &Hint{Err: fmt.Errorf("%s: there is no folder %s", path, dir), Hint: "make it first: mkdir -p " + quoted(dir)}
+	}
+	return err
 }
 
 // commitOutput gives the file its name.
