@@ -38,6 +38,9 @@ type Options struct {
 	Now func() time.Time // nil: time.Now
 }
 
+// maxViews bounds the views that are made at once: each may hold some megabytes of payloads.
+const maxViews = 8
+
 // Rows is the answer to a statement. Values are int64, float64, string, []byte or nil.
 type Rows struct {
 	Columns []string
@@ -54,6 +57,7 @@ type Page struct {
 	sessions *sessions
 	history  *history
 	fresh    *cache
+	rooms    chan struct{} // of views that are made at once
 }
 
 // files are the templates, and what browsers load with a page.
@@ -69,7 +73,7 @@ func New(o Options) *Page {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	p := &Page{o: o, mux: http.NewServeMux(), views: parse(), sessions: newSessions(o.Now), history: &history{counters: o.Counters}, fresh: newCache(o.Now)}
+	p := &Page{o: o, mux: http.NewServeMux(), views: parse(), sessions: newSessions(o.Now), history: &history{counters: o.Counters}, fresh: newCache(o.Now), rooms: make(chan struct{}, maxViews)}
 	p.handle("GET /{$}", p.overview)
 	p.handle("GET /accounts", p.accounts)
 	p.handle("GET /account", p.account)
@@ -114,6 +118,14 @@ func (p *Page) plain(pattern string, h http.HandlerFunc) {
 func (p *Page) handle(pattern string, view func(*visit) error) {
 	p.plain(pattern, func(w http.ResponseWriter, r *http.Request) {
 		v := &visit{page: p, w: w, r: r, token: p.tokenOf(r)}
+		if r.URL.Path != "/live" { // which stays, and holds nothing large
+			select {
+			case p.rooms <- struct{}{}:
+				defer func() { <-p.rooms }()
+			case <-r.Context().Done():
+				return
+			}
+		}
 		if err := v.admit(); err != nil {
 			v.fail(err)
 			return

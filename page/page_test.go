@@ -265,7 +265,7 @@ func TestRightsAreTheToken(t *testing.T) {
 	if w := b.do("GET", "/", nil); w.Code != 303 || w.Header().Get("Location") != "/account?client_id=a" {
 		t.Error(w.Code, w.Header())
 	}
-	if w := b.do("GET", "/account?client_id=a", nil); w.Code != 200 || strings.Contains(w.Body.String(), `action="/act"`) || strings.Contains(w.Body.String(), `href="/sql"`) {
+	if w := b.do("GET", "/account?client_id=a", nil); w.Code != 200 || strings.Contains(w.Body.String(), `action="/act"`) || strings.Contains(w.Body.String(), `href="/sql"`) || strings.Contains(w.Body.String(), `href="/audit"`) {
 		t.Error(w.Code, w.Body)
 	}
 	if w := b.do("POST", "/sql", url.Values{"query": {"SELECT 1"}}); w.Code != 403 || asked {

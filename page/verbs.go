@@ -8,10 +8,14 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // newKey names an act before it is done: what a form sends twice is done once.
 func newKey() string { return rand.Text() }
+
+// eraseTime is how long the answer to an erasure may take, as in the API.
+const eraseTime = 10 * time.Minute
 
 // form is what a form of the page says.
 type form struct {
@@ -96,8 +100,9 @@ func (p *Page) act(v *visit) error {
 		return err
 	}
 	key := f.Key
-	if f.Verb == "erase" {
+	if f.Verb == "erase" { // it may be sent again without one, and takes as long as there is to delete
 		key = ""
+		_ = http.NewResponseController(v.w).SetWriteDeadline(time.Now().Add(eraseTime))
 	}
 	var answer json.RawMessage
 	if err := v.ask(method, path, body, key, &answer); err != nil {

@@ -39,7 +39,9 @@ func TestWatch(t *testing.T) {
 		}
 		failing := errors.New("no")
 		first.Attempt, second.Attempt = 1, 1
-		if n, err := d.Settle([]db.Settlement{done(first, func(tx db.Tx) (any, error) { return nil, failing })}); n != 0 || !errors.Is(err, failing) {
+		if n, err := d.Settle([]db.Settlement{done(first, func(tx db.Tx) (any, error) {
+			return nil, errors.Join(tx.Emit(of("z", "undone")), failing)
+		})}); n != 0 || !errors.Is(err, failing) {
 			t.Fatal(n, err)
 		}
 		next := time.Now().Add(time.Hour)
