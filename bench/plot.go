@@ -8,7 +8,9 @@ import (
 	"slices"
 )
 
-// plot is a diagram of lines with a common horizontal axis.
+// plot is a diagram of lines with a common horizontal axis. It draws itself, in about a
+// hundred lines: gonum.org/v1/plot would bring 26 modules to the 126 that this one and its
+// dependencies are, with fonts and PDF, for a picture that only this command makes.
 type plot struct {
 	Name  string `json:"name"`
 	Title string `json:"title"`
