@@ -10,9 +10,9 @@ import (
 	"inturn/db/sqlite/internal/q"
 )
 
-// stateOf returns the state in which ev is accepted.
-func (w *writer) stateOf(ev *db.Event) db.State {
-	if !ev.DeliverAt.IsZero() && ev.DeliverAt.UnixMicro() > w.now {
+// stateOf returns the state in which ev is accepted at now, in Unix microseconds.
+func stateOf(ev *db.Event, now int64) db.State {
+	if !ev.DeliverAt.IsZero() && ev.DeliverAt.UnixMicro() > now {
 		return db.Scheduled
 	}
 	return db.Pending
@@ -22,7 +22,7 @@ func (w *writer) stateOf(ev *db.Event) db.State {
 // is pending at once, at the place that its seq gives it.
 func (w *writer) deliver(ev *db.Event) error {
 	p := q.InsertDeliveryParams{Seq: ev.Seq, ClientID: ev.ClientID, DeliverAt: ev.DeliverAt.UnixMicro()}
-	if w.stateOf(ev) == db.Scheduled {
+	if stateOf(ev, w.now) == db.Scheduled {
 		p.Scheduled = 1
 	}
 	if err := w.q.InsertDelivery(background, p); err != nil {

@@ -73,7 +73,7 @@ func (w *writer) inTurn(ops []*operation, at *int) error {
 // execute returns how many of ops were executed, and why the next one was not. Each
 // effect has MaxEffect until it is interrupted, and once more until it is left
 // behind; its Tx is dead by then, so it can write nothing.
-func (w *writer) execute(ops []*operation) (done int, err error) {
+func (w groups) execute(ops []*operation) (done int, err error) {
 	if !haveEffects(ops) { // nothing of a function's runs, so nothing can be late
 		err = w.inTurn(ops, &done)
 		return done, err
@@ -86,7 +86,7 @@ func (w *writer) execute(ops []*operation) (done int, err error) {
 		select {
 		case res := <-h.results:
 			if res.gone {
-				w.executor = newExecutor(w)
+				w.executor = newExecutor(w.writer)
 			}
 			return res.done, res.err
 		case <-w.executorTimer.C:
@@ -101,7 +101,7 @@ func (w *writer) execute(ops []*operation) (done int, err error) {
 			w.events.slow(tx.event, 2*h.bound)
 			w.events.say(slog.LevelError, "an effect does not return and is left behind", tx.event)
 			_ = tx.close() // the group ends anyway
-			w.executor = newExecutor(w)
+			w.executor = newExecutor(w.writer)
 			return h.at, &commit.Error{Class: commit.TxAborted, Err: db.ErrEffectTooSlow}
 		}
 	}

@@ -71,7 +71,7 @@ var background = context.Background()
 const maxGroupTime = 10 * time.Millisecond
 
 // Transaction runs ops as one transaction with one commit; see commit.Store.
-func (w *writer) Transaction(ops []*operation, withSavepoints bool) (n int, err error) {
+func (w groups) Transaction(ops []*operation, withSavepoints bool) (n int, err error) {
 	w.withSavepoints = withSavepoints
 	begun := time.Now()
 	w.conn.Synced()

@@ -72,7 +72,7 @@ func sizeOf(ev *db.Event) int { return len(ev.Payload) + len(ev.Attrs) + 512 }
 
 func (o *appendOp) run(w *writer, _ int) error {
 	seq, err := w.insert(o.event)
-	o.seq, o.state, o.repeat = seq, w.stateOf(&o.event), seq == 0
+	o.seq, o.state, o.repeat = seq, stateOf(&o.event, w.now), seq == 0
 	return err
 }
 
@@ -133,7 +133,7 @@ func (w *writer) add(ev db.Event) (int64, error) {
 // room says whether ev is taken, by the bounds of the backlog.
 func (w *writer) room(ev *db.Event) error {
 	clientID := ev.ClientID
-	if w.stateOf(ev) == db.Scheduled {
+	if stateOf(ev, w.now) == db.Scheduled {
 		return w.roomAhead(clientID)
 	}
 	if n := w.limits.pending; n > 0 && w.total >= n {

@@ -67,7 +67,7 @@ func (o *batchOp) run(w *writer, _ int) error {
 			continue
 		}
 		if !r.Duplicate {
-			r.State = w.stateOf(&ev)
+			r.State = stateOf(&ev, w.now)
 		}
 		o.answers = append(o.answers, db.AppendResult{Receipt: r})
 	}

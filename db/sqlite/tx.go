@@ -206,7 +206,7 @@ func (tx *effectTx) emit(ev db.Event) (db.Receipt, error) {
 		// The event may be half appended, which no effect may swallow.
 		tx.broken, tx.fatal = &commit.Error{Class: commit.TxAborted, Err: err}, true
 	}
-	return db.Receipt{ClientID: ev.ClientID, MessageID: ev.MessageID, Seq: seq, Duplicate: duplicate, State: tx.w.stateOf(&ev)}, err
+	return db.Receipt{ClientID: ev.ClientID, MessageID: ev.MessageID, Seq: seq, Duplicate: duplicate, State: stateOf(&ev, tx.w.now)}, err
 }
 
 // prepare returns the kept statement of a text, or another one while rows of that
