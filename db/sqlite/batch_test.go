@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+	"time"
 
 	"inturn/db"
 )
@@ -152,4 +153,34 @@ func TestListsAreBoundedInBytes(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestBatchOfRepeatsWithATime: an event is a repeat only with the deliver_at that it had.
+func TestBatchOfRepeatsWithATime(t *testing.T) {
+	forEach(t, func(t *testing.T, d *DB) {
+		at := time.UnixMicro(time.Now().Add(time.Hour).UnixMicro())
+		timed, plain := event("c", "timed"), event("c", "plain")
+		timed.DeliverAt = at
+		first, err := d.AppendBatch(t.Context(), db.Batch{Events: []db.Event{timed, plain}})
+		if err != nil || first[0].Err != nil || first[1].Err != nil {
+			t.Fatal(first, err)
+		}
+		later, without, with := timed, timed, plain
+		later.DeliverAt, without.DeliverAt, with.DeliverAt = at.Add(time.Microsecond), time.Time{}, at
+		got, err := d.AppendBatch(t.Context(), db.Batch{Events: []db.Event{timed, plain, later, without, with}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, a := range got {
+			if i < 2 {
+				if a.Err != nil || !a.Receipt.Duplicate || a.Receipt.Seq != first[i].Receipt.Seq {
+					t.Errorf("repeat %d: %+v", i, a)
+				}
+				continue
+			}
+			if reused, ok := errors.AsType[*db.IDReusedError](a.Err); !ok || reused.Seq != first[[]int{0, 0, 1}[i-2]].Receipt.Seq {
+				t.Errorf("another time %d: %+v", i, a)
+			}
+		}
+	})
 }

@@ -8,7 +8,7 @@ import (
 // hot are the statements that run for every event and every group. Each has the
 // parameters of the generated one of the same name, in the order of its text.
 type hot struct {
-	epoch, counters                                       *conn.Stmt
+	epoch, counters, repeated                             *conn.Stmt
 	outbox, pending, unpend, unpendRange, result, history *conn.Stmt
 }
 
@@ -18,7 +18,7 @@ func prepareHot(c *conn.Conn) (s hot, err error) {
 		text string
 	}{
 		{&s.epoch, q.Epoch}, {&s.counters, q.SaveCounters}, {&s.outbox, q.InsertOutbox}, {&s.pending, q.InsertPending}, {&s.unpend, q.DeletePending},
-		{&s.unpendRange, q.DeletePendingRange},
+		{&s.unpendRange, q.DeletePendingRange}, {&s.repeated, q.Repeated},
 		{&s.result, q.InsertResult}, {&s.history, q.InsertHistory},
 	} {
 		if *one.to, err = c.Prepare(one.text); err != nil {
@@ -30,7 +30,7 @@ func prepareHot(c *conn.Conn) (s hot, err error) {
 }
 
 func (s *hot) close() {
-	for _, one := range []*conn.Stmt{s.epoch, s.counters, s.outbox, s.pending, s.unpend, s.unpendRange, s.result, s.history} {
+	for _, one := range []*conn.Stmt{s.epoch, s.counters, s.repeated, s.outbox, s.pending, s.unpend, s.unpendRange, s.result, s.history} {
 		one.Close()
 	}
 }
@@ -40,6 +40,14 @@ func (s *hot) readEpoch() (int64, error) { return s.epoch.Number() }
 func (s *hot) saveCounters(p q.SaveCountersParams) error {
 	_, err := s.counters.Exec(conn.Int(p.NextSeq), conn.Int(p.NextSettled), conn.Int(p.Pending))
 	return err
+}
+
+func (s *hot) findRepeated(p q.RepeatedParams) (int64, error) {
+	at := conn.Null()
+	if p.DeliverAt.Valid {
+		at = conn.Int(p.DeliverAt.Int64)
+	}
+	return s.repeated.Number(conn.Text(p.Type), conn.Text(p.Payload), at, conn.Text(p.ClientID), conn.Text(p.MessageID))
 }
 
 func (s *hot) insertOutbox(p q.InsertOutboxParams) (int64, error) {

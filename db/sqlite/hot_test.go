@@ -3,6 +3,7 @@ package sqlite
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"testing"
 
@@ -70,6 +71,23 @@ func TestHotStatements(t *testing.T) {
 	changed(0)(s.insertOutbox(q.InsertOutboxParams{Seq: 99, ClientID: "c", MessageID: "m"}))
 	changed(1)(s.insertOutbox(q.InsertOutboxParams{Seq: 23, ClientID: "c", MessageID: "n"}))
 	want("SELECT *, attrs IS NULL FROM outbox ORDER BY seq", "[21 c m t p 22 r a 0 23 c n   0  <nil> 1]")
+	for _, c := range []struct {
+		p    q.RepeatedParams
+		want int64
+	}{
+		{q.RepeatedParams{Type: "t", Payload: "p", ClientID: "c", MessageID: "m"}, 21},
+		{q.RepeatedParams{Type: "u", Payload: "p", ClientID: "c", MessageID: "m"}, -21},
+		{q.RepeatedParams{Type: "t", Payload: "p ", ClientID: "c", MessageID: "m"}, -21},
+		{q.RepeatedParams{Type: "t", Payload: "p", DeliverAt: sql.NullInt64{Int64: 1, Valid: true}, ClientID: "c", MessageID: "m"}, -21},
+		{q.RepeatedParams{ClientID: "c", MessageID: "n"}, 23},
+	} {
+		if seq, err := s.findRepeated(c.p); seq != c.want || err != nil {
+			t.Errorf("%+v: seq %d, %v, want %d", c.p, seq, err, c.want)
+		}
+	}
+	if seq, err := s.findRepeated(q.RepeatedParams{Type: "t", Payload: "p", ClientID: "d", MessageID: "m"}); !errors.Is(err, sql.ErrNoRows) {
+		t.Errorf("an identity that is not there: %d, %v", seq, err)
+	}
 	changed(0)(0, s.insertPending(q.InsertPendingParams{ClientID: "c", Turn: 31, Seq: 32, Run: 33}))
 	want("SELECT * FROM lanes", "[c 31 32 33]")
 	for _, p := range []q.DeletePendingParams{{ClientID: "d", Turn: 31, Seq: 32, Run: 33}, {ClientID: "c", Seq: 32, Run: 33}, {ClientID: "c", Turn: 31, Run: 33}, {ClientID: "c", Turn: 31, Seq: 32}} {

@@ -2,6 +2,7 @@ package sqlite
 
 import (
 	"context"
+	"database/sql"
 	"fmt"
 
 	"inturn/db"
@@ -80,12 +81,12 @@ func (o *batchOp) insertOrCompare(w *writer, ev db.Event) (seq int64, duplicate 
 	if err != nil || seq != 0 {
 		return seq, false, err
 	}
-	row, err := w.q.Identity(background, q.IdentityParams{ClientID: ev.ClientID, MessageID: ev.MessageID})
-	if err != nil {
+	seq, err = w.hot.findRepeated(q.RepeatedParams{Type: ev.Type, Payload: string(ev.Payload), DeliverAt: sql.NullInt64{Int64: ev.DeliverAt.UnixMicro(), Valid: !ev.DeliverAt.IsZero()}, ClientID: ev.ClientID, MessageID: ev.MessageID})
+	switch {
+	case err != nil:
 		return 0, false, fmt.Errorf("look for event: %w", err)
+	case seq < 0:
+		return 0, false, refusal{&db.IDReusedError{Seq: -seq}}
 	}
-	if row.Type != ev.Type || row.Payload != string(ev.Payload) || !sameTime(row.DeliverAt, &ev) {
-		return 0, false, refusal{&db.IDReusedError{Seq: row.Seq}}
-	}
-	return row.Seq, true, nil
+	return seq, true, nil
 }

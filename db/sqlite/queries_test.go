@@ -159,6 +159,10 @@ func TestQueries(t *testing.T) {
 	same(unflushed, err, []q.ReadUnflushedRow{{Seq: 21, ClientID: "c", Settled: 1, InLane: 1}})
 	result, err := x.ResultOf(ctx, 21)
 	same(result, err, q.Result{Seq: 21, Run: 51, Turn: 52, Settled: 53, Status: "dead", Attempts: 54, StartedAt: 55, FinishedAt: 56, Output: text("o"), Error: text("e")})
+	repeated, err := x.Repeated(ctx, q.RepeatedParams{Type: "t", Payload: "p", ClientID: "c", MessageID: "m"})
+	same(repeated, err, int64(21))
+	reused, err := x.Repeated(ctx, q.RepeatedParams{Type: "t", Payload: "q", ClientID: "c", MessageID: "m"})
+	same(reused, err, int64(-21))
 	found, err := x.Find(ctx, q.FindParams{ClientID: "c", MessageID: "m"})
 	same(found, err, q.FindRow{Seq: 21, ClientID: "c", MessageID: "m", Type: "t", Payload: "p", ReceivedAt: 22, RequestID: "r", Attrs: text("a"),
 		Status: text("dead"), Run: number(51), Attempts: number(54), StartedAt: number(55), FinishedAt: number(56), Output: text("o"), Error: text("e")})
@@ -238,4 +242,4 @@ func TestQueries(t *testing.T) {
 	}
 }
 
-const queriesTested = 62
+const queriesTested = 63

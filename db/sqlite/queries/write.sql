@@ -42,6 +42,12 @@ SELECT flushed, pending FROM owner WHERE one = 1;
 -- name: SaveFlushed :exec
 UPDATE owner SET flushed = sqlc.arg(flushed) WHERE one = 1;
 
+-- name: Repeated :one
+-- The seq of the event that has this identity, negative where its type, payload or deliver_at is another.
+SELECT CAST(iif(o.type = sqlc.arg(type) AND o.payload = sqlc.arg(payload) AND d.deliver_at IS sqlc.narg(deliver_at), o.seq, -o.seq) AS INTEGER) AS seq
+FROM outbox o LEFT JOIN deliveries d ON d.seq = o.seq
+WHERE o.client_id = sqlc.arg(client_id) AND o.message_id = sqlc.arg(message_id);
+
 -- name: Identity :one
 SELECT o.seq, o.type, o.payload, d.deliver_at FROM outbox o LEFT JOIN deliveries d ON d.seq = o.seq
 WHERE o.client_id = sqlc.arg(client_id) AND o.message_id = sqlc.arg(message_id);

@@ -99,9 +99,13 @@ func (s *Stmt) Exec(values ...Value) (int64, error) {
 	return n, nil
 }
 
-// Number runs s, which has no parameters, and returns its first row's first column.
-func (s *Stmt) Number() (int64, error) {
+// Number runs s and returns its first row's first column. values are those of ?1, ?2 and
+// so on. Without a row it returns sql.ErrNoRows.
+func (s *Stmt) Number(values ...Value) (int64, error) {
 	h := s.h
+	if err := s.bind(values, stays); err != nil {
+		return 0, err
+	}
 	rc := sqlite3.Xsqlite3_step(h.tls, s.p)
 	if rc == sqlite3.SQLITE_DONE {
 		sqlite3.Xsqlite3_reset(h.tls, s.p)

@@ -165,6 +165,9 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.releaseAccountStmt, err = db.PrepareContext(ctx, ReleaseAccount); err != nil {
 		return nil, fmt.Errorf("error preparing query ReleaseAccount: %w", err)
 	}
+	if q.repeatedStmt, err = db.PrepareContext(ctx, Repeated); err != nil {
+		return nil, fmt.Errorf("error preparing query Repeated: %w", err)
+	}
 	if q.replayRangeStmt, err = db.PrepareContext(ctx, ReplayRange); err != nil {
 		return nil, fmt.Errorf("error preparing query ReplayRange: %w", err)
 	}
@@ -450,6 +453,11 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing releaseAccountStmt: %w", cerr)
 		}
 	}
+	if q.repeatedStmt != nil {
+		if cerr := q.repeatedStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing repeatedStmt: %w", cerr)
+		}
+	}
 	if q.replayRangeStmt != nil {
 		if cerr := q.replayRangeStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing replayRangeStmt: %w", cerr)
@@ -611,6 +619,7 @@ type Queries struct {
 	readOwnerStmt          *sql.Stmt
 	readUnflushedStmt      *sql.Stmt
 	releaseAccountStmt     *sql.Stmt
+	repeatedStmt           *sql.Stmt
 	replayRangeStmt        *sql.Stmt
 	resultOfStmt           *sql.Stmt
 	resumeTypeStmt         *sql.Stmt
@@ -679,6 +688,7 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		readOwnerStmt:          q.readOwnerStmt,
 		readUnflushedStmt:      q.readUnflushedStmt,
 		releaseAccountStmt:     q.releaseAccountStmt,
+		repeatedStmt:           q.repeatedStmt,
 		replayRangeStmt:        q.replayRangeStmt,
 		resultOfStmt:           q.resultOfStmt,
 		resumeTypeStmt:         q.resumeTypeStmt,

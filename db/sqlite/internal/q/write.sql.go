@@ -348,6 +348,34 @@ func (q *Queries) ReleaseAccount(ctx context.Context, clientID string) error {
 	return err
 }
 
+const Repeated = `-- name: Repeated :one
+SELECT CAST(iif(o.type = ?1 AND o.payload = ?2 AND d.deliver_at IS ?3, o.seq, -o.seq) AS INTEGER) AS seq
+FROM outbox o LEFT JOIN deliveries d ON d.seq = o.seq
+WHERE o.client_id = ?4 AND o.message_id = ?5
+`
+
+type RepeatedParams struct {
+	Type      string
+	Payload   string
+	DeliverAt sql.NullInt64
+	ClientID  string
+	MessageID string
+}
+
+// The seq of the event that has this identity, negative where its type, payload or deliver_at is another.
+func (q *Queries) Repeated(ctx context.Context, arg RepeatedParams) (int64, error) {
+	row := q.queryRow(ctx, q.repeatedStmt, Repeated,
+		arg.Type,
+		arg.Payload,
+		arg.DeliverAt,
+		arg.ClientID,
+		arg.MessageID,
+	)
+	var seq int64
+	err := row.Scan(&seq)
+	return seq, err
+}
+
 const SaveCounters = `-- name: SaveCounters :exec
 UPDATE owner SET next_seq = ?1, next_settled = ?2, pending = ?3 WHERE one = 1
 `
