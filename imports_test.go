@@ -55,6 +55,8 @@ var rules = []rule{
 	{"proofs/*", nil, "the proofs judge the real program from outside"},
 	{"deploy", nil, "tests of the files that platforms read"},
 	{"docs", nil, "tests of the documents"},
+	{"examples", nil, "tests of the examples"},
+	{"examples/*", []string{"serve", "functions"}, "an example is a program of somebody else's: it imports what that may"},
 	{"clients", nil, "tests of the clients in other languages"},
 	{"internal/*", nil, "tools of tests, which the parts' own tests share"},
 	{"functions/*/q", nil, "generated code"},

@@ -13,22 +13,17 @@ import (
 	"inturn/internal/program"
 )
 
-// endpointBlock is the README's endpoint.
+// endpointBlock is the endpoint of webhooks.md.
 var endpointBlock = regexp.MustCompile("(?m)^```python\n(# endpoint\\.py\n(?s:.*?))^```$")
 
-// endpointSection is the README's section about it.
+// endpointSection is the page about it.
 func endpointSection(t *testing.T) string {
 	t.Helper()
-	text, err := os.ReadFile("../README.md")
+	text, err := os.ReadFile("webhooks.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, section, ok := strings.Cut(string(text), "\n## A function in any language\n")
-	if !ok {
-		t.Fatal("README.md has no section \"A function in any language\"")
-	}
-	section, _, _ = strings.Cut(section, "\n## ")
-	return section
+	return string(text)
 }
 
 // endpointLines are what is typed to run it.
@@ -39,8 +34,8 @@ func endpointLines(t *testing.T) []string {
 	return strings.Split(block, "\n")
 }
 
-// The README's endpoint, run as it says, on another port.
-func TestTheEndpointOfTheREADME(t *testing.T) {
+// The page's endpoint, run as it says, on another port.
+func TestTheEndpoint(t *testing.T) {
 	t.Parallel()
 	for _, tool := range []string{"python3", "openssl", "curl"} {
 		program.NeedTool(t, tool)
@@ -48,7 +43,7 @@ func TestTheEndpointOfTheREADME(t *testing.T) {
 	section, lines := endpointSection(t), endpointLines(t)
 	code := endpointBlock.FindStringSubmatch(section)
 	if len(lines) != 3 || code == nil {
-		t.Fatalf("the README's section has other blocks: %q", lines)
+		t.Fatalf("webhooks.md has other blocks: %q", lines)
 	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -77,14 +72,14 @@ func TestTheEndpointOfTheREADME(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	args, ok := strings.CutPrefix(there.Replace(lines[2]), "go run . serve ")
+	args, ok := strings.CutPrefix(there.Replace(lines[2]), "inturn serve ")
 	if !ok {
-		t.Fatalf("the README starts no server: %s", lines[2])
+		t.Fatalf("webhooks.md starts no server: %s", lines[2])
 	}
 	s := program.Serve(t, dir, []string{"INTURN_FUNCTION_SECRET=" + strings.TrimSpace(secret)}, strings.Fields(args)...)
 	said := regexp.MustCompile("`\"type\":\"greet\"` and `(\"payload\":.*?)` has the result `(.*?)`").FindStringSubmatch(section)
 	if said == nil {
-		t.Fatal("the README doesn't say what comes of it")
+		t.Fatal("webhooks.md doesn't say what comes of it")
 	}
 	// Where the endpoint isn't there yet, it is tried again.
 	a := s.Post(t, `{"client_id":"anna","message_id":"1","type":"greet",`+said[1]+`}`, "-H", "Prefer: wait=60")

@@ -15,16 +15,16 @@ import (
 	"inturn/internal/program"
 )
 
-// fence is a fenced block of the README.
+// fence is a fenced block of a page.
 type fence struct {
 	at       int // line of its first line
 	language string
 	lines    []string
 }
 
-func fences(t *testing.T) (all []fence) {
+func fences(t *testing.T, page string) (all []fence) {
 	t.Helper()
-	text, err := os.ReadFile("../README.md")
+	text, err := os.ReadFile(page)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -42,24 +42,49 @@ func fences(t *testing.T) (all []fence) {
 			last.lines = append(last.lines, line)
 		}
 	}
-	if inside || len(all) == 0 {
-		t.Fatal("README.md: a fenced block does not end, or there is none")
+	if inside {
+		t.Fatalf("%s: a fenced block does not end", page)
 	}
 	return all
 }
 
-// The README is run from top to bottom: what it says is printed is printed. A kind
+// pages are the README and the pages of docs. The run-book has a test of its own.
+func pages(t *testing.T) []string {
+	t.Helper()
+	found, err := filepath.Glob("*.md")
+	if err != nil || len(found) < 10 {
+		t.Fatalf("docs: %d pages, %v", len(found), err)
+	}
+	return append(slices.DeleteFunc(found, func(page string) bool { return page == "runbook.md" }), "../README.md")
+}
+
+// Each page is run from top to bottom: what it says is printed is printed. A kind
 // of block that nothing here knows fails the test, so that nothing goes untested.
-func TestTheREADMEIsTrue(t *testing.T) {
+func TestThePagesAreTrue(t *testing.T) {
 	program.SkipRaced(t)
-	r := &reader{t: t, dir: t.TempDir()}
-	for _, f := range fences(t) {
+	for _, page := range pages(t) {
+		all := fences(t, page)
+		if len(all) == 0 {
+			continue
+		}
+		t.Run(filepath.Base(page), func(t *testing.T) {
+			t.Parallel()
+			(&reader{t: t, page: page, dir: t.TempDir()}).read(all)
+		})
+	}
+}
+
+func (r *reader) read(all []fence) {
+	for _, f := range all {
 		r.at = f.at
+		whole := "```" + f.language + "\n" + strings.Join(f.lines, "\n") + "\n```"
 		switch {
-		case block.MatchString("```" + f.language + "\n" + strings.Join(f.lines, "\n") + "\n```"):
-			// It names its file: TestTheRecipeForAFunction does what it says.
-		case endpointBlock.MatchString("```" + f.language + "\n" + strings.Join(f.lines, "\n") + "\n```"):
-			// TestTheEndpointOfTheREADME runs it.
+		case block.MatchString(whole):
+			// It names its file: TestTheRecipeForAFunction or TestTheFunctionOfTheREADME does what it says.
+		case endpointBlock.MatchString(whole):
+			// TestTheEndpoint runs it.
+		case clientBlock.MatchString(whole):
+			// TestTheClients runs it.
 		case f.language == "yaml":
 			// TestConfigurationsAreGood checks it.
 		case f.language == "console":
@@ -70,23 +95,24 @@ func TestTheREADMEIsTrue(t *testing.T) {
 				r.at++
 			}
 		default:
-			t.Errorf("README.md:%d: nothing tests a block of kind %q", f.at, f.language)
+			r.t.Errorf("%s:%d: nothing tests a block of kind %q", r.page, f.at, f.language)
 		}
 	}
-	if r.tests != 1 {
-		t.Errorf("README.md has %d lines `go test ./...` in fenced blocks; CI extracts the one", r.tests)
+	if want := strings.Count(r.page, "README"); r.tests != want {
+		r.t.Errorf("%s has %d lines `go test ./...` in fenced blocks, want %d; CI extracts the README's", r.page, r.tests, want)
 	}
-	if r.server == nil {
-		t.Error("README.md never starts the server")
-	} else if status := r.server.Stop(t); status != 0 {
-		t.Errorf("the README's server ended with status %d", status)
+	if r.server != nil {
+		if status := r.server.Stop(r.t); status != 0 {
+			r.t.Errorf("%s: its server ended with status %d", r.page, status)
+		}
 	}
 }
 
-// reader does what a reader of the README does.
+// reader does what a reader of a page does.
 type reader struct {
 	t      *testing.T
-	at     int    // line of the README
+	page   string
+	at     int    // line of the page
 	dir    string // where everything is run
 	server *program.Server
 	tests  int // lines that say go test
@@ -98,7 +124,7 @@ func (r *reader) console(lines []string) {
 	for len(lines) > 0 {
 		command, ok := strings.CutPrefix(lines[0], "$ ")
 		if !ok {
-			r.t.Fatalf("README.md:%d: a console block must begin with a command: %q", r.at, lines[0])
+			r.t.Fatalf("%s:%d: a console block must begin with a command: %q", r.page, r.at, lines[0])
 		}
 		end := 1
 		for end < len(lines) && !strings.HasPrefix(lines[end], "$ ") {
@@ -116,15 +142,16 @@ func (r *reader) command(command string, want []string) {
 		program.NeedTool(r.t, "curl")
 	}
 	normal := normalise
+	command = inturn(command)
 	switch {
-	case command == "go run . serve":
+	case command == "inturn serve":
 		if len(want) > 0 {
-			r.t.Errorf("README.md:%d: serve prints nothing on standard output where that is no terminal", r.at)
+			r.t.Errorf("%s:%d: serve prints nothing on standard output where that is no terminal", r.page, r.at)
 		}
 		r.server = program.Serve(r.t, r.dir, nil)
 		return
-	case command == "go run . demo" && !program.Full():
-		command, normal = "go run . demo --events 100 --accounts 20 --work 10ms", rowName
+	case command == "inturn demo" && !program.Full():
+		command, normal = "inturn demo --events 100 --accounts 20 --work 10ms", rowName
 	case command == "go test ./...":
 		r.tests++
 		return
@@ -133,7 +160,7 @@ func (r *reader) command(command string, want []string) {
 	for i := range max(len(got), len(want)) {
 		g, w := line(got, i), line(want, i)
 		if normal(g) != normal(w) {
-			r.t.Errorf("README.md:%d: %s\nprints  %s\nand not %s", r.at+1+i, command, g, w)
+			r.t.Errorf("%s:%d: %s\nprints  %s\nand not %s", r.page, r.at+1+i, command, g, w)
 		}
 	}
 }
@@ -145,17 +172,28 @@ func line(lines []string, i int) string {
 	return "(nothing)"
 }
 
-// run runs a command line of the README and returns what it prints on standard
+// inturn returns a command as the binary is called: the README, for a checkout, has `go run .`.
+func inturn(command string) string {
+	if rest, ok := strings.CutPrefix(command, "go run . "); ok {
+		return "inturn " + rest
+	}
+	return command
+}
+
+// run runs a command line of the page and returns what it prints on standard
 // output. It waits until all events are processed before it, as a person who types has.
 func (r *reader) run(command string) string {
 	r.t.Helper()
+	if r.server == nil && needsServer(command) {
+		r.server = program.Serve(r.t, r.dir, nil)
+	}
 	if r.server != nil {
 		r.settled()
 		command = strings.ReplaceAll(command, "://localhost:8443", "://localhost:"+program.Port(r.server.Listen))
 	}
-	command, own := replacePrefix(command, "go run . ", "inturn ")
-	if !own && !strings.HasPrefix(command, "curl ") {
-		r.t.Fatalf("README.md:%d: nothing tests the command %q", r.at, command)
+	command = inturn(command)
+	if !strings.HasPrefix(command, "inturn ") && !strings.HasPrefix(command, "curl ") {
+		r.t.Fatalf("%s:%d: nothing tests the command %q", r.page, r.at, command)
 	}
 	cmd := exec.CommandContext(r.t.Context(), "sh", "-c", command)
 	cmd.Dir = r.dir
@@ -165,7 +203,7 @@ func (r *reader) run(command string) string {
 	}
 	ended := program.RunCommand(r.t, cmd)
 	if ended.Status != 0 {
-		r.t.Fatalf("README.md:%d: %s: status %d\n%s", r.at, command, ended.Status, ended.ErrOut)
+		r.t.Fatalf("%s:%d: %s: status %d\n%s", r.page, r.at, command, ended.Status, ended.ErrOut)
 	}
 	r.t.Logf("$ %s\n%s", command, ended.Out)
 	return ended.Out
@@ -176,7 +214,7 @@ func (r *reader) settled() {
 	for limit := time.Now().Add(program.Patience); ; {
 		pending := program.Run(r.t, r.dir, nil, "query", "--csv", "SELECT count(*) FROM pending")
 		if pending.Status != 0 || time.Now().After(limit) {
-			r.t.Fatalf("README.md:%d: events stay pending: %+v", r.at, pending)
+			r.t.Fatalf("%s:%d: events stay pending: %+v", r.page, r.at, pending)
 		}
 		if strings.TrimSpace(pending.Out) == "count(*)\n0" {
 			return
@@ -184,12 +222,10 @@ func (r *reader) settled() {
 	}
 }
 
-func replacePrefix(s, old, new string) (string, bool) {
-	rest, ok := strings.CutPrefix(s, old)
-	if !ok {
-		return s, false
-	}
-	return new + rest, true
+// needsServer reports whether a command is a client's.
+func needsServer(command string) bool {
+	words := strings.Fields(inturn(command))
+	return words[0] == "curl" || !slices.Contains([]string{"demo", "generate", "query", "check", "restore", "help", "config"}, words[1])
 }
 
 // What differs from run to run.
@@ -218,23 +254,67 @@ func rowName(line string) string {
 // shell checks a line of a block that is there to be copied and has no output.
 func (r *reader) shell(line string) {
 	r.t.Helper()
-	words := strings.Fields(line)
+	own := inturn(line)
 	switch {
 	case line == "" || strings.HasPrefix(line, "# "):
-	case slices.Contains(endpointLines(r.t), line): // TestTheEndpointOfTheREADME
+	case slices.Contains(endpointLines(r.t), line), slices.Contains(clientLines(r.t), line): // TestTheEndpoint, TestTheClients
 	case line == "go test ./...":
 		r.tests++
-	case strings.HasPrefix(line, "go run . query "), strings.HasPrefix(line, "go run . generate "),
-		strings.HasPrefix(line, "go run . backup "), strings.HasPrefix(line, "go run . restore "), strings.HasPrefix(line, "go run . send "), strings.HasPrefix(line, "go run . loadtest "):
+	case strings.HasPrefix(own, "inturn serve --function greet="): // of an example, which has a test
+	case own == "inturn config check inturn.yaml": // TestConfigurationsAreGood
+	case strings.HasPrefix(own, "inturn serve "):
+		r.serve(own)
+	case strings.HasPrefix(own, "inturn "):
 		r.run(line)
-	case strings.HasPrefix(line, "go run . serve "):
-		r.serve(line)
-	case strings.HasPrefix(line, "go run . accounts list "), strings.HasPrefix(line, "go run . dead list "), line == "go run . types":
-		r.run(line)
-	case strings.HasPrefix(line, "docker build ") || strings.HasPrefix(line, "docker run "):
-		r.docker(words[1], words[2:])
+	case strings.HasPrefix(line, "python3 examples/"):
+		if _, err := os.Stat(filepath.Join("..", strings.Fields(line)[1])); err != nil {
+			r.t.Errorf("%s:%d: %v", r.page, r.at, err)
+		}
+	case strings.HasPrefix(line, "docker "):
+		for command := range strings.SplitSeq(line, " && ") {
+			words := strings.Fields(command)
+			r.docker(words[1], words[2:])
+		}
+	case strings.HasPrefix(line, "kubectl "):
+		r.kubectl(line)
+	case strings.HasPrefix(line, "export INTURN_TOKEN="):
+	case strings.HasPrefix(line, "curl "):
+		r.curl(line)
 	default:
-		r.t.Errorf("README.md:%d: nothing tests the command %q", r.at, line)
+		r.t.Errorf("%s:%d: nothing tests the command %q", r.page, r.at, line)
+	}
+}
+
+// curl runs a line that is meant for the container, with the CA of the server that is here.
+func (r *reader) curl(line string) {
+	r.t.Helper()
+	if got := r.run(strings.ReplaceAll(line, "ca.pem", "data/tls/ca.pem")); !strings.Contains(got, `"state":"`) {
+		r.t.Errorf("%s:%d: %s\nprints %s", r.page, r.at, line, got)
+	}
+}
+
+// kubectl checks what a command names against the file that it applies.
+func (r *reader) kubectl(line string) {
+	r.t.Helper()
+	text, err := os.ReadFile("../deploy/kubernetes/inturn.yaml")
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	words := strings.Fields(line)
+	switch words[1] {
+	case "apply":
+		if words[3] != "deploy/kubernetes/inturn.yaml" {
+			r.t.Errorf("%s:%d: %s", r.page, r.at, line)
+		}
+	case "create":
+		if !strings.Contains(string(text), "secretKeyRef: { name: "+words[4]+", key: token }") || !strings.Contains(line, "--from-literal=token=") {
+			r.t.Errorf("%s:%d: the pod reads another secret than %s makes", r.page, r.at, line)
+		}
+	case "exec":
+		_, command, _ := strings.Cut(line, " -- /")
+		r.run(command)
+	default:
+		r.t.Errorf("%s:%d: nothing tests %s", r.page, r.at, line)
 	}
 }
 
@@ -248,17 +328,33 @@ func (r *reader) serve(line string) {
 	}
 	defer taken.Close()
 	line = regexp.MustCompile(`--(http-)?listen \S+`).ReplaceAllString(line, "--${1}listen 127.0.0.1:0")
-	args := append(strings.Fields(strings.TrimPrefix(line, "go run . ")), "--admin", taken.Addr().String())
+	args := append(strings.Fields(strings.TrimPrefix(line, "inturn ")), "--admin", taken.Addr().String())
 	got := program.Run(r.t, r.t.TempDir(), []string{"INTURN_TOKEN=a-secret-of-this-test"}, args...)
 	if got.Status != 1 || !strings.Contains(got.ErrOut, "serve: admin: listen on ") {
-		r.t.Errorf("README.md:%d: %s: %+v", r.at, line, got)
+		r.t.Errorf("%s:%d: %s: %+v", r.page, r.at, line, got)
 	}
 }
 
-// docker checks a command against the Dockerfile and the program's flags; building
-// an image is not for a test that needs only Go.
+// docker checks a command against the Dockerfile, compose.yaml and the program's flags, and
+// runs the program's own commands that it has; building an image is not for a test that needs
+// only Go.
 func (r *reader) docker(verb string, args []string) {
 	r.t.Helper()
+	line := strings.Join(args, " ")
+	if _, command, ok := strings.Cut(line, " /inturn "); ok && strings.Contains(verb+" "+line, "exec ") {
+		r.run("inturn " + command)
+		return
+	}
+	switch {
+	case verb == "cp":
+		if args[0] != "inturn:/data/tls/ca.pem" {
+			r.t.Errorf("%s:%d: docker cp %s", r.page, r.at, line)
+		}
+		return
+	case verb == "compose":
+		r.compose(args)
+		return
+	}
 	text, err := os.ReadFile("../Dockerfile")
 	if err != nil {
 		r.t.Fatal(err)
@@ -266,16 +362,16 @@ func (r *reader) docker(verb string, args []string) {
 	has := func(what, instruction string) {
 		r.t.Helper()
 		if !slices.Contains(strings.Split(string(text), "\n"), instruction) {
-			r.t.Errorf("README.md:%d: %s, and the Dockerfile has no line %q", r.at, what, instruction)
+			r.t.Errorf("%s:%d: %s, and the Dockerfile has no line %q", r.page, r.at, what, instruction)
 		}
 	}
 	for i := 0; i < len(args); i++ {
 		option := args[i]
-		if strings.HasPrefix(option, "-") && i+1 < len(args) {
+		if strings.HasPrefix(option, "-") && option != "-d" && i+1 < len(args) {
 			i++
 		}
 		switch value := args[i]; {
-		case option == "-t" && verb == "build", option == "inturn", option == "." && verb == "build":
+		case option == "-t" && verb == "build", option == "-d", option == "--name", option == "inturn", option == "." && verb == "build":
 		case option == "-p":
 			has("-p "+value, "EXPOSE "+program.Port(value))
 		case option == "-v":
@@ -284,11 +380,24 @@ func (r *reader) docker(verb string, args []string) {
 		case option == "-e":
 			name, _, _ := strings.Cut(value, "=")
 			if !slices.Contains(settings(r.t), name) {
-				r.t.Errorf("README.md:%d: no flag is set by %s", r.at, name)
+				r.t.Errorf("%s:%d: no flag is set by %s", r.page, r.at, name)
 			}
 		default:
-			r.t.Errorf("README.md:%d: nothing tests docker's %s", r.at, option)
+			r.t.Errorf("%s:%d: nothing tests docker's %s", r.page, r.at, option)
 		}
+	}
+}
+
+// compose checks a command against compose.yaml.
+func (r *reader) compose(args []string) {
+	r.t.Helper()
+	text, err := os.ReadFile("../compose.yaml")
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	service := args[len(args)-1]
+	if args[0] == "run" && !strings.Contains(string(text), "\n  "+service+":\n") || args[0] != "run" && args[0] != "up" {
+		r.t.Errorf("%s:%d: docker compose %s: compose.yaml has no such service", r.page, r.at, strings.Join(args, " "))
 	}
 }
 
@@ -318,33 +427,120 @@ func settings(t *testing.T) []string {
 	return append(settingName.FindAllString(helps(t), -1), "INTURN_TOKEN")
 }
 
-// Flags and variables that the text names are there.
-func TestTheREADMENamesWhatIsThere(t *testing.T) {
-	text, err := os.ReadFile("../README.md")
+// Flags, variables and links that the pages name are there.
+func TestThePagesNameWhatIsThere(t *testing.T) {
+	help := helps(t)
+	flags, variables := append(flagName.FindAllString(help, -1), foreignFlags...), append(settings(t), "INTURN_", "INTURN_LONG", "INTURN_NEED")
+	for _, page := range append(pages(t), "runbook.md") {
+		text, err := os.ReadFile(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		prose := regexp.MustCompile("(?ms)^```.*?^```$").ReplaceAllString(string(text), "")
+		for _, flag := range flagName.FindAllString(prose, -1) {
+			if !slices.Contains(flags, flag) {
+				t.Errorf("%s names %s, which no command has", page, flag)
+			}
+		}
+		for _, name := range settingName.FindAllString(prose, -1) {
+			if !slices.Contains(variables, name) {
+				t.Errorf("%s names %s, which sets nothing", page, name)
+			}
+		}
+		for _, f := range regexp.MustCompile("`(--[a-z-]+)` \\(([0-9a-zA-Z.:]+)\\)").FindAllStringSubmatch(prose, -1) {
+			if !regexp.MustCompile(f[1] + `="?` + regexp.QuoteMeta(f[2]) + `\b`).MatchString(help) {
+				t.Errorf("%s gives %s the default %s, which no help shows", page, f[1], f[2])
+			}
+		}
+		for _, link := range links(prose) {
+			file, heading, _ := strings.Cut(link, "#")
+			if file == "" {
+				file = filepath.Base(page)
+			}
+			target := filepath.Join(filepath.Dir(page), file)
+			if _, err := os.Stat(target); err != nil {
+				t.Errorf("%s links to %s: %v", page, link, err)
+			} else if heading != "" && !slices.Contains(headings(t, target), heading) {
+				t.Errorf("%s links to %s, which has no such heading", page, link)
+			}
+		}
+	}
+}
+
+// foreignFlags are those of other programs.
+var foreignFlags = []string{"--ha", "--build-arg", "--app", "--region", "--size", "--skip-health-checks", "--command", "--tags", "--always"}
+
+// links are what a text links to in this repository.
+func links(text string) (all []string) {
+	for _, m := range regexp.MustCompile(`\]\(([^):]+)\)`).FindAllStringSubmatch(text, -1) {
+		all = append(all, m[1])
+	}
+	return all
+}
+
+// headings are the anchors of a page.
+func headings(t *testing.T, page string) (all []string) {
+	t.Helper()
+	text, err := os.ReadFile(page)
 	if err != nil {
 		t.Fatal(err)
 	}
-	prose := regexp.MustCompile("(?ms)^```.*?^```$").ReplaceAllString(string(text), "")
-	help := helps(t)
-	flags, variables := flagName.FindAllString(help, -1), append(settings(t), "INTURN_")
-	for _, flag := range flagName.FindAllString(prose, -1) {
-		if !slices.Contains(flags, flag) && flag != "--cacert" { // curl's
-			t.Errorf("README.md names %s, which no command has", flag)
+	for _, m := range regexp.MustCompile(`(?m)^#+ (.*)$`).FindAllStringSubmatch(string(text), -1) {
+		kept := regexp.MustCompile(`[^\p{L}\p{N} _-]`).ReplaceAllString(strings.ToLower(m[1]), "")
+		all = append(all, strings.ReplaceAll(kept, " ", "-"))
+	}
+	return all
+}
+
+// Every page is reached from the README in two clicks, and the README is short.
+func TestEveryPageIsReached(t *testing.T) {
+	read := func(page string) string {
+		text, err := os.ReadFile(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(text)
+	}
+	reached := map[string]bool{}
+	readme := read("../README.md")
+	if n := strings.Count(readme, "\n"); n > 150 {
+		t.Errorf("README.md has %d lines, at most 150 are read", n)
+	}
+	for _, link := range links(readme) {
+		file, _, _ := strings.Cut(link, "#")
+		reached[filepath.Clean(filepath.Join("..", file))] = true
+	}
+	if !reached["index.md"] {
+		reached[filepath.Clean("../docs/index.md")] = true
+	}
+	for _, link := range links(read("index.md")) {
+		file, _, _ := strings.Cut(link, "#")
+		reached[filepath.Clean(file)] = true
+	}
+	for _, page := range append(pages(t), "runbook.md") {
+		if name := filepath.Clean(page); !reached[name] && !reached[filepath.Join("../docs", name)] && page != "../README.md" {
+			t.Errorf("docs/%s is reached neither from README.md nor from docs/index.md", page)
 		}
 	}
-	for _, name := range settingName.FindAllString(prose, -1) {
-		if !slices.Contains(variables, name) && name != "INTURN_LONG" && name != "INTURN_NEED" { // the tests'
-			t.Errorf("README.md names %s, which sets nothing", name)
+}
+
+// No page has a paragraph, or a row of a table, of another.
+func TestNoPageRepeatsAnother(t *testing.T) {
+	of := map[string]string{}
+	for _, page := range append(pages(t), "runbook.md") {
+		text, err := os.ReadFile(page)
+		if err != nil {
+			t.Fatal(err)
 		}
-	}
-	for _, link := range regexp.MustCompile(`\]\(([^):#]+)\)`).FindAllStringSubmatch(prose, -1) {
-		if _, err := os.Stat(filepath.Join("..", link[1])); err != nil {
-			t.Errorf("README.md links to %s: %v", link[1], err)
-		}
-	}
-	for _, f := range regexp.MustCompile("`(--[a-z-]+)` \\(([0-9a-zA-Z.:]+)\\)").FindAllStringSubmatch(prose, -1) {
-		if !regexp.MustCompile(f[1] + `="?` + regexp.QuoteMeta(f[2]) + `\b`).MatchString(help) {
-			t.Errorf("README.md gives %s the default %s, which no help shows", f[1], f[2])
+		for line := range strings.Lines(regexp.MustCompile("(?ms)^```.*?^```$").ReplaceAllString(string(text), "")) {
+			line = strings.TrimSpace(line)
+			if len(line) < 60 {
+				continue
+			}
+			if other := of[line]; other != "" && other != page {
+				t.Errorf("%s and %s both say %q", other, page, line)
+			}
+			of[line] = page
 		}
 	}
 }

@@ -18,24 +18,52 @@ import (
 	"inturn/internal/program"
 )
 
-// The README's section "Your own function", executed in a folder outside of this
+// sectionOf returns a section of a page, down to the next of its level.
+func sectionOf(t *testing.T, page, name string) string {
+	t.Helper()
+	text, err := os.ReadFile(page)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, section, ok := strings.Cut(string(text), "\n## "+name+"\n")
+	if !ok {
+		t.Fatalf("%s has no section %q", page, name)
+	}
+	section, _, _ = strings.Cut(section, "\n## ")
+	return section
+}
+
+// The README's function is a module of one's own that works as it says.
+func TestTheFunctionOfTheREADME(t *testing.T) {
+	t.Parallel()
+	program.SkipRaced(t)
+	section := sectionOf(t, "../README.md", "Your own function, in Go")
+	r := recipe{t: t, dir: t.TempDir()}
+	r.follow(section)
+	r.checkout()
+	r.must("go", "mod", "tidy")
+	s := r.serve()
+	post := regexp.MustCompile("`go run \\. (post [^`]*)`, whose result is\n`([^`]*)`").FindStringSubmatch(section)
+	if post == nil {
+		t.Fatal("README.md does not post to its function")
+	}
+	out := r.must("sh", "-c", "./shop "+post[1]+" --url https://localhost:"+program.Port(s.Listen))
+	if !regexp.MustCompile(`(?m)^result +` + regexp.QuoteMeta(post[2]) + `$`).MatchString(out) {
+		t.Errorf("%s\nprints %s\nwant the result %s", post[1], out, post[2])
+	}
+	r.end(s)
+}
+
+// The section "Your own function" of functions.md, executed in a folder outside of this
 // repository: its blocks name their files in their first line.
 func TestTheRecipeForAFunction(t *testing.T) {
 	t.Parallel()
 	program.SkipRaced(t)
 	program.NeedTool(t, "curl")
-	readme, err := os.ReadFile("../README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, section, ok := strings.Cut(string(readme), "\n## Your own function\n")
-	if !ok {
-		t.Fatal("README.md has no section \"Your own function\"")
-	}
-	section, _, _ = strings.Cut(section, "\n## ")
+	section := sectionOf(t, "functions.md", "Your own function")
 	first, second, ok := strings.Cut(section, "**Another version of its table**")
 	if !ok {
-		t.Fatal("README.md does not say how a table gets another version")
+		t.Fatal("functions.md does not say how a table gets another version")
 	}
 	r := recipe{t: t, dir: t.TempDir()}
 	r.follow(first)
@@ -78,7 +106,7 @@ func wantAnswer(t *testing.T, s *program.Server, path string, status int, want, 
 	}
 }
 
-// recipe is a module of one's own in which the README is followed.
+// recipe is a module of one's own in which a page is followed.
 type recipe struct {
 	t   *testing.T
 	dir string
@@ -93,7 +121,7 @@ func (r *recipe) follow(text string) {
 	r.t.Helper()
 	blocks := block.FindAllStringSubmatch(text, -1)
 	if fences := strings.Count(text, "\n```") / 2; len(blocks) != fences || fences == 0 {
-		r.t.Fatalf("%d of the README's %d blocks name their file in the first line", len(blocks), fences)
+		r.t.Fatalf("%d of %d blocks name their file in the first line", len(blocks), fences)
 	}
 	for _, b := range blocks {
 		path := filepath.Join(r.dir, filepath.FromSlash(b[2]))
@@ -123,7 +151,7 @@ func (r *recipe) apply(name, text, diff string) string {
 		case ' ':
 			anchor = "\n" + line[1:]
 			if strings.Count(text, anchor) != 1 {
-				r.t.Fatalf("%s has the line %q %d times; the README's diff needs it once", name, line[1:], strings.Count(text, anchor))
+				r.t.Fatalf("%s has the line %q %d times; the diff needs it once", name, line[1:], strings.Count(text, anchor))
 			}
 		case '+':
 			text = strings.Replace(text, anchor, anchor+line[1:], 1)

@@ -355,10 +355,10 @@ var testedElsewhere = map[string]string{
 	"503 storage-full":    "the disk must be full: package proofs, and the tests of db and functions/api",
 }
 
-// Each row of the README's table has been asked for above. Rows are found by their
+// Each row of the table in docs/api.md has been asked for above. Rows are found by their
 // status and the problem's name in this file's own text.
-func TestTheREADMEsTableOfAnswersIsCovered(t *testing.T) {
-	readme, err := os.ReadFile("../README.md")
+func TestTheTableOfAnswersIsCovered(t *testing.T) {
+	page, err := os.ReadFile("../docs/api.md")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -370,17 +370,17 @@ func TestTheREADMEsTableOfAnswersIsCovered(t *testing.T) {
 	for _, m := range regexp.MustCompile(`status: (\d+)(?:, problem: "([a-z-]+)")?`).FindAllStringSubmatch(string(text), -1) {
 		covered = append(covered, m[1], m[1]+" "+m[2])
 	}
-	_, table, _ := strings.Cut(string(readme), "| answer | means |\n|---|---|\n")
+	_, table, _ := strings.Cut(string(page), "| answer | means |\n|---|---|\n")
 	table, _, _ = strings.Cut(table, "\n\n")
 	rows := strings.Split(table, "\n")
 	if len(rows) < 8 {
-		t.Fatalf("README.md's table of answers has %d rows", len(rows))
+		t.Fatalf("docs/api.md's table of answers has %d rows", len(rows))
 	}
 	for _, row := range rows {
 		cell := strings.Trim(strings.Split(row, "|")[1], " ")
 		for want := range strings.SplitSeq(strings.ReplaceAll(cell, "`", ""), ", ") {
 			if !slices.Contains(covered, want) && testedElsewhere[want] == "" {
-				t.Errorf("no test asks for the README's answer %s", want)
+				t.Errorf("no test asks for the answer of docs/api.md %s", want)
 			}
 		}
 	}

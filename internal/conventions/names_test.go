@@ -178,8 +178,8 @@ func TestNamesInComments(t *testing.T) {
 
 // proper are names with capitals inside that are none of the code's.
 var proper = map[string]bool{
-	"ClientHello": true, "FailNow": true, "JetStream": true, "OpenResty": true, "PostgreSQL": true, "RabbitMQ": true,
-	"W3C": true, "WebSockets": true, "macOS": true, "pcache1TruncateUnsafe": true,
+	"ClientHello": true, "FailNow": true, "FreeBSD": true, "JetStream": true, "OpenResty": true, "PostgreSQL": true, "RabbitMQ": true,
+	"StatefulSet": true, "TypeScript": true, "W3C": true, "WebSockets": true, "macOS": true, "pcache1TruncateUnsafe": true,
 }
 
 // missing returns the tests, files and identifiers that a text names and that are not there.
