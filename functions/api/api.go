@@ -107,13 +107,3 @@ func Admin(o Options) http.Handler {
 	newAdmin(o).register(r)
 	return f.handler(r.routes)
 }
-
-// stopped reports whether shutdown has begun.
-func stopped(stopping <-chan struct{}) bool {
-	select {
-	case <-stopping:
-		return true
-	default:
-		return false
-	}
-}

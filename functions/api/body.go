@@ -114,12 +114,6 @@ func (g *ingestion) refuseBody(x *exchange, r *http.Request, buf *bytes.Buffer, 
 	return nil
 }
 
-// isArray tells by the first byte whether JSON is an array.
-func isArray(body []byte) bool {
-	body = bytes.TrimLeft(body, " \t\r\n")
-	return len(body) > 0 && body[0] == '['
-}
-
 func bodyProblem(err error) *problem {
 	var tooBig *http.MaxBytesError
 	switch {

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"bytes"
 	"context"
 	"net/http"
 
@@ -46,6 +47,12 @@ func (g *ingestion) postEvents(x *exchange, r *http.Request) error {
 	return g.postCloudEvent(x, r, tok, form, e)
 }
 
+// isArray tells by the first byte whether JSON is an array.
+func isArray(body []byte) bool {
+	body = bytes.TrimLeft(body, " \t\r\n")
+	return len(body) > 0 && body[0] == '['
+}
+
 // checkOptions refuses values of ?on_error and ?answers that mean nothing for the form.
 func checkOptions(query map[string]string, form form) error {
 	if value, given := query["on_error"]; given && value != "continue" {
@@ -59,9 +66,12 @@ func checkOptions(query map[string]string, form form) error {
 
 // postPlain takes the plain form in e.body.
 func (g *ingestion) postPlain(x *exchange, r *http.Request, tok *token, e *envelope) error {
-	key, err := idempotencyKey(r.Header)
-	if err != nil {
-		return err
+	key := ""
+	if r.Header["Idempotency-Key"] != nil {
+		var err error
+		if key, err = idempotencyKey(r.Header); err != nil {
+			return err
+		}
 	}
 	ev, err := e.event(key)
 	x.clientID, x.messageID = ev.ClientID, ev.MessageID
@@ -115,15 +125,17 @@ func (g *ingestion) accept(x *exchange, r *http.Request, ev functions.Event) err
 
 // take checks ev and makes it durable.
 func (g *ingestion) take(x *exchange, r *http.Request, ev functions.Event) (db.Receipt, error) {
-	ev, err := g.functions.Check(ev)
+	ev, err := g.functions.set.Load().Check(ev)
 	if err != nil {
 		return db.Receipt{}, eventProblem(err)
 	}
-	if err := g.allowRate(x, ev.ClientID); err != nil {
-		return db.Receipt{}, err
+	if g.rates != nil {
+		if err := g.allowRate(x, ev.ClientID); err != nil {
+			return db.Receipt{}, err
+		}
 	}
 	ev.RequestID = x.requestID
-	if ev.Attrs == nil {
+	if ev.Attrs == nil && r.Header["Traceparent"] != nil {
 		ev.Attrs = traceAttrs(r.Header)
 	}
 	// A client that has ended its half of the connection still reads the answer.
@@ -133,7 +145,7 @@ func (g *ingestion) take(x *exchange, r *http.Request, ev functions.Event) (db.R
 		return db.Receipt{}, storeProblem(err)
 	}
 	x.seq = receipt.Seq
-	g.observer.Offered(resultOf(receipt.Duplicate))
+	offered(g.observer, receipt.Duplicate)
 	x.offers = false // from here on only the answer can fail
 	return receipt, nil
 }
@@ -141,7 +153,7 @@ func (g *ingestion) take(x *exchange, r *http.Request, ev functions.Event) (db.R
 // answerWhenDone answers with a receipt, after the wait for the event's end that the
 // request asks for.
 func (g *ingestion) answerWhenDone(x *exchange, r *http.Request, receipt db.Receipt) error {
-	if receipt.Result == nil {
+	if receipt.Result == nil && r.Header["Prefer"] != nil {
 		if wait := preferredWait(r.Header); wait > 0 {
 			g.waitFor(x, r, &receipt, wait)
 		}

@@ -1,9 +1,11 @@
 package api
 
 import (
+	"crypto/rand"
 	"log/slog"
 	"net/http"
 	"runtime/debug"
+	"strings"
 	"sync/atomic"
 	"time"
 )
@@ -19,6 +21,16 @@ func (f *front) serve(e endpoint) http.HandlerFunc {
 		}
 		return e(x, r)
 	})
+}
+
+// stopped reports whether shutdown has begun.
+func stopped(stopping <-chan struct{}) bool {
+	select {
+	case <-stopping:
+		return true
+	default:
+		return false
+	}
 }
 
 // serveAll is serve for requests to any name and from any page.
@@ -72,8 +84,12 @@ func (f *front) handler(routes func() *http.ServeMux) http.Handler {
 		w.Header()["X-Request-Id"] = x.idValue[:]
 		defer func() {
 			v := recover()
-			x.body.release()
-			x.answers.release(x.held)
+			if x.body.taken > 0 {
+				x.body.release()
+			}
+			if x.held > 0 {
+				x.answers.release(x.held)
+			}
 			if v != nil {
 				f.panicked(x, r, v)
 			}
@@ -82,12 +98,39 @@ func (f *front) handler(routes func() *http.ServeMux) http.Handler {
 				panic(http.ErrAbortHandler) // half an answer: the client must see that it is cut
 			}
 		}()
-		r = hideSlashes(r)
+		if r.URL.RawPath != "" {
+			r = hideSlashes(r)
+		}
 		routes().ServeHTTP(x, r)
 		if !x.routed {
 			f.unrouted(x, r)
 		}
 	})
+}
+
+// requestID takes the sender's X-Request-ID if it is one that can stand in a log
+// and a header, else it makes one of 130 random bits.
+func requestID(h http.Header) string {
+	if id := h.Get("X-Request-Id"); validRequestID(id) {
+		return id
+	}
+	return rand.Text()
+}
+
+func validRequestID(id string) bool {
+	if len(id) < 1 || len(id) > 128 {
+		return false
+	}
+	for i := range len(id) {
+		if !alphanumeric(id[i]) && strings.IndexByte("-_.:/+=@~", id[i]) < 0 {
+			return false
+		}
+	}
+	return true
+}
+
+func alphanumeric(c byte) bool {
+	return '0' <= c && c <= '9' || 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z'
 }
 
 // unrouted answers a request that no route has. ServeMux would redirect paths that

@@ -60,7 +60,7 @@ func (g *ingestion) repeat(x *exchange, r *http.Request, ev functions.Event) (db
 		return db.Receipt{}, storeProblem(err)
 	}
 	x.seq = first.Seq
-	g.observer.Offered(resultOf(true))
+	offered(g.observer, true)
 	x.offers = false
 	return db.Receipt{ClientID: first.ClientID, MessageID: first.MessageID, Seq: first.Seq, Duplicate: true, State: first.State, Result: first.Result}, nil
 }

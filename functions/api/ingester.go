@@ -94,7 +94,7 @@ func (t *ingester) count(x *exchange, a *answer) {
 	p := a.problem
 	x.tally.add(a)
 	if p == nil {
-		t.observer.Offered(resultOf(a.receipt.Duplicate))
+		offered(t.observer, a.receipt.Duplicate)
 		return
 	}
 	t.observer.Offered(p.result())

@@ -90,11 +90,8 @@ func (q quota) problem() *problem {
 	return p
 }
 
-// allowRate says 429 for a single event beyond its client_id's rate.
+// allowRate says 429 for a single event beyond its client_id's rate. g.rates is not nil.
 func (g *ingestion) allowRate(x *exchange, clientID string) error {
-	if g.rates == nil {
-		return nil
-	}
 	q := g.rates.take(clientID, g.now())
 	g.rates.header(x.Header(), q)
 	if !q.ok {

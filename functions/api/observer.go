@@ -30,10 +30,11 @@ func (p *problem) result() string {
 	return "refused"
 }
 
-// resultOf is the same of a receipt.
-func resultOf(duplicate bool) string {
+// offered tells o of an event that was taken, or is a repeat of one.
+func offered(o Observer, duplicate bool) {
+	result := "new"
 	if duplicate {
-		return "duplicate"
+		result = "duplicate"
 	}
-	return "new"
+	o.Offered(result)
 }

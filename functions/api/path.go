@@ -13,9 +13,6 @@ const slashSegment = "\x00/"
 // hideSlashes returns r, or a copy of it with slashSegment for each escaped segment that is
 // one slash: ids may be that, and are reached by their path as any other.
 func hideSlashes(r *http.Request) *http.Request {
-	if r.URL.RawPath == "" {
-		return r
-	}
 	segments := strings.Split(r.URL.RawPath, "/")
 	hidden := false
 	for i, s := range segments {

@@ -95,17 +95,25 @@ func (c *Committer[W]) Submit(op *Op[W]) error {
 			return err
 		}
 	}
-	op.begin()
+	op.limit, op.ended = max(op.Steps, 1), make(chan struct{})
+	if op.Began.IsZero() {
+		op.Began = time.Now()
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if err := c.refusal(); err != nil {
 		return err
 	}
-	if !op.RetriedWhenFull && time.Now().Before(c.fullUntil) {
+	switch q := &c.queue; {
+	case op.RetriedWhenFull:
+		q.first = append(q.first, op)
+	case time.Now().Before(c.fullUntil):
 		return db.ErrStorageFull
-	}
-	if err := c.queue.push(op); err != nil {
-		return err
+	case len(q.appends) >= maxQueueOps, q.bytes+op.Size > maxQueueBytes && q.bytes > 0:
+		return db.ErrOverloaded
+	default:
+		q.appends = append(q.appends, op)
+		q.bytes += op.Size
 	}
 	c.signal()
 	return nil

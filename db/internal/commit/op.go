@@ -30,14 +30,6 @@ func (o *Op[W]) Ended() <-chan struct{} { return o.ended }
 // any.
 func (o *Op[W]) Left() int { return o.limit }
 
-// begin makes the operation ready to be queued.
-func (o *Op[W]) begin() {
-	if o.Began.IsZero() {
-		o.Began = time.Now()
-	}
-	o.limit, o.ended = max(o.Steps, 1), make(chan struct{})
-}
-
 // Run is for a Store's Transaction: it runs the steps that are not left out, in order, from
 // the first one. step returns own, an error of the step alone, after its writes have been
 // undone: it ends the operation. Or it returns group, which ends the group, and which Run

@@ -2,8 +2,6 @@ package commit
 
 import (
 	"time"
-
-	"inturn/db"
 )
 
 // Bounds of a group and of the queue.
@@ -28,20 +26,6 @@ type queue[W any] struct {
 	bytes        int  // of appends
 	appendsBegin bool // in the last group
 	locked       locked
-}
-
-// push queues op, or returns db.ErrOverloaded for an append that is too much.
-func (q *queue[W]) push(op *Op[W]) error {
-	switch {
-	case op.RetriedWhenFull:
-		q.first = append(q.first, op)
-	case len(q.appends) >= maxQueueOps, q.bytes+op.Size > maxQueueBytes && q.bytes > 0:
-		return db.ErrOverloaded
-	default:
-		q.appends = append(q.appends, op)
-		q.bytes += op.Size
-	}
-	return nil
 }
 
 // back puts operations that were taken and not executed in front again.

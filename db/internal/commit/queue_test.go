@@ -92,8 +92,8 @@ func TestQueuedAppendsAndANearlyFullDisk(t *testing.T) {
 	if len(ops) != 2 || !ops[0].RetriedWhenFull || !ops[1].RetriedWhenFull || len(c.queue.appends) != 0 || c.queue.bytes != 0 {
 		t.Errorf("a group of %d, %d appends of %d bytes wait", len(ops), len(c.queue.appends), c.queue.bytes)
 	}
-	if <-refused.Ended(); !errors.Is(refused.Err, db.ErrStorageFull) {
-		t.Error(refused.Err)
+	if err := outcome(refused); !errors.Is(err, db.ErrStorageFull) {
+		t.Error(err)
 	}
 	if err := c.Submit(&Op[string]{}); !errors.Is(err, db.ErrStorageFull) {
 		t.Errorf("another append: %v", err)
@@ -115,8 +115,8 @@ func TestLateAppendsAreRefused(t *testing.T) {
 	if len(ops) != 2 || ops[0] == late || ops[1] == late {
 		t.Errorf("a group of %d", len(ops))
 	}
-	if <-late.Ended(); !errors.Is(late.Err, db.ErrOverloaded) {
-		t.Errorf("late: %v", late.Err)
+	if err := outcome(late); !errors.Is(err, db.ErrOverloaded) {
+		t.Errorf("late: %v", err)
 	}
 }
 

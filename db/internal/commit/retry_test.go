@@ -153,9 +153,12 @@ func TestRetryTable(t *testing.T) {
 			for work := range strings.SplitSeq(test.ops, ", ") {
 				op := &Op[string]{Work: strings.TrimSuffix(work, "+"), RetriedWhenFull: !strings.HasSuffix(work, "+"), After: func() { after++ }}
 				op.Steps = len(strings.Fields(op.Work))
-				op.begin()
+				if err := c.Submit(op); err != nil {
+					t.Fatal(err)
+				}
 				ops = append(ops, op)
 			}
+			c.queue.empty() // they are taken
 			later := &Op[string]{RetriedWhenFull: true}
 			if err := c.Submit(later); err != nil {
 				t.Fatal(err)
@@ -252,7 +255,10 @@ func TestNothingIsTriedForEver(t *testing.T) {
 	store := &stubborn{}
 	c := stopped(store)
 	op := &Op[string]{Work: "good", RetriedWhenFull: true}
-	op.begin()
+	if err := c.Submit(op); err != nil {
+		t.Fatal(err)
+	}
+	c.queue.empty()
 	c.commit([]*Op[string]{op}, false)
 	if !errors.Is(c.Err(), errCommit) || outcome(op) == nil || store.tries > maxExclusions+3 {
 		t.Errorf("after %d tries: %v, the process ends with %v", store.tries, outcome(op), c.Err())

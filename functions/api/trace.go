@@ -1,35 +1,9 @@
 package api
 
 import (
-	"crypto/rand"
 	"net/http"
 	"strings"
 )
-
-// requestID takes the sender's X-Request-ID if it is one that can stand in a log
-// and a header, else it makes one of 130 random bits.
-func requestID(h http.Header) string {
-	if id := h.Get("X-Request-Id"); validRequestID(id) {
-		return id
-	}
-	return rand.Text()
-}
-
-func validRequestID(id string) bool {
-	if len(id) < 1 || len(id) > 128 {
-		return false
-	}
-	for i := range len(id) {
-		if !alphanumeric(id[i]) && strings.IndexByte("-_.:/+=@~", id[i]) < 0 {
-			return false
-		}
-	}
-	return true
-}
-
-func alphanumeric(c byte) bool {
-	return '0' <= c && c <= '9' || 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z'
-}
 
 // traceAttrs returns the event's attributes for a valid traceparent, or nil: what
 // is not valid is ignored, as W3C Trace Context (section 4.3) asks.
