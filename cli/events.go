@@ -65,7 +65,7 @@ type EventsList struct {
 	Page
 	ClientID  string `name:"client" aliases:"client-id" help:"Only those of this client_id." env:"INTURN_CLIENT_ID" placeholder:"ID"`
 	Type      string `help:"Only those of this type." env:"INTURN_TYPE"`
-	State     string `help:"Only those in this state: pending, done or dead." enum:"pending,done,dead," default:"" env:"INTURN_STATE" placeholder:"STATE"`
+	State     string `help:"Only those in this state: scheduled, pending, done or dead." enum:"scheduled,pending,done,dead," default:"" env:"INTURN_STATE" placeholder:"STATE"`
 	Since     string `help:"Only those that were accepted at this time or later: 2026-01-31T12:00:00Z, or how long ago, such as 90m or 7d." env:"INTURN_SINCE" placeholder:"TIME"`
 	Until     string `help:"Only those that were accepted before this time, which is given as --since is." env:"INTURN_UNTIL" placeholder:"TIME"`
 	RequestID string `help:"Only those that the request with this id brought (X-Request-ID)." env:"INTURN_REQUEST_ID" placeholder:"ID"`

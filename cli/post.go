@@ -18,12 +18,13 @@ import (
 // Post is `inturn post`: it sends one event.
 type Post struct {
 	Client
-	ClientID string `arg:"" name:"client-id" help:"The account."`
-	Payload  string `arg:"" help:"The payload, which is JSON; - reads it from standard input."`
-	Type     string `help:"Type of the event. Without it the server takes message." env:"INTURN_TYPE"`
-	ID       string `name:"id" help:"The message_id, unique within the account; the same again is a repeat and runs nothing twice. Default: a random one." env:"INTURN_ID" placeholder:"ID"`
-	Wait     Wait   `help:"Wait so long, at most 60s, for the event's result." default:"0s" env:"INTURN_WAIT"`
-	JSON     bool   `help:"Print JSON." env:"INTURN_JSON"`
+	ClientID  string `arg:"" name:"client-id" help:"The account."`
+	Payload   string `arg:"" help:"The payload, which is JSON; - reads it from standard input."`
+	Type      string `help:"Type of the event. Without it the server takes message." env:"INTURN_TYPE"`
+	DeliverAt string `name:"deliver-at" help:"The time until which the event is scheduled, as RFC 3339 has it. Default: at once." env:"INTURN_DELIVER_AT" placeholder:"TIME"`
+	ID        string `name:"id" help:"The message_id, unique within the account; the same again is a repeat and runs nothing twice. Default: a random one." env:"INTURN_ID" placeholder:"ID"`
+	Wait      Wait   `help:"Wait so long, at most 60s, for the event's result." default:"0s" env:"INTURN_WAIT"`
+	JSON      bool   `help:"Print JSON." env:"INTURN_JSON"`
 }
 
 // Wait is how long an answer is awaited, in whole seconds: as a duration, or as the
@@ -114,7 +115,8 @@ func (p Post) post(ctx context.Context, payload jsontext.Value, r *postReceipt) 
 		MessageID string         `json:"message_id"`
 		Type      string         `json:"type,omitzero"`
 		Payload   jsontext.Value `json:"payload"`
-	}{p.ClientID, p.ID, p.Type, payload})
+		DeliverAt string         `json:"deliver_at,omitzero"`
+	}{p.ClientID, p.ID, p.Type, payload, p.DeliverAt})
 	if err != nil {
 		return err
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 	"unicode/utf8"
 
 	"inturn/db"
@@ -82,7 +83,7 @@ func (s *Set) Erasures() []db.Erasure {
 	return all
 }
 
-// Check is what every event passes before it is appended: identity, type, payload.
+// Check is what every event passes before it is appended: identity, type, time, payload.
 // The payload must be compact JSON. Errors are *FieldError, or the payload's own.
 func (s *Set) Check(ev Event) (Event, error) {
 	if err := validID(ev.ClientID); err != nil {
@@ -105,6 +106,12 @@ func (s *Set) Check(ev Event) (Event, error) {
 	if len(ev.Payload) == 0 {
 		return ev, &FieldError{Pointer: "/payload", Detail: "is missing"}
 	}
+	if !ev.DeliverAt.IsZero() {
+		ev.DeliverAt = ev.DeliverAt.UTC().Truncate(time.Microsecond)
+		if err := checkDeliverAt(ev.DeliverAt, time.Now()); err != nil {
+			return ev, err
+		}
+	}
 	err := f.check(ev.Payload)
 	if err != nil && unnamed {
 		err = untyped(err)
@@ -121,6 +128,17 @@ func untyped(err error) error {
 		pointer, text = fe.Pointer, fe.Detail
 	}
 	return &FieldError{Pointer: pointer, Detail: fmt.Sprintf("%s (the event has no type, which makes it a %q: for another function name its type)", text, DefaultType)}
+}
+
+// checkDeliverAt says what is wrong with a time for which an event is accepted now.
+func checkDeliverAt(at, now time.Time) error {
+	switch {
+	case at.Year() < 1970:
+		return &FieldError{Pointer: "/deliver_at", Detail: "is before 1970: leave it out for an event that runs at once"}
+	case at.Sub(now) > db.MaxDelay:
+		return &FieldError{Pointer: "/deliver_at", Detail: "is more than 366 days ahead"}
+	}
+	return nil
 }
 
 // validID says what client_id and message_id must be.

@@ -113,9 +113,13 @@ func (s *Server) endStreams() error {
 	return nil
 }
 
+// busy reports whether there is anything to run, now or later: what is scheduled keeps the
+// process, as nothing else would start it in time.
+func (s *Server) busy() bool { return s.runner.Busy() || !s.store.Stats().NextDue.IsZero() }
+
 // endWhenIdle returns when the server has been idle for so long, or stops.
 func (s *Server) endWhenIdle() error {
-	if s.idle.wait(s.stopping, s.config.ExitWhenIdle, s.runner.Busy) {
+	if s.idle.wait(s.stopping, s.config.ExitWhenIdle, s.busy) {
 		line := s.log.With("for", s.config.ExitWhenIdle)
 		if next := s.ticks.Next(); !next.IsZero() {
 			line = line.With("next_tick", next) // the process must be started again by then

@@ -18,7 +18,7 @@ func (s *Server) status(ctx context.Context) (api.Status, error) {
 	now := time.Now().UTC().Truncate(time.Microsecond) // as all times of the API
 	stored, turns, rates := s.store.Stats(), s.runner.Stats(), s.numbers.Rates(now)
 	status := api.Status{
-		At: now, Pending: stored.Pending, Waiting: max(turns.Accounts[runner.Ready]-turns.Paused, 0),
+		At: now, Pending: stored.Pending, Scheduled: stored.Scheduled, Waiting: max(turns.Accounts[runner.Ready]-turns.Paused, 0),
 		Running: turns.Accounts[runner.Running], Retrying: turns.Accounts[runner.Retrying], Parked: turns.Accounts[runner.Parked], Stuck: turns.Accounts[runner.Stuck],
 		Rates:                api.StatusRates{Accepted: rates.Accepted, Done: rates.Done},
 		Commits:              api.StatusCommits{PerSecond: rates.Commits, Operations: rates.Operations, Milliseconds: rates.CommitMilliseconds},

@@ -3,6 +3,7 @@ package api
 import (
 	"strconv"
 	"strings"
+	"time"
 
 	"inturn/functions"
 	"inturn/functions/cloudevents"
@@ -21,10 +22,12 @@ const maxAttrs = 16 << 10
 //	CloudEvents is source and id        message_id
 //	type                                type
 //	data                                payload; null if there is none
+//	deliverat                           deliver_at
 //	all but type and data               attrs, as they came, also id and source
 type cloudEvent struct {
 	version, id, source, kind, key string
 	keyed, traced                  bool
+	deliverAt                      time.Time
 	attrs                          []byte // JSON object without its end
 	data                           []byte // compact JSON
 }
@@ -45,6 +48,11 @@ func (c *cloudEvent) attribute(name, text string, value []byte) error {
 		c.key, c.keyed = text, true
 	case "traceparent":
 		c.traced = true
+	case "deliverat":
+		var err error
+		if c.deliverAt, err = parseDeliverAt("/deliverat", text); err != nil {
+			return err
+		}
 	case "type":
 		c.kind = text
 		return nil
@@ -66,7 +74,7 @@ func (c *cloudEvent) attribute(name, text string, value []byte) error {
 // event makes the event. trace is the request's traceparent as attrs, or nil; the
 // event's own goes first.
 func (c *cloudEvent) event(trace []byte) (functions.Event, error) {
-	ev := functions.Event{Type: c.kind, Payload: c.data}
+	ev := functions.Event{Type: c.kind, Payload: c.data, DeliverAt: c.deliverAt}
 	ev.ClientID, ev.MessageID = cloudevents.Identity(c.source, c.id, c.key, c.keyed)
 	if ev.Payload == nil {
 		ev.Payload = []byte("null")
@@ -158,7 +166,7 @@ func checkAttribute(name, text string) error {
 // mustBeText reports whether CloudEvents fixes the type of the attribute as a string.
 func mustBeText(name string) bool {
 	switch name {
-	case "specversion", "id", "source", "type", "subject", "time", "datacontenttype", "dataschema", "partitionkey", "traceparent":
+	case "specversion", "id", "source", "type", "subject", "time", "datacontenttype", "dataschema", "partitionkey", "traceparent", "deliverat":
 		return true
 	}
 	return false
@@ -175,7 +183,7 @@ func (c *cloudEvent) named(err error) error {
 		client = "partitionkey"
 	}
 	swap := func(s, before string) string {
-		for from, to := range map[string]string{"payload": "data", "client_id": client, "message_id": message} {
+		for from, to := range map[string]string{"payload": "data", "client_id": client, "message_id": message, "deliver_at": "deliverat"} {
 			if rest, ok := strings.CutPrefix(s, before+from); ok && (rest == "" || rest[0] == '/' || rest[0] == ':') {
 				return before + to + rest
 			}

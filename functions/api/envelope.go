@@ -6,6 +6,7 @@ import (
 	"io"
 	"strings"
 	"sync"
+	"time"
 
 	"inturn/functions"
 
@@ -69,8 +70,10 @@ func (e *envelope) event(key string) (ev functions.Event, err error) {
 			}
 		case "payload":
 			ev.Payload, err = e.payload()
+		case "deliver_at":
+			ev.DeliverAt, err = e.time("/deliver_at")
 		default:
-			err = field("/"+pointerToken(string(name)), "is not a field of an event: leave it out, or put it into payload (fields are client_id, message_id, type and payload)")
+			err = field("/"+pointerToken(string(name)), "is not a field of an event: leave it out, or put it into payload (fields are client_id, message_id, type, payload and deliver_at)")
 		}
 		if err != nil {
 			return ev, err
@@ -157,6 +160,15 @@ func (e *envelope) text(pointer string) (string, error) {
 		return "", field(pointer, "must be a string, not %s", kindName(kind))
 	}
 	return string(unquote(raw)), nil
+}
+
+// time reads a value that must be a time.
+func (e *envelope) time(pointer string) (time.Time, error) {
+	text, err := e.text(pointer)
+	if err != nil {
+		return time.Time{}, err
+	}
+	return parseDeliverAt(pointer, text)
 }
 
 // payload reads a value of any kind and returns it compacted.

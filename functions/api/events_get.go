@@ -36,8 +36,12 @@ func (q *queries) getEvent(x *exchange, r *http.Request) error {
 		return err
 	}
 	var ev db.StoredEvent
+	var kept attempts
 	err = x.answers.one(r.Context(), func() (err error) {
 		if ev, err = q.store.Find(r.Context(), x.clientID, x.messageID); err != nil {
+			return err
+		}
+		if kept, err = q.attempts(r.Context(), ev.Seq); err != nil {
 			return err
 		}
 		return x.hold(ev.Size())
@@ -47,8 +51,9 @@ func (q *queries) getEvent(x *exchange, r *http.Request) error {
 	}
 	x.seq = ev.Seq
 	w := newAnswerWriter(x)
-	w.event(&ev)
-	w.text("\n")
+	w.openEvent(&ev)
+	w.attempts(&kept)
+	w.text("}\n")
 	w.end()
 	return nil
 }
@@ -147,6 +152,13 @@ func readProblem(ctx context.Context, err error) *problem {
 // event adds an event as it is in the file. Times are RFC 3339 in UTC, to the microsecond;
 // what is not known yet is left out.
 func (w *answerWriter) event(ev *db.StoredEvent) {
+	w.openEvent(ev)
+	w.text("}")
+	w.spill()
+}
+
+// openEvent adds an event without the end of its object.
+func (w *answerWriter) openEvent(ev *db.StoredEvent) {
 	w.buf = appendIdentity(w.buf, ev.ClientID, ev.MessageID, ev.Seq, ev.State)
 	w.text(`,"type":`)
 	w.buf = appendText(w.buf, ev.Type)
@@ -159,11 +171,12 @@ func (w *answerWriter) event(ev *db.StoredEvent) {
 	w.text(`,"request_id":`)
 	w.buf = appendText(w.buf, ev.RequestID)
 	w.buf = appendTime(w.buf, "received_at", ev.ReceivedAt)
+	if !ev.DeliverAt.IsZero() {
+		w.buf = appendTime(w.buf, "deliver_at", ev.DeliverAt)
+	}
 	if r := ev.Result; r != nil {
 		w.run(r)
 	}
-	w.text("}")
-	w.spill()
 }
 
 // run adds how one run of an event ended.

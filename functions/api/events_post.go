@@ -29,6 +29,9 @@ func (g *ingestion) postEvents(x *exchange, r *http.Request) error {
 		return err
 	case form == linesForm:
 		x.offers = false // its lines do
+		if err := refuseDeliverAt(r.Header); err != nil {
+			return err
+		}
 		return g.postLines(x, r, tok)
 	case form == cloudBatchForm:
 		x.body.max = g.maxBody
@@ -40,6 +43,9 @@ func (g *ingestion) postEvents(x *exchange, r *http.Request) error {
 	}
 	switch {
 	case form == cloudBatchForm, form == plainForm && isArray(e.body.Bytes()):
+		if err := refuseDeliverAt(r.Header); err != nil {
+			return err
+		}
 		return g.postBatch(x, r, tok, form == cloudBatchForm, e.body.Bytes())
 	case form == plainForm:
 		return g.postPlain(x, r, tok, e)
@@ -125,7 +131,11 @@ func (g *ingestion) accept(x *exchange, r *http.Request, ev functions.Event) err
 
 // take checks ev and makes it durable.
 func (g *ingestion) take(x *exchange, r *http.Request, ev functions.Event) (db.Receipt, error) {
-	ev, err := g.functions.set.Load().Check(ev)
+	ev, err := deliverAtIn(r.Header, ev)
+	if err != nil {
+		return db.Receipt{}, err
+	}
+	ev, err = g.functions.set.Load().Check(ev)
 	if err != nil {
 		return db.Receipt{}, eventProblem(err)
 	}

@@ -104,7 +104,7 @@ func (t *ingester) complete(ctx context.Context, a *answer, sum *int) (size int)
 	room := *sum+db.MaxOutput <= maxResults && t.front.answers.reserve(resultRoom)
 	err := t.front.answers.one(ctx, func() (err error) {
 		if !room {
-			if r.State, err = t.store.State(ctx, r.Seq); err == nil && r.State != db.Pending {
+			if r.State, err = t.store.State(ctx, r.Seq); err == nil && r.State != db.Pending && r.State != db.Scheduled {
 				a.omitted, r.Result = true, &db.Result{Status: r.State}
 			}
 			return err
@@ -112,11 +112,12 @@ func (t *ingester) complete(ctx context.Context, a *answer, sum *int) (size int)
 		if r.Result, err = t.store.Result(ctx, r.Seq); err != nil {
 			return err
 		}
-		r.State = db.Pending
 		if r.Result != nil {
 			r.State, size = r.Result.Status, 2*r.Result.Size()
+			return nil
 		}
-		return nil
+		r.State, err = t.store.State(ctx, r.Seq)
+		return err
 	})
 	if err != nil {
 		a.problem = storeProblem(err)

@@ -147,7 +147,7 @@ func storeProblem(err error) *problem {
 	var locked *db.LockedError
 	switch {
 	case errors.As(err, &reused):
-		p := idReused.withDetail("an event with this client_id and message_id was accepted before with another payload or type: use a new message_id, or send the same event (payloads are compared byte for byte after blanks are dropped: the order of names and the form of numbers count)")
+		p := idReused.withDetail("an event with this client_id and message_id was accepted before with another payload, type or deliver_at: use a new message_id, or send the same event (payloads are compared byte for byte after blanks are dropped: the order of names and the form of numbers count)")
 		p.seq = reused.Seq
 		return p
 	case errors.Is(err, db.ErrNotAttempted):

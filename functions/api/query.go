@@ -45,10 +45,10 @@ func eventFilter(query map[string]string) (f db.Filter, err error) {
 
 func stateParameter(name, value string) (db.State, error) {
 	switch state := db.State(value); state {
-	case db.Pending, db.Done, db.Dead:
+	case db.Scheduled, db.Pending, db.Done, db.Dead:
 		return state, nil
 	}
-	return "", parameter(name, "must be pending, done or dead")
+	return "", parameter(name, "must be scheduled, pending, done or dead")
 }
 
 func timeParameter(name, value string) (time.Time, error) {

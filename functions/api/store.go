@@ -42,7 +42,7 @@ type appender interface {
 	// Result returns how the event ended, nil while it is pending or where it isn't kept.
 	Result(ctx context.Context, seq int64) (*db.Result, error)
 
-	// State returns the state of that result, db.Pending for none.
+	// State returns the state of that result, db.Scheduled or db.Pending for none.
 	State(ctx context.Context, seq int64) (db.State, error)
 
 	// Wait returns how the event ended once it has, or db.ErrClosed once stop is closed.
