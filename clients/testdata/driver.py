@@ -2,6 +2,7 @@
 import json
 import os
 import sys
+import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "python"))
 import inturn  # noqa: E402
@@ -18,6 +19,12 @@ def main(mode, ask):
         headers, body = inturn.emit(*ask["events"])
         return say({"headers": headers, "body": body.decode()})
     client = inturn.Client(ask["url"], token=ask.get("token"), ca=ask.get("ca"), patience=ask.get("patience", 60))
+    if mode == "rate":
+        events = ({"client_id": f"{ask['prefix']}{i % 1000}", "message_id": str(i), "type": "work", "payload": {"ms": 0, "n": i}} for i in range(ask["count"]))
+        begin, answers = time.monotonic(), 0
+        for _, answer in client.stream(events):
+            answers += not isinstance(answer, inturn.Problem)
+        return say({"seq": answers, "text": str(time.monotonic() - begin)})
     events = ask["events"]
     try:
         if mode == "post":
