@@ -37,8 +37,21 @@ func MigrationsOn(d Dialect, list []Migration) (chosen []Migration) {
 // Invariant is a query that returns a row for each violation of something that
 // must hold in the file; the row's first column is text for people.
 type Invariant struct {
-	Kind  string
-	Query string
+	Kind    string
+	Query   string
+	Dialect Dialect // "" is SQLite's
+}
+
+// InvariantsOn returns those of list that a storage with this dialect can ask: of a kind that
+// has queries of the dialect's own, those alone.
+func InvariantsOn(d Dialect, list []Invariant) (chosen []Invariant) {
+	for _, i := range list {
+		own := func(o Invariant) bool { return o.Kind == i.Kind && o.Dialect == d }
+		if i.Dialect == d || i.Dialect == "" && !slices.ContainsFunc(list, own) {
+			chosen = append(chosen, i)
+		}
+	}
+	return chosen
 }
 
 // Violation is something that must not be in a file.

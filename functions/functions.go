@@ -110,6 +110,14 @@ func Invariant(kind, query string) Option {
 	return func(f *Function) { f.checks = append(f.checks, db.Invariant{Kind: kind, Query: query}) }
 }
 
+// InvariantOn is Invariant for a storage with another dialect than SQLite's, in place of those
+// of the same kind that name none.
+func InvariantOn(dialect, kind, query string) Option {
+	return func(f *Function) {
+		f.checks = append(f.checks, db.Invariant{Kind: kind, Query: query, Dialect: db.Dialect(dialect)})
+	}
+}
+
 // Erase says which rows of a table of the function's belong to a client, for when that
 // client is erased: rows is a query for their rowids, with the parameter :client_id.
 //

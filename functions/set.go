@@ -65,11 +65,14 @@ func (s *Set) Tables() []db.Migration {
 	return all
 }
 
-// Invariants returns what the functions want `inturn check` to ask.
-func (s *Set) Invariants() []db.Invariant {
+// Invariants returns what the functions want `inturn check` to ask of a file.
+func (s *Set) Invariants() []db.Invariant { return s.InvariantsOn(db.SQLite) }
+
+// InvariantsOn is Invariants for a storage with this dialect.
+func (s *Set) InvariantsOn(d db.Dialect) []db.Invariant {
 	var all []db.Invariant
 	for _, f := range s.all {
-		all = append(all, f.checks...)
+		all = append(all, db.InvariantsOn(d, f.checks)...)
 	}
 	return all
 }

@@ -71,6 +71,9 @@ func Open(ctx context.Context, o Options) (*DB, error) {
 	return d, nil
 }
 
+// Dialect returns db.Postgres.
+func (d *DB) Dialect() db.Dialect { return db.Postgres }
+
 // OnChange sets the function that hears of every Change after its commit, in the order of
 // commits, and before OnAppend's hears of the same commit's events. It is called as
 // OnAppend's is.

@@ -92,7 +92,7 @@ func settleTogether(t *testing.T, d *postgres.DB, settlements [][]db.Settlement)
 
 func insertItem(ev db.Event, name string) db.Effect {
 	return func(tx db.Tx) (any, error) {
-		r, err := tx.ExecContext(tx.Context(), "INSERT INTO items (client_id, name) VALUES (?, ?)", ev.ClientID, name)
+		r, err := tx.ExecContext(tx.Context(), "-- name: AddItem :execlastid\n-- RETURNING is not needed.\nINSERT INTO items (client_id, name) VALUES (?, ?)", ev.ClientID, name)
 		if err != nil {
 			return nil, err
 		}

@@ -25,7 +25,7 @@ func checkPortable(text string) error {
 	return nil
 }
 
-// code returns a text without its comments, quoted names and texts.
+// code returns a text without its comments, and a blank for each quoted name or text.
 func code(text string) string {
 	var b strings.Builder
 	for i := 0; i < len(text); {

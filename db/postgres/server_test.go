@@ -14,6 +14,15 @@ import (
 	"inturn/db/postgres/pgtest"
 )
 
+func wantFailed(t *testing.T, d *postgres.DB) {
+	t.Helper()
+	select {
+	case <-d.Failed():
+	case <-time.After(30 * time.Second):
+		t.Fatal("the storage goes on")
+	}
+}
+
 // ownServer starts a server for a test that stops it, or changes what it is set to.
 func ownServer(t *testing.T) *pgtest.Server {
 	t.Helper()
@@ -59,7 +68,7 @@ func TestServerIsKilled(t *testing.T) {
 	}
 	server.Kill()
 	all.Wait()
-	<-d.Failed()
+	wantFailed(t, d)
 	d.Close()
 	if err := server.Run(); err != nil {
 		t.Fatal(err)
@@ -107,7 +116,7 @@ func TestCancelledCommit(t *testing.T) {
 	if err := <-answer; !errors.Is(err, db.ErrOutcomeUnknown) {
 		t.Errorf("%v", err)
 	}
-	<-d.Failed()
+	wantFailed(t, d)
 	if err := d.Err(); !errors.Is(err, db.ErrOutcomeUnknown) {
 		t.Errorf("%v", err)
 	}
@@ -125,7 +134,7 @@ func TestBackendIsTerminated(t *testing.T) {
 	if n != 0 || !errors.Is(err, db.ErrUnavailable) && !errors.Is(err, db.ErrOutcomeUnknown) {
 		t.Errorf("%d, %v", n, err)
 	}
-	<-d.Failed()
+	wantFailed(t, d)
 	d = s.open(t, postgres.Options{})
 	if n, err := d.Settle(done(ev, true, insertItem(ev, "now"))); n != 1 || err != nil {
 		t.Error(n, err)

@@ -48,7 +48,7 @@ func (t *texts) prepare(w *writer, text string) (*statement, error) {
 	s := &statement{name: fmt.Sprintf("effect_%d", t.n), names: names}
 	t.n++
 	if column := t.identity(w, native); column != "" {
-		native += " RETURNING " + pgx.Identifier{column}.Sanitize()
+		native += "\nRETURNING " + pgx.Identifier{column}.Sanitize()
 		s.insert = true
 	}
 	d, err := w.conn.Prepare(background, s.name, native)
@@ -158,8 +158,9 @@ var insertInto = regexp.MustCompile(`(?is)^\s*INSERT\s+INTO\s+("[^"]+"|\w+)`)
 // identity returns the identity column of the table that an INSERT without RETURNING writes:
 // its value is what LastInsertId returns. "" is none.
 func (t *texts) identity(w *writer, native string) string {
-	m := insertInto.FindStringSubmatch(native)
-	if m == nil || strings.Contains(strings.ToUpper(native), "RETURNING") {
+	bare := code(native)
+	m := insertInto.FindStringSubmatch(bare)
+	if m == nil || strings.Contains(strings.ToUpper(bare), "RETURNING") {
 		return ""
 	}
 	var column string
@@ -321,14 +322,24 @@ func value(types *pgtype.Map, f *pgconn.FieldDescription, raw []byte) (driver.Va
 
 // result is the sql.Result of the execution.
 func (x *execution) result() sql.Result {
-	r := result{changed: x.found.changed}
+	r := result{changed: x.found.changed, insert: x.insert}
 	if x.insert && len(x.found.rows) > 0 {
 		r.id, _ = x.found.rows[len(x.found.rows)-1][0].(int64)
 	}
 	return r
 }
 
-type result struct{ id, changed int64 }
+type result struct {
+	id, changed int64
+	insert      bool
+}
 
-func (r result) LastInsertId() (int64, error) { return r.id, nil }
+// LastInsertId returns the identity of the new row, 0 where none was inserted.
+func (r result) LastInsertId() (int64, error) {
+	if !r.insert {
+		return 0, errors.New("the statement is no INSERT into a table with an identity column: use RETURNING")
+	}
+	return r.id, nil
+}
+
 func (r result) RowsAffected() (int64, error) { return r.changed, nil }

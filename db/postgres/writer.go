@@ -77,7 +77,10 @@ func (w *writer) trip(calls ...*call) (at int, err error) {
 			err = c.read(rows)
 		}
 		rows.Close()
-		if err = errors.Join(err, rows.Err()); err != nil {
+		if rerr := rows.Err(); rerr != nil {
+			err = rerr
+		}
+		if err != nil {
 			return i, err
 		}
 		c.tag = rows.CommandTag()

@@ -9,12 +9,18 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"inturn/db"
 )
 
 // checkInvariants asks, while the engine still runs, what must hold at every commit.
 func (e *Engine) checkInvariants() {
 	e.t.Helper()
-	for _, inv := range e.set.Invariants() {
+	dialect := db.SQLite
+	if d, ok := e.db.(interface{ Dialect() db.Dialect }); ok {
+		dialect = d.Dialect()
+	}
+	for _, inv := range e.set.InvariantsOn(dialect) {
 		for _, row := range e.Query(inv.Query) {
 			e.t.Errorf("functionstest: %s: %v", inv.Kind, row[0])
 		}

@@ -12,7 +12,7 @@ import (
 
 // Close handles events of type "dialog.close". It uses Function's tables, so the
 // two are listed together.
-var Close = functions.New("dialog.close", workClose, functions.Pure(), functions.PayloadSchema(closingSchema))
+var Close = functions.New("dialog.close", workClose, functions.Pure(), functions.PerAccount(), functions.PayloadSchema(closingSchema))
 
 const closingSchema = `{"type":"object","required":["phone"],"properties":{"phone":{"type":"string","pattern":"^\\+[0-9]{7,15}$"}}}`
 

@@ -13,6 +13,7 @@ import (
 	_ "embed"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -25,10 +26,15 @@ import (
 //go:embed tables.sql
 var tables string
 
+// tablesPostgres makes the same on PostgreSQL.
+//
+//go:embed tables_postgres.sql
+var tablesPostgres string
+
 // Function handles events of type "message". It is Pure: what it writes depends on
 // the event alone, and the rest is decided in the effect.
 var Function = functions.New("message", work,
-	append(invariants, functions.Pure(), functions.PayloadSchema(schema), functions.Tables(1, tables),
+	append(slices.Concat(invariants, invariantsPostgres), functions.Pure(), functions.PerAccount(), functions.PayloadSchema(schema), functions.Tables(1, tables), functions.TablesOn("postgres", 1, tablesPostgres),
 		functions.Erase("messages", "SELECT id FROM messages WHERE client IN (SELECT id FROM clients WHERE external_client_id = :client_id)"),
 		functions.Erase("dialogs", "SELECT id FROM dialogs WHERE client IN (SELECT id FROM clients WHERE external_client_id = :client_id)"),
 		functions.Erase("clients", "SELECT id FROM clients WHERE external_client_id = :client_id"),
