@@ -23,7 +23,7 @@ type rule struct {
 // rules are the edges of design: the first that matches a package counts.
 var rules = []rule{
 	{"", []string{"serve", "functions/*"}, "main lists the functions of this binary, as the main of any other module does"},
-	{"serve", []string{"cli", "config", "schedules", "db", "db/sqlite", "db/sqlite/file", "functions", "functions/api", "functions/hook", "functions/webhook", "logs", "metrics", "page", "runner", "tls"},
+	{"serve", []string{"cli", "config", "schedules", "db", "db/postgres", "db/sqlite", "db/sqlite/file", "functions", "functions/api", "functions/hook", "functions/webhook", "logs", "metrics", "page", "runner", "tls"},
 		"serve wires the parts, and knows no function by name: a module of its own brings others"},
 	{"db", nil, "the contract stands below everything: a second engine takes the first one's place without touching anybody"},
 	{"db/dbtest", []string{"db", "functions", "runner"}, "the conformance suite knows the contract, and no engine"},

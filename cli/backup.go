@@ -100,6 +100,9 @@ func (r Restore) Run(ctx context.Context, out IO, invariants []db.Invariant) err
 	if err := existingFile(r.File); err != nil {
 		return &Hint{Err: fmt.Errorf("restore: %w", err), Hint: "name the copy that `inturn backup` made, and with --db the database to make of it"}
 	}
+	if IsPostgres(r.DB) {
+		return fmt.Errorf("restore: %w", notAFile(r.DB))
+	}
 	kept, err := file.Restore(ctx, r.File, r.DB, copying(out.Err, invariants, r.Force))
 	if err != nil {
 		return explainCopy(err)

@@ -15,8 +15,9 @@ import (
 // Check proves from the file alone what the engine promises, as far as a file can
 // show it.
 type Check struct {
-	DB   string `name:"db" help:"Database file." default:"data/inturn.db" env:"INTURN_DB"`
-	JSON bool   `help:"Print JSON." env:"INTURN_JSON"`
+	DB     string `name:"db" help:"Database file, or the address of a PostgreSQL." default:"data/inturn.db" env:"INTURN_DB"`
+	Schema string `name:"db-schema" help:"Schema of PostgreSQL." default:"inturn" env:"INTURN_DB_SCHEMA"`
+	JSON   bool   `help:"Print JSON." env:"INTURN_JSON"`
 }
 
 // checked is the output of Check, in JSON's names.
@@ -58,24 +59,20 @@ type counts struct {
 
 // Run prints a line a violation, and returns an error if there is one. The
 // functions' own tables are checked by their invariants.
-func (c Check) Run(ctx context.Context, out IO, invariants []db.Invariant) error {
-	if err := existingFile(c.DB); err != nil {
-		return fmt.Errorf("check: %w", err)
+func (c Check) Run(ctx context.Context, out IO, invariants []db.Invariant, pg Postgres) error {
+	find, hint := c.ofFile, "keep a copy of the file as it is, with its -wal file, before anything else writes to it"
+	if IsPostgres(c.DB) {
+		find, hint = pg.find, "stop all nodes, and keep a copy of the database as it is, before anything else writes to it"
 	}
 	end := elapsed(out.Err, "checking")
 	defer end()
-	found, err := file.Verify(ctx, c.DB, invariants)
+	found, n, err := find(ctx, &c, invariants)
 	if err != nil {
 		return explainCheck(fmt.Errorf("check: %w", err))
 	}
-	result := checked{OK: len(found) == 0, Violations: []namedViolation{}}
+	result := checked{OK: len(found) == 0, Counts: n, Violations: []namedViolation{}}
 	for _, v := range found {
 		result.Violations = append(result.Violations, namedViolation{printable(v.Kind), printable(v.Detail)})
-	}
-	if result.OK {
-		if result.Counts, err = count(ctx, c.DB); err != nil {
-			return fmt.Errorf("check: count: %w", err)
-		}
 	}
 	end()
 	if err := c.print(out.Out, result); err != nil {
@@ -83,11 +80,27 @@ func (c Check) Run(ctx context.Context, out IO, invariants []db.Invariant) error
 	}
 	if n := len(found); n > 0 {
 		return &Hint{
-			Err:  fmt.Errorf("check: %s: violations found: %d", c.DB, n),
-			Hint: "keep a copy of the file as it is, with its -wal file, before anything else writes to it",
+			Err:  fmt.Errorf("check: %s: violations found: %d", PrintableDB(c.DB), n),
+			Hint: hint,
 		}
 	}
 	return nil
+}
+
+// ofFile finds the violations of a file and, where there are none, its counts.
+func (c *Check) ofFile(ctx context.Context, _ *Check, invariants []db.Invariant) ([]db.Violation, *counts, error) {
+	if err := existingFile(c.DB); err != nil {
+		return nil, nil, err
+	}
+	found, err := file.Verify(ctx, c.DB, invariants)
+	if err != nil || len(found) > 0 {
+		return found, nil, err
+	}
+	n, err := count(ctx, c.DB)
+	if err != nil {
+		err = fmt.Errorf("count: %w", err)
+	}
+	return nil, n, err
 }
 
 func (c Check) print(w io.Writer, result checked) error {
@@ -115,9 +128,6 @@ func count(ctx context.Context, path string) (_ *counts, err error) {
 	}
 	defer func() { err = errors.Join(err, handle.Close()) }()
 	var n counts
-	err = handle.QueryRowContext(ctx, `
-		SELECT (SELECT count(*) FROM outbox), (SELECT count(*) FROM accounts), (SELECT count(*) FROM pending),
-		       (SELECT count(*) FROM results WHERE status = 'done'), (SELECT count(*) FROM results WHERE status = 'dead')`,
-	).Scan(&n.Events, &n.Accounts, &n.Pending, &n.Done, &n.Dead)
+	err = handle.QueryRowContext(ctx, countQuery).Scan(&n.Events, &n.Accounts, &n.Pending, &n.Done, &n.Dead)
 	return &n, err
 }

@@ -28,14 +28,14 @@ func newEngineFile(t *testing.T) (path string) {
 func TestCheck(t *testing.T) {
 	path := newEngineFile(t)
 	out, written, _ := newIO()
-	if err := (Check{DB: path}).Run(t.Context(), out, nil); err != nil {
+	if err := (Check{DB: path}).Run(t.Context(), out, nil, Postgres{}); err != nil {
 		t.Fatal(err, written)
 	}
 	if want := "ok: 1 events of 1 accounts: 0 done, 0 dead, 1 pending\n"; written.String() != want {
 		t.Errorf("got %q, want %q", written, want)
 	}
 	written.Reset()
-	if err := (Check{DB: path, JSON: true}).Run(t.Context(), out, nil); err != nil {
+	if err := (Check{DB: path, JSON: true}).Run(t.Context(), out, nil, Postgres{}); err != nil {
 		t.Fatal(err)
 	}
 	if want := `{"ok":true,"counts":{"events":1,"accounts":1,"pending":1,"done":0,"dead":0},"violations":[]}` + "\n"; written.String() != want {
@@ -47,7 +47,7 @@ func TestCheckFindsViolations(t *testing.T) {
 	path := newEngineFile(t)
 	invariants := []db.Invariant{{Kind: "red-account", Query: "SELECT 'planted ' || char(27) || '[31m'"}}
 	out, written, _ := newIO()
-	err := Check{DB: path}.Run(t.Context(), out, invariants)
+	err := Check{DB: path}.Run(t.Context(), out, invariants, Postgres{})
 	if _, ok := errors.AsType[*Hint](err); !ok || !strings.Contains(err.Error(), "violations found: 1") {
 		t.Errorf("error %v", err)
 	}
@@ -55,7 +55,7 @@ func TestCheckFindsViolations(t *testing.T) {
 		t.Errorf("got %q, want %q", written, want)
 	}
 	written.Reset()
-	if err := (Check{DB: path, JSON: true}).Run(t.Context(), out, invariants); err == nil {
+	if err := (Check{DB: path, JSON: true}).Run(t.Context(), out, invariants, Postgres{}); err == nil {
 		t.Error("no error with --json")
 	}
 	if want := `{"ok":false,"violations":[{"kind":"red-account","detail":"planted \\u001b[31m"}]}` + "\n"; written.String() != want {
@@ -65,7 +65,7 @@ func TestCheckFindsViolations(t *testing.T) {
 
 func TestCheckNoFile(t *testing.T) {
 	out, written, _ := newIO()
-	err := Check{DB: filepath.Join(t.TempDir(), "none.db")}.Run(t.Context(), out, nil)
+	err := Check{DB: filepath.Join(t.TempDir(), "none.db")}.Run(t.Context(), out, nil, Postgres{})
 	if _, ok := errors.AsType[*Hint](err); !ok || !strings.Contains(err.Error(), "there is no such file") || written.Len() > 0 {
 		t.Errorf("%v, printed %q", err, written)
 	}

@@ -25,6 +25,9 @@ func isTerminal(w io.Writer) bool {
 // open the file: opening a live database file and closing it again would drop the locks
 // that SQLite holds in this process (https://sqlite.org/howtocorrupt.html, 2.2).
 func existingFile(path string) error {
+	if IsPostgres(path) {
+		return notAFile(path)
+	}
 	info, err := os.Stat(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):

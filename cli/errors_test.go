@@ -81,7 +81,7 @@ func TestFlagDefaults(t *testing.T) {
 		t.Errorf("generate: %+v, %v", got.Generate, err)
 	}
 	got, err = parse(t, "query", "SELECT 1", "--csv")
-	if want := (Query{SQL: "SELECT 1", DB: "data/inturn.db", CSV: true, Timeout: 5 * time.Minute}); err != nil || got.Query != want {
+	if want := (Query{SQL: "SELECT 1", DB: "data/inturn.db", Schema: "inturn", CSV: true, Timeout: 5 * time.Minute}); err != nil || got.Query != want {
 		t.Errorf("query: %+v, %v", got.Query, err)
 	}
 	t.Setenv("INTURN_TOKEN", "secret")

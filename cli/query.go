@@ -15,7 +15,8 @@ import (
 // Query runs one reading SQL statement on the file, also while the server runs.
 type Query struct {
 	SQL     string        `arg:"" name:"sql" help:"The statement, such as 'SELECT * FROM events LIMIT 10'."`
-	DB      string        `name:"db" help:"Database file." default:"data/inturn.db" env:"INTURN_DB"`
+	DB      string        `name:"db" help:"Database file, or the address of a PostgreSQL." default:"data/inturn.db" env:"INTURN_DB"`
+	Schema  string        `name:"db-schema" help:"Schema of PostgreSQL." default:"inturn" env:"INTURN_DB_SCHEMA"`
 	JSON    bool          `help:"Print a JSON array of objects." xor:"format" env:"INTURN_JSON"`
 	CSV     bool          `help:"Print CSV with a header line; NULL is empty." xor:"format" env:"INTURN_CSV"`
 	Timeout time.Duration `help:"Give up after this long: while a query reads, the server's write-ahead log can't be shortened. 0 for no limit." default:"5m" env:"INTURN_TIMEOUT"`
@@ -30,9 +31,11 @@ func (q Query) Validate() error {
 }
 
 // Run prints the rows while they are read.
-func (q Query) Run(ctx context.Context, out IO) error {
-	if err := existingFile(q.DB); err != nil {
-		return fmt.Errorf("query: %w", err)
+func (q Query) Run(ctx context.Context, out IO, pg Postgres) error {
+	if !IsPostgres(q.DB) {
+		if err := existingFile(q.DB); err != nil {
+			return fmt.Errorf("query: %w", err)
+		}
 	}
 	if q.Timeout > 0 {
 		var cancel context.CancelFunc
@@ -41,6 +44,19 @@ func (q Query) Run(ctx context.Context, out IO) error {
 			Hint: "ask for less, or allow more with --timeout",
 		})
 		defer cancel()
+	}
+	if IsPostgres(q.DB) {
+		to, buffered := q.writer(out)
+		err := pg.Read(ctx, q.DB, q.Schema, q.SQL, to.header, to.row)
+		if err == nil {
+			err = to.end()
+		}
+		if err != nil && ctx.Err() != nil {
+			err = context.Cause(ctx)
+		} else if err != nil {
+			err = explainPostgres(fmt.Errorf("query: %w", err))
+		}
+		return errors.Join(err, buffered.Flush())
 	}
 	handle, err := file.OpenReadOnly(ctx, q.DB)
 	if err != nil {
@@ -58,19 +74,23 @@ func (q Query) Run(ctx context.Context, out IO) error {
 		return queryError(ctx, err)
 	}
 
-	buffered := bufio.NewWriterSize(out.Out, 64<<10)
-	var to rowWriter
-	switch {
-	case q.JSON:
-		to = &jsonRows{w: buffered}
-	case q.CSV:
-		to = newCSVRows(buffered, isTerminal(out.Out))
-	default:
-		to = newTableRows(buffered)
-	}
+	to, buffered := q.writer(out)
 	err = copyRows(ctx, handle.DB, q.SQL, to)
 	// Rows that were read before an error are shown.
 	return errors.Join(queryError(ctx, err), buffered.Flush())
+}
+
+// writer returns what writes the rows, and the buffer behind it.
+func (q *Query) writer(out IO) (rowWriter, *bufio.Writer) {
+	buffered := bufio.NewWriterSize(out.Out, 64<<10)
+	switch {
+	case q.JSON:
+		return &jsonRows{w: buffered}, buffered
+	case q.CSV:
+		return newCSVRows(buffered, isTerminal(out.Out)), buffered
+	default:
+		return newTableRows(buffered), buffered
+	}
 }
 
 // rowWriter writes one kind of output. The values are those that database/sql

@@ -12,7 +12,7 @@ func TestQueryReadsOnly(t *testing.T) {
 	newFile(t, path)
 	run := func(statement string) error {
 		out, _, _ := newIO()
-		return Query{SQL: statement, DB: path}.Run(t.Context(), out)
+		return Query{SQL: statement, DB: path}.Run(t.Context(), out, Postgres{})
 	}
 	for _, good := range []string{
 		"SELECT 1", "select 1;", "SELECT 1 ; ; \n", "  -- why\n/* not; */ SELECT 1 -- end; really",

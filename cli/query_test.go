@@ -22,7 +22,7 @@ func TestQueryTable(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "a.db")
 	newFile(t, path)
 	out, written, _ := newIO()
-	if err := (Query{SQL: oddValues, DB: path}).Run(t.Context(), out); err != nil {
+	if err := (Query{SQL: oddValues, DB: path}).Run(t.Context(), out, Postgres{}); err != nil {
 		t.Fatal(err)
 	}
 	want := "n  n  real  empty  blob  text                  big               inf   quoted\n" +
@@ -32,11 +32,11 @@ func TestQueryTable(t *testing.T) {
 		t.Errorf("got\n%s\nwant\n%s", written, want)
 	}
 	written.Reset()
-	if err := (Query{SQL: "SELECT * FROM events", DB: path}).Run(t.Context(), out); err != nil || strings.Count(written.String(), "\n") != 1 {
+	if err := (Query{SQL: "SELECT * FROM events", DB: path}).Run(t.Context(), out, Postgres{}); err != nil || strings.Count(written.String(), "\n") != 1 {
 		t.Errorf("no rows: %v\n%s", err, written)
 	}
 	written.Reset()
-	if err := (Query{SQL: "SELECT printf('%.*c', 1000, 'x')", DB: path}).Run(t.Context(), out); err != nil || strings.Count(written.String(), "x") != tableCell-1+1 {
+	if err := (Query{SQL: "SELECT printf('%.*c', 1000, 'x')", DB: path}).Run(t.Context(), out, Postgres{}); err != nil || strings.Count(written.String(), "x") != tableCell-1+1 {
 		t.Errorf("a long cell: %v\n%s", err, written)
 	}
 }
@@ -45,7 +45,7 @@ func TestQueryJSON(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "a.db")
 	newFile(t, path)
 	out, written, _ := newIO()
-	if err := (Query{SQL: oddValues + " UNION ALL VALUES (3,4,5,6,7,8,9,10,11)", DB: path, JSON: true}).Run(t.Context(), out); err != nil {
+	if err := (Query{SQL: oddValues + " UNION ALL VALUES (3,4,5,6,7,8,9,10,11)", DB: path, JSON: true}).Run(t.Context(), out, Postgres{}); err != nil {
 		t.Fatal(err)
 	}
 	want := `[
@@ -61,7 +61,7 @@ func TestQueryJSON(t *testing.T) {
 		t.Errorf("read back: %v, %v", err, rows)
 	}
 	written.Reset()
-	if err := (Query{SQL: "SELECT * FROM events", DB: path, JSON: true}).Run(t.Context(), out); err != nil || written.String() != "[]\n" {
+	if err := (Query{SQL: "SELECT * FROM events", DB: path, JSON: true}).Run(t.Context(), out, Postgres{}); err != nil || written.String() != "[]\n" {
 		t.Errorf("no rows: %v, %q", err, written)
 	}
 }
@@ -70,7 +70,7 @@ func TestQueryCSV(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "a.db")
 	newFile(t, path)
 	out, written, _ := newIO()
-	if err := (Query{SQL: oddValues, DB: path, CSV: true}).Run(t.Context(), out); err != nil {
+	if err := (Query{SQL: oddValues, DB: path, CSV: true}).Run(t.Context(), out, Postgres{}); err != nil {
 		t.Fatal(err)
 	}
 	rows, err := csv.NewReader(written).ReadAll()
@@ -126,7 +126,7 @@ func TestQueryRefusesWrites(t *testing.T) {
 		"WITH x(c) AS (VALUES ('b')) INSERT INTO accounts (client_id) SELECT c FROM x",
 		"SELECT 1; DELETE FROM accounts",
 	} {
-		err := Query{SQL: statement, DB: path}.Run(t.Context(), out)
+		err := Query{SQL: statement, DB: path}.Run(t.Context(), out, Postgres{})
 		if _, ok := errors.AsType[*Hint](err); !ok {
 			t.Errorf("%s: %v", statement, err)
 		}
@@ -144,7 +144,7 @@ func TestQueryErrors(t *testing.T) {
 	dir := t.TempDir()
 	out, _, _ := newIO()
 	for _, path := range []string{filepath.Join(dir, "none.db"), dir} {
-		err := Query{SQL: "SELECT 1", DB: path}.Run(t.Context(), out)
+		err := Query{SQL: "SELECT 1", DB: path}.Run(t.Context(), out, Postgres{})
 		if _, ok := errors.AsType[*Hint](err); !ok {
 			t.Errorf("%s: %v", path, err)
 		}
@@ -154,14 +154,14 @@ func TestQueryErrors(t *testing.T) {
 	}
 	path := filepath.Join(dir, "a.db")
 	newFile(t, path)
-	if err := (Query{SQL: "SELECT nothing", DB: path}).Run(t.Context(), out); err == nil || !strings.Contains(err.Error(), "nothing") {
+	if err := (Query{SQL: "SELECT nothing", DB: path}).Run(t.Context(), out, Postgres{}); err == nil || !strings.Contains(err.Error(), "nothing") {
 		t.Errorf("no such column: %v", err)
 	}
 	text := filepath.Join(dir, "text.db")
 	if err := os.WriteFile(text, []byte(strings.Repeat("no database", 1000)), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := (Query{SQL: "SELECT * FROM events", DB: text}).Run(t.Context(), out); err == nil || !strings.Contains(err.Error(), "not a database") {
+	if err := (Query{SQL: "SELECT * FROM events", DB: text}).Run(t.Context(), out, Postgres{}); err == nil || !strings.Contains(err.Error(), "not a database") {
 		t.Errorf("not a database: %v", err)
 	}
 }
@@ -181,7 +181,7 @@ func TestQueryInterrupted(t *testing.T) {
 			cancel()
 			io.Copy(io.Discard, read)
 		}()
-		err := q.Run(ctx, IO{Out: write, Err: io.Discard})
+		err := q.Run(ctx, IO{Out: write, Err: io.Discard}, Postgres{})
 		write.Close()
 		cancel()
 		if !errors.Is(err, context.Canceled) {
@@ -190,7 +190,7 @@ func TestQueryInterrupted(t *testing.T) {
 	}
 	for _, limit := range []time.Duration{50 * time.Millisecond, 1} { // the latter while the file is opened
 		err := Query{SQL: "SELECT count(*) FROM (" + endless + ")", DB: path, Timeout: limit}.
-			Run(t.Context(), IO{Out: io.Discard, Err: io.Discard})
+			Run(t.Context(), IO{Out: io.Discard, Err: io.Discard}, Postgres{})
 		if h, ok := errors.AsType[*Hint](err); !ok || !strings.Contains(h.Error(), "no end after "+limit.String()) {
 			t.Errorf("timeout: %v", err)
 		}
@@ -207,7 +207,7 @@ func TestQueryOutputFails(t *testing.T) {
 	for _, q := range []Query{{JSON: true}, {CSV: true}, {}} {
 		for _, q.SQL = range []string{endless, "SELECT 1"} {
 			q.DB = path
-			if err := q.Run(t.Context(), IO{Out: fullDisk{}}); err == nil || !strings.Contains(err.Error(), "no space") {
+			if err := q.Run(t.Context(), IO{Out: fullDisk{}}, Postgres{}); err == nil || !strings.Contains(err.Error(), "no space") {
 				t.Errorf("%+v: %v", q, err)
 			}
 		}

@@ -72,5 +72,8 @@ func (c *Config) tlsDir() string {
 	if c.TLSDir != "" {
 		return c.TLSDir
 	}
+	if cli.IsPostgres(c.DB) {
+		return filepath.Join("data", "tls")
+	}
 	return filepath.Join(filepath.Dir(c.DB), "tls")
 }

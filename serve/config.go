@@ -8,11 +8,15 @@ import (
 	"time"
 
 	"github.com/dustin/go-humanize"
+
+	"inturn/cli"
 )
 
 // Config is the flags of `inturn serve`.
 type Config struct {
-	DB     string `name:"db" help:"Database file; its folders are made." default:"data/inturn.db" env:"INTURN_DB"`
+	DB     string `name:"db" help:"Database file; its folders are made. Or the address of a PostgreSQL, postgres://…" default:"data/inturn.db" env:"INTURN_DB"`
+	Schema string `name:"db-schema" help:"Schema of PostgreSQL; it is made." default:"inturn" env:"INTURN_DB_SCHEMA" placeholder:"NAME"`
+	Node   string `help:"This process, for people, where it stands in PostgreSQL's tables. Default: the host name and the process id." env:"INTURN_NODE" placeholder:"NAME"`
 	Listen string `help:"Address for clients." default:"127.0.0.1:8443" env:"INTURN_LISTEN"`
 	Admin  string `help:"Address for health checks, metrics, profiles and the log level." default:"127.0.0.1:9091" env:"INTURN_ADMIN"`
 
@@ -63,7 +67,7 @@ func (c *Config) Validate() error {
 	if c.DB == "" {
 		return errors.New("--db names no file")
 	}
-	if strings.HasSuffix(c.DB, string(filepath.Separator)) {
+	if !cli.IsPostgres(c.DB) && strings.HasSuffix(c.DB, string(filepath.Separator)) {
 		return fmt.Errorf("--db %s names a folder: name a file in it, such as %s", c.DB, filepath.Join(c.DB, "inturn.db"))
 	}
 	for flag, n := range map[string]int{"in-flight": c.InFlight, "slice": c.Slice, "max-pending": c.MaxPending,

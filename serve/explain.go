@@ -17,6 +17,9 @@ import (
 
 // explain says what a person can do about an error of the storage.
 func (c *Config) explain(err error) error {
+	if cli.IsPostgres(c.DB) {
+		return explainPostgres(err)
+	}
 	switch {
 	case errors.Is(err, db.ErrCorrupt):
 		return &cli.Hint{Err: err, Hint: "keep a copy of the file and its -wal, then run `inturn check --db " + c.DB + "`, or restore a backup; if it never was inturn's, name another with --db"}
@@ -35,6 +38,24 @@ func (c *Config) explain(err error) error {
 		return &cli.Hint{Err: err, Hint: "name a file in a folder that this user may write, with --db or INTURN_DB"}
 	}
 	return err
+}
+
+// explainPostgres is explain where the storage is PostgreSQL.
+func explainPostgres(err error) error {
+	hint := ""
+	switch {
+	case errors.Is(err, db.ErrFenced):
+		hint = "another inturn has taken the schema over; this one has written nothing since"
+	case errors.Is(err, db.ErrOutcomeUnknown):
+		hint = "start it again: what became of the last commit is read from the database, and senders that were not answered send again"
+	case errors.Is(err, db.ErrUnavailable):
+		hint = "is the server running, and may this user connect? the address is postgres://USER:PASSWORD@HOST:PORT/DATABASE; PGPASSWORD and ~/.pgpass are read too"
+	case errors.Is(err, db.ErrForeign):
+		hint = "name a schema of inturn's own with --db-schema"
+	default:
+		return err
+	}
+	return &cli.Hint{Err: err, Hint: hint}
 }
 
 // explainListen says what to do about an address that can't be had.

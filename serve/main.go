@@ -117,7 +117,7 @@ func execute(list []functions.Function, args []string, out, errOut io.Writer) in
 		defer stop()
 	}
 	command.BindTo(ctx, (*context.Context)(nil))
-	command.Bind(parser, early, cli.IO{Out: out, Err: errOut}, set, set.Invariants(),
+	command.Bind(parser, early, cli.IO{Out: out, Err: errOut}, set, set.Invariants(), postgresCommands(set),
 		cli.Start(startDemo(set)), tokenEditor, cli.Build{Version: programVersion(), SQLite: sqlite.SQLiteVersion})
 	return cli.Fail(logs.Within(errOut, printTime), command.Run())
 }

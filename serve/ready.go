@@ -1,6 +1,7 @@
 package serve
 
 import (
+	"inturn/cli"
 	"inturn/logs"
 	localtls "inturn/tls"
 
@@ -13,7 +14,7 @@ import (
 func (s *Server) sayReady() {
 	a, c := s.Addr(), &s.config
 	url := c.url(a)
-	s.log.Info("ready", "listen", a.Public, "http_listen", a.Plain, "admin", a.Admin, "url", url, "db", c.DB, "ca", a.CA, "version", programVersion())
+	s.log.Info("ready", "listen", a.Public, "http_listen", a.Plain, "admin", a.Admin, "url", url, "db", cli.PrintableDB(c.DB), "ca", a.CA, "version", programVersion())
 	if !isTerminal(s.out) {
 		return
 	}

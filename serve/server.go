@@ -15,7 +15,6 @@ import (
 
 	"inturn/cli"
 	"inturn/config"
-	"inturn/db/sqlite"
 	"inturn/functions"
 	"inturn/functions/api"
 	"inturn/logs"
@@ -41,7 +40,7 @@ type Server struct {
 	file      *config.Config   // as it was at the start; nil: there is none
 	ticks     *schedules.Actor // makes the events of schedules
 	numbers   *metrics.Metrics
-	store     *sqlite.DB
+	store     storage
 	runner    *runner.Runner
 	streams   *api.Streams
 
@@ -163,11 +162,7 @@ func (s *Server) openStore(ctx context.Context) (err error) {
 	c, made := &s.config, s.assembly.Load()
 	set := made.functions
 	s.numbers = metrics.New(set.Names(), programVersion())
-	s.store, err = sqlite.Open(ctx, sqlite.Options{
-		Path: c.DB, Tables: set.Tables(), Erasures: set.Erasures(), Check: s.check,
-		MaxPending: c.MaxPending, MaxAccountPending: c.MaxAccountPending, Log: s.log, Observer: s.numbers,
-	})
-	if err != nil {
+	if s.store, err = s.openStorage(ctx, set); err != nil {
 		return c.explain(err)
 	}
 	s.closes = append(s.closes, s.store.Close) // after the group: it answers all that is still in it

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"time"
 
+	"inturn/db"
 	"inturn/db/sqlite/internal/conn"
 )
 
@@ -17,22 +18,10 @@ const (
 	maxSQLValue = 8 << 20 // of one value while it is computed
 )
 
-// SQLRows is the answer to a statement of a person's.
-type SQLRows struct {
-	Columns []string
-	Rows    [][]any // values are int64, float64, string, []byte or nil
-	More    bool    // there are more rows than were asked for, or than may be held
-}
-
-// SQLError says that a statement is wrong: that is for the person to mend.
-type SQLError struct{ Reason string }
-
-func (e *SQLError) Error() string { return e.Reason }
-
-// SQL runs one statement that only reads, and returns up to limit of its rows. Errors: *SQLError
+// SQL runs one statement that only reads, and returns up to limit of its rows. Errors: *db.SQLError
 // for what is no such statement, db.ErrOverloaded where two lists are being read already, and that
 // of ctx or its own bound of 10 s, at which the statement is interrupted.
-func (r *reader) SQL(ctx context.Context, text string, limit int) (rows SQLRows, err error) {
+func (r *reader) SQL(ctx context.Context, text string, limit int) (rows db.SQLRows, err error) {
 	if r.memory != nil {
 		return rows, errors.New("a database in memory takes no statements")
 	}
@@ -60,7 +49,7 @@ func (r *reader) SQL(ctx context.Context, text string, limit int) (rows SQLRows,
 	return rows, sqlError(ctx, err)
 }
 
-func readSQL(ctx context.Context, reader *sql.Conn, text string, limit int) (all SQLRows, err error) {
+func readSQL(ctx context.Context, reader *sql.Conn, text string, limit int) (all db.SQLRows, err error) {
 	rows, err := reader.QueryContext(ctx, text)
 	if err != nil {
 		return all, err
@@ -104,10 +93,10 @@ func sqlError(ctx context.Context, err error) error {
 	case ctx.Err() != nil:
 		return fmt.Errorf("sql: %w", ctx.Err())
 	case conn.IsRefusal(err):
-		return &SQLError{"only one statement that reads is run: " + err.Error()}
+		return &db.SQLError{Reason: "only one statement that reads is run: " + err.Error()}
 	}
 	if conn.KindOf(err) == conn.Corrupt {
 		return fmt.Errorf("sql: %w", conn.HintCorrupt(err))
 	}
-	return &SQLError{err.Error()}
+	return &db.SQLError{Reason: err.Error()}
 }

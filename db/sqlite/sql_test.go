@@ -55,6 +55,6 @@ func TestSQL(t *testing.T) {
 }
 
 func isSQLError(err error) bool {
-	_, ok := errors.AsType[*SQLError](err)
+	_, ok := errors.AsType[*db.SQLError](err)
 	return ok
 }

@@ -53,23 +53,30 @@ func Main(m *testing.M) {
 	os.Exit(code)
 }
 
+// Need skips the test where no PostgreSQL is installed, or fails it if INTURN_NEED is "all".
+func Need(t testing.TB) {
+	t.Helper()
+	if _, err := find(); err != nil && os.Getenv("INTURN_NEED") != "all" {
+		t.Skipf("PostgreSQL: %v", err)
+	} else if err != nil {
+		t.Fatalf("PostgreSQL: %v", err)
+	}
+}
+
 // Get returns the server of this test binary, which the first call starts. Where no
 // PostgreSQL is installed the test is skipped; it fails if INTURN_NEED is "all".
 func Get(t testing.TB) *Server {
 	t.Helper()
+	Need(t)
 	shared.Lock()
 	defer shared.Unlock()
 	if shared.server == nil && shared.err == nil {
 		shared.server, shared.err = Start()
 	}
-	if shared.err == nil {
-		return shared.server
+	if shared.err != nil {
+		t.Fatalf("PostgreSQL: %v", shared.err)
 	}
-	if errors.Is(shared.err, errNone) && os.Getenv("INTURN_NEED") != "all" {
-		t.Skipf("PostgreSQL: %v", shared.err)
-	}
-	t.Fatalf("PostgreSQL: %v", shared.err)
-	return nil
+	return shared.server
 }
 
 var errNone = errors.New("not installed: apt-get install postgresql-15, or set INTURN_POSTGRES_BIN to a folder that has initdb and postgres")
