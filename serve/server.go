@@ -162,7 +162,7 @@ func (s *Server) openStore(ctx context.Context) (err error) {
 	c, made := &s.config, s.assembly.Load()
 	set := made.functions
 	s.numbers = metrics.New(set.Names(), programVersion())
-	if s.store, err = s.openStorage(ctx, set); err != nil {
+	if s.store, err = openStorage(ctx, c, set, s.check, s.log, s.numbers); err != nil {
 		return c.explain(err)
 	}
 	s.closes = append(s.closes, s.store.Close) // after the group: it answers all that is still in it

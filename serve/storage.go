@@ -2,6 +2,7 @@ package serve
 
 import (
 	"context"
+	"log/slog"
 	"time"
 
 	"inturn/cli"
@@ -43,12 +44,11 @@ type storage interface {
 
 // openStorage opens the database that --db names. Here and in postgresCommands alone it is
 // said which engine there is.
-func (s *Server) openStorage(ctx context.Context, set *functions.Set) (storage, error) {
-	c := &s.config
+func openStorage(ctx context.Context, c *Config, set *functions.Set, check db.Check, log *slog.Logger, observer db.Observer) (storage, error) {
 	if cli.IsPostgres(c.DB) {
 		d, err := postgres.Open(ctx, postgres.Options{
-			URL: c.DB, Schema: c.Schema, Node: c.Node, Tables: set.Tables(), Erasures: set.Erasures(), Check: s.check,
-			MaxPending: c.MaxPending, MaxAccountPending: c.MaxAccountPending, Log: s.log, Observer: s.numbers,
+			URL: c.DB, Schema: c.Schema, Node: c.Node, Tables: set.Tables(), Erasures: set.Erasures(), Check: check,
+			MaxPending: c.MaxPending, MaxAccountPending: c.MaxAccountPending, Log: log, Observer: observer,
 		})
 		if err != nil {
 			return nil, err // and no storage that holds a nil *postgres.DB
@@ -56,8 +56,8 @@ func (s *Server) openStorage(ctx context.Context, set *functions.Set) (storage, 
 		return d, nil
 	}
 	d, err := sqlite.Open(ctx, sqlite.Options{
-		Path: c.DB, Tables: set.Tables(), Erasures: set.Erasures(), Check: s.check,
-		MaxPending: c.MaxPending, MaxAccountPending: c.MaxAccountPending, Log: s.log, Observer: s.numbers,
+		Path: c.DB, Tables: set.Tables(), Erasures: set.Erasures(), Check: check,
+		MaxPending: c.MaxPending, MaxAccountPending: c.MaxAccountPending, Log: log, Observer: observer,
 	})
 	if err != nil {
 		return nil, err
