@@ -63,8 +63,9 @@ var faultTable = []struct {
 	{"ownership", "EDQUOT on write", errAny, true},
 	{"ownership", "EIO on write", errAny, true},
 	{"ownership", "EIO on fsync", errAny, true},
-	{"start's checkpoint", "ENOSPC on write", errAny, true},
-	{"start's checkpoint", "EDQUOT on write", errAny, true},
+	// It starts without: the WAL keeps everything.
+	{"start's checkpoint", "ENOSPC on write", nil, false},
+	{"start's checkpoint", "EDQUOT on write", nil, false},
 	{"start's checkpoint", "EIO on write", errAny, true},
 	{"start's checkpoint", "EIO on fsync", errAny, true},
 
@@ -77,13 +78,13 @@ var faultTable = []struct {
 	{"migration", "EIO on write", errAny, true},
 	{"migration", "EIO on fsync", errAny, true},
 
-	// It ends and says so.
-	{"close", "ENOSPC on write", errAny, true},
-	{"close", "EDQUOT on write", errAny, true},
+	// It ends, and says so unless the disk is only full: the next start takes the WAL over.
+	{"close", "ENOSPC on write", nil, true},
+	{"close", "EDQUOT on write", nil, true},
 	{"close", "EIO on write", errAny, true},
 	{"close", "EIO on fsync", errAny, true},
-	{"close's checkpoint", "ENOSPC on write", errAny, true},
-	{"close's checkpoint", "EDQUOT on write", errAny, true},
+	{"close's checkpoint", "ENOSPC on write", nil, true},
+	{"close's checkpoint", "EDQUOT on write", nil, true},
 	{"close's checkpoint", "EIO on write", errAny, true},
 	{"close's checkpoint", "EIO on fsync", errAny, true},
 }

@@ -268,6 +268,14 @@ func (r *recorder) call(c system) string {
 			r.t.Fatal(err)
 		}
 		d.Truncate(name, size)
+	case "fallocate":
+		args := strings.Split(c.args, ", ") // descriptor, mode, offset, length
+		offset, err := strconv.ParseInt(args[len(args)-2], 10, 64)
+		length, err2 := strconv.ParseInt(args[len(args)-1], 10, 64)
+		if err != nil || err2 != nil || args[len(args)-3] != "0" {
+			r.t.Fatalf("fallocate(%.200s) is not understood", c.args)
+		}
+		d.Allocate(name, offset+length)
 	case "fsync", "fdatasync":
 		switch {
 		case d.Has(name) && !d.Folder(name):

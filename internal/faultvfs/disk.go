@@ -96,6 +96,13 @@ func (d *Disk) Write(name string, at int64, data []byte) {
 // Truncate sets a file's length.
 func (d *Disk) Truncate(name string, size int64) { d.change(name, change{at: size}) }
 
+// Allocate makes a file at least so long, with zeros after what it holds.
+func (d *Disk) Allocate(name string, size int64) {
+	if f := d.names[name]; f != nil && size > int64(len(f.live)) {
+		d.Truncate(name, size)
+	}
+}
+
 func (d *Disk) change(name string, c change) {
 	if f := d.names[name]; f != nil {
 		f.live = c.apply(f.live)
