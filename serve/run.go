@@ -113,13 +113,12 @@ func (s *Server) endStreams() error {
 	return nil
 }
 
-// busy reports whether there is anything to run, now or later: what is scheduled keeps the
-// process, as nothing else would start it in time.
-func (s *Server) busy() bool { return s.runner.Busy() || !s.store.Stats().NextDue.IsZero() }
-
-// endWhenIdle returns when the server has been idle for so long, or stops.
+// endWhenIdle returns when the server has been idle for so long, or stops. It is busy while
+// there is anything to run, now or later: what is scheduled keeps the process, as nothing
+// else would start it in time.
 func (s *Server) endWhenIdle() error {
-	if s.idle.wait(s.stopping, s.config.ExitWhenIdle, s.busy) {
+	busy := func() bool { return s.runner.Busy() || !s.store.Stats().NextDue.IsZero() }
+	if s.idle.wait(s.stopping, s.config.ExitWhenIdle, busy) {
 		line := s.log.With("for", s.config.ExitWhenIdle)
 		if next := s.ticks.Next(); !next.IsZero() {
 			line = line.With("next_tick", next) // the process must be started again by then
