@@ -64,6 +64,11 @@ func (e *IDReusedError) Error() string {
 	return fmt.Sprintf("this message_id was used for another payload, type or deliver_at (seq %d)", e.Seq)
 }
 
+// FieldError says that a storage can't take what is in a field of an event.
+type FieldError struct{ Field, Detail string }
+
+func (e *FieldError) Error() string { return e.Field + " " + e.Detail }
+
 // ErrNotAttempted: an earlier event of the same account was refused, and taking
 // this one would let it overtake.
 var ErrNotAttempted = errors.New("an earlier event of this account was refused")

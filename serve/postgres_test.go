@@ -6,6 +6,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"inturn/db/postgres/pgtest"
 	"inturn/internal/program"
@@ -48,6 +49,10 @@ func TestServeOnPostgres(t *testing.T) {
 	}
 	if a := s.Post(t, chat("a", "1", "another")); a.Status != 422 {
 		t.Errorf("another payload: %d %s", a.Status, a.Body)
+	}
+	later := strings.Replace(chat("later", "1", "x"), "{", fmt.Sprintf(`{"deliver_at":%q,`, time.Now().Add(time.Hour).Format(time.RFC3339)), 1)
+	if a := s.Post(t, later); a.Status != 400 || !strings.Contains(a.Body, "#/deliver_at") || !strings.Contains(a.Body, "PostgreSQL") {
+		t.Errorf("deliver_at: %d %s", a.Status, a.Body)
 	}
 	batch := "[" + chat("b", "1", "x") + "," + chat("b", "2", "y") + "," + chat("c", "1", "z") + "]"
 	if a := s.Post(t, batch); a.Status != 200 || !strings.Contains(a.Body, `"accepted":3`) {

@@ -116,12 +116,14 @@ const inErase = "crash in an erasure"
 // leftOf is what is left of an erased client, of what was there before.
 const leftOf = `SELECT 'outbox' FROM outbox WHERE client_id = ?1 AND seq <= ?2
 	UNION ALL SELECT 'pending' FROM pending WHERE client_id = ?1 AND seq <= ?2
-	UNION ALL SELECT 'deliveries' FROM deliveries WHERE client_id = ?1 AND seq <= ?2
 	UNION ALL SELECT 'results' FROM results WHERE seq NOT IN (SELECT seq FROM outbox)
 	UNION ALL SELECT 'runs' FROM runs WHERE seq NOT IN (SELECT seq FROM outbox)
 	UNION ALL SELECT 'accounts' FROM accounts WHERE client_id = ?1 AND NOT EXISTS (SELECT 1 FROM outbox WHERE client_id = ?1)
 	UNION ALL SELECT 'effects' FROM effects WHERE client_id = ?1 AND n <= ?3
 	UNION ALL SELECT 'audit' FROM audit WHERE client_id = ?1`
+
+// leftScheduled is leftOf of what a Scheduler keeps.
+const leftScheduled = `SELECT 'deliveries' FROM deliveries WHERE client_id = ?1 AND seq <= ?2`
 
 // erase deletes a client, whose functions may be under way.
 func (w *world) erase(client string, crash bool) {
@@ -145,7 +147,11 @@ func (w *world) erase(client string, crash bool) {
 	} else if err != nil {
 		w.wrong("erase %s: %v", client, err)
 	}
-	for _, r := range w.rows(leftOf, client, newest[0], newest[1]) {
+	left := w.rows(leftOf, client, newest[0], newest[1])
+	if _, ok := w.engine.store.(Scheduler); ok {
+		left = append(left, w.rows(leftScheduled, client, newest[0])...)
+	}
+	for _, r := range left {
 		w.wrong("%s was erased, and something is left in %s", client, r[0])
 	}
 	var erased []kept

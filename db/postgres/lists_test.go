@@ -1,6 +1,7 @@
 package postgres_test
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"testing"
@@ -73,6 +74,37 @@ func TestWatch(t *testing.T) {
 	if len(heard) != 0 {
 		t.Errorf("%+v", <-heard)
 	}
+}
+
+// What PostgreSQL can't store, or can't do yet, is refused by its field, and its neighbours are
+// taken.
+func TestWhatCanNotBeStored(t *testing.T) {
+	t.Parallel()
+	d, s := open(t, postgres.Options{})
+	ev := func(client, message string) db.Event {
+		return db.Event{ClientID: client, MessageID: message, Type: "note", Payload: []byte(`{}`)}
+	}
+	null, later, odd := ev("a", "1"), ev("b", "1"), ev("c\xff", "1")
+	null.Payload, later.DeliverAt = []byte("\"\x00\""), time.Now().Add(time.Hour)
+	for field, ev := range map[string]db.Event{"payload": null, "deliver_at": later, "client_id": odd} {
+		_, err := d.Append(t.Context(), ev)
+		if fe, ok := errors.AsType[*db.FieldError](err); !ok || fe.Field != field {
+			t.Errorf("%s: %v", field, err)
+		}
+	}
+	results, err := d.AppendBatch(t.Context(), db.Batch{Refused: map[string]bool{}, Events: []db.Event{null, later, odd, ev("d", "1"), ev("a", "2")}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range []string{"payload", "deliver_at", "client_id"} {
+		if fe, ok := errors.AsType[*db.FieldError](results[i].Err); !ok || fe.Field != want {
+			t.Errorf("in a batch: %v, want %s", results[i].Err, want)
+		}
+	}
+	if results[3].Err != nil || !errors.Is(results[4].Err, db.ErrNotAttempted) {
+		t.Errorf("%+v", results[3:])
+	}
+	checkClosed(t, d, s)
 }
 
 func TestReplayable(t *testing.T) {

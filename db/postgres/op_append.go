@@ -60,13 +60,13 @@ func (d *DB) repeat(ctx context.Context, ev db.Event) (db.Receipt, error) {
 // transaction of its neighbours.
 func storable(ev *db.Event) error {
 	if !ev.DeliverAt.IsZero() {
-		return errors.New("deliver_at is not taken on PostgreSQL yet")
+		return &db.FieldError{Field: "deliver_at", Detail: "is not taken on PostgreSQL yet"}
 	}
 	for name, value := range map[string]string{
 		"client_id": ev.ClientID, "message_id": ev.MessageID, "type": ev.Type, "payload": string(ev.Payload), "request_id": ev.RequestID, "attributes": string(ev.Attrs),
 	} {
 		if !utf8.ValidString(value) || strings.ContainsRune(value, 0) {
-			return fmt.Errorf("%s must be UTF-8 without U+0000", name)
+			return &db.FieldError{Field: name, Detail: "must be UTF-8 without U+0000"}
 		}
 	}
 	return nil
@@ -127,7 +127,7 @@ func (g *group) queueAppends() {
 	g.queueInserts(g.inserts)
 	var clients, messages []string
 	look := func(ev *db.Event) {
-		clients, messages = append(clients, ev.ClientID), append(messages, ev.MessageID)
+		clients, messages = append(clients, stored(ev.ClientID)), append(messages, stored(ev.MessageID))
 	}
 	for _, o := range g.appends {
 		if o.err != nil && !errors.Is(o.err, db.ErrErasing) {

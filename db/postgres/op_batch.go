@@ -15,11 +15,6 @@ func (d *DB) AppendBatch(ctx context.Context, b db.Batch) ([]db.AppendResult, er
 	if len(b.Events) == 0 {
 		return nil, nil
 	}
-	for i := range b.Events {
-		if err := storable(&b.Events[i]); err != nil {
-			return nil, err
-		}
-	}
 	w := &batchOp{batch: b, before: maps.Clone(b.Refused)}
 	size := 0
 	for i := range b.Events {
@@ -97,6 +92,9 @@ func (g *group) decideBatches() error {
 // decide answers one event of a batch.
 func (g *group) decide(ev db.Event, found looked) (db.Receipt, error) {
 	r := db.Receipt{ClientID: ev.ClientID, MessageID: ev.MessageID, Seq: found.seq, Duplicate: true}
+	if err := storable(&ev); err != nil {
+		return r, err
+	}
 	if g.w.erasing.has(ev.ClientID) {
 		return r, db.ErrErasing
 	}

@@ -145,7 +145,10 @@ func eventProblem(err error) *problem {
 func storeProblem(err error) *problem {
 	var reused *db.IDReusedError
 	var locked *db.LockedError
+	var wrong *db.FieldError
 	switch {
+	case errors.As(err, &wrong):
+		return field("/"+wrong.Field, "%s", cut(wrong.Detail, 1000))
 	case errors.As(err, &reused):
 		p := idReused.withDetail("an event with this client_id and message_id was accepted before with another payload, type or deliver_at: use a new message_id, or send the same event (payloads are compared byte for byte after blanks are dropped: the order of names and the form of numbers count)")
 		p.seq = reused.Seq

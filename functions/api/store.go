@@ -28,7 +28,7 @@ type appender interface {
 	// Append returns once ev, or the earlier event with its identity (Receipt.Duplicate),
 	// is durable. It returns *db.IDReusedError where that one has another payload or type;
 	// db.ErrOverloaded, db.ErrBacklogFull, db.ErrAccountFull and db.ErrStorageFull where
-	// nothing was written; and db.ErrOutcomeUnknown where that is not known.
+	// nothing was written, as with *db.FieldError; and db.ErrOutcomeUnknown where that is not known.
 	Append(ctx context.Context, ev db.Event) (db.Receipt, error)
 
 	// AppendBatch appends events in one transaction, and answers each in order; the State and
