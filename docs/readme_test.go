@@ -282,6 +282,13 @@ func (r *reader) shell(line string) {
 	case strings.HasPrefix(line, "kubectl "):
 		r.kubectl(line)
 	case strings.HasPrefix(line, "export INTURN_TOKEN="):
+		if _, rest, ok := strings.Cut(line, " && "); ok {
+			r.shell(rest)
+		}
+	case strings.HasPrefix(line, "until docker "): // the file is there a moment after the start
+		first, second, _ := strings.Cut(line, "; do sleep 1; done; ")
+		r.shell(strings.TrimPrefix(first, "until "))
+		r.shell(second)
 	case strings.HasPrefix(line, "curl "):
 		r.curl(line)
 	default:
@@ -472,7 +479,7 @@ func TestThePagesNameWhatIsThere(t *testing.T) {
 }
 
 // foreignFlags are those of other programs.
-var foreignFlags = []string{"--ha", "--build-arg", "--app", "--region", "--size", "--skip-health-checks", "--command", "--tags", "--always", "--retry", "--retry-all-errors"}
+var foreignFlags = []string{"--ha", "--build-arg", "--app", "--region", "--size", "--skip-health-checks", "--command", "--tags", "--always", "--retry", "--retry-all-errors", "--data-checksums"}
 
 // links are what a text links to in this repository.
 func links(text string) (all []string) {
