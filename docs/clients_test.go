@@ -1,7 +1,6 @@
 package docs
 
 import (
-	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -97,7 +96,7 @@ func (r *recipe) client(name string) string {
 		r.must("node", compiler, "--target", "es2022", "--module", "nodenext", "--strict", "--rewriteRelativeImportExtensions", "--skipLibCheck", "--typeRoots", types, "--types", "node", name)
 		return r.must("node", "send.js")
 	}
-	if err := os.WriteFile(filepath.Join(r.dir, "go.mod"), []byte(fmt.Sprintf("module own\n\ngo 1.26.0\n\nrequire inturn v0.0.0\n")), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(r.dir, "go.mod"), []byte("module own\n\ngo 1.26.0\n\nrequire inturn v0.0.0\n"), 0o600); err != nil {
 		r.t.Fatal(err)
 	}
 	r.checkout()

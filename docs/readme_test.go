@@ -356,13 +356,13 @@ func (r *reader) docker(verb string, args []string) {
 		r.run("inturn " + command)
 		return
 	}
-	switch {
-	case verb == "cp":
+	switch verb {
+	case "cp":
 		if args[0] != "inturn:/data/tls/ca.pem" {
 			r.t.Errorf("%s:%d: docker cp %s", r.page, r.at, line)
 		}
 		return
-	case verb == "compose":
+	case "compose":
 		r.compose(args)
 		return
 	}

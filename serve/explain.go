@@ -42,7 +42,7 @@ func (c *Config) explain(err error) error {
 
 // explainPostgres is explain where the storage is PostgreSQL.
 func explainPostgres(err error) error {
-	hint := ""
+	var hint string
 	switch {
 	case errors.Is(err, db.ErrFenced):
 		hint = "another inturn has taken the schema over; this one has written nothing since"

@@ -47,9 +47,9 @@ var scheduledCases = []testCase{
 		handed := s.handed(e)
 		for _, ev := range []struct {
 			id    string
-			after time.Duration
+			after int // seconds
 		}{{"d", 4}, {"c", 3}, {"a", 1}, {"e", 4}, {"b", 1}} {
-			s.schedule(e, "a", ev.id, ev.after*time.Second)
+			s.schedule(e, "a", ev.id, time.Duration(ev.after)*time.Second)
 		}
 		left := e
 		if _, ok := s.db.(Durable); ok {

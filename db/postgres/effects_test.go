@@ -171,11 +171,9 @@ func TestNeighboursOfFailures(t *testing.T) {
 	d, s := open(t, postgres.Options{})
 	planned := errors.New("planned")
 	var settlements [][]db.Settlement
-	var evs []db.Event
 	const n = 30
 	for i := range n {
 		ev := accept(t, d, fmt.Sprint("client", i), "1")
-		evs = append(evs, ev)
 		effect := insertItem(ev, ev.ClientID)
 		switch i % 10 {
 		case 3:

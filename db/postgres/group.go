@@ -128,7 +128,7 @@ func (g *group) trip(calls []*call) (at int, err error) {
 	}
 	first := !g.begun
 	g.queued, g.begun = nil, true
-	at, err = g.w.trip(append(own[:len(own):len(own)], calls...)...)
+	at, err = g.w.trip(append(slices.Clip(own), calls...)...)
 	if err != nil {
 		if at >= len(own) {
 			return at - len(own), err
