@@ -1,6 +1,7 @@
 package postgres_test
 
 import (
+	"context"
 	"database/sql"
 	"errors"
 	"fmt"
@@ -38,7 +39,9 @@ func (s *inSchema) open(t *testing.T, o postgres.Options) *postgres.DB {
 	if o.Tables == nil {
 		o.Tables = itemsTable
 	}
-	d, err := postgres.Open(t.Context(), o)
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	d, err := postgres.Open(ctx, o)
 	if err != nil {
 		t.Fatal(err)
 	}
