@@ -63,6 +63,8 @@ func (c Check) Run(ctx context.Context, out IO, invariants []db.Invariant, pg Po
 	find, hint := c.ofFile, "keep a copy of the file as it is, with its -wal file, before anything else writes to it"
 	if IsPostgres(c.DB) {
 		find, hint = pg.find, "stop all nodes, and keep a copy of the database as it is, before anything else writes to it"
+	} else if err := existingFile(c.DB); err != nil {
+		return fmt.Errorf("check: %w", err)
 	}
 	end := elapsed(out.Err, "checking")
 	defer end()
@@ -89,9 +91,6 @@ func (c Check) Run(ctx context.Context, out IO, invariants []db.Invariant, pg Po
 
 // ofFile finds the violations of a file and, where there are none, its counts.
 func (c *Check) ofFile(ctx context.Context, _ *Check, invariants []db.Invariant) ([]db.Violation, *counts, error) {
-	if err := existingFile(c.DB); err != nil {
-		return nil, nil, err
-	}
 	found, err := file.Verify(ctx, c.DB, invariants)
 	if err != nil || len(found) > 0 {
 		return found, nil, err

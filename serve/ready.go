@@ -2,6 +2,7 @@ package serve
 
 import (
 	"inturn/cli"
+	"inturn/functions"
 	"inturn/logs"
 	localtls "inturn/tls"
 
@@ -10,7 +11,8 @@ import (
 	"slices"
 )
 
-// sayReady logs the addresses, and on a terminal prints a line that can be pasted.
+// sayReady logs the addresses, and on a terminal prints a line that can be pasted: it posts
+// a message where a function takes it, else it asks for the types that are taken.
 func (s *Server) sayReady() {
 	a, c := s.Addr(), &s.config
 	url := c.url(a)
@@ -25,8 +27,11 @@ func (s *Server) sayReady() {
 	if s.tokens != nil {
 		line += ` -H "Authorization: Bearer $INTURN_TOKEN"`
 	}
-	fmt.Fprintf(logs.Within(s.out, printTime), "\n  %s %s/v1/events -d '{\"client_id\":\"a\",\"message_id\":\"1\",\"payload\":{\"phone\":\"+70000000001\",\"text\":\"hello\"}}'\n\n",
-		line, url)
+	what := "/v1/types"
+	if _, ok := s.assembly.Load().functions.Get(functions.DefaultType); ok {
+		what = `/v1/events -d '{"client_id":"a","message_id":"1","payload":{"phone":"+70000000001","text":"hello"}}'`
+	}
+	fmt.Fprintf(logs.Within(s.out, printTime), "\n  %s %s%s\n\n", line, url, what)
 }
 
 // url is where clients find the server.
