@@ -22,7 +22,8 @@
 //   - A scheduled event gets the next position of its account once the wall clock has reached
 //     DeliverAt, among those that are due the earlier one first, and of one time the one that
 //     was accepted first. It is handed over then, as a new event is, and not before. A clock
-//     that jumps makes it early or late, never lost or twice.
+//     that jumps makes it early or late, never lost or twice. What was due while no process
+//     had the database is handed over by the first OnAppend; it is not in the Backlog.
 //   - New events, and changes of an account that the runner must know, are handed over
 //     after their commit and in the order of commits.
 //   - An effect commits with the result of its event or not at all. Where it fails, only

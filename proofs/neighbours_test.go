@@ -136,9 +136,9 @@ func newHouse(t *testing.T) *house {
 		t.Fatal(err)
 	}
 	r := runner.New(runner.Options{Store: store, Functions: set})
+	r.Start(store.Backlog())
 	store.OnChange(r.Changed)
 	store.OnAppend(r.Appended)
-	r.Start(store.Backlog())
 	var g run.Group
 	r.AddTo(&g, time.Minute)
 	stop, ended := make(chan struct{}), make(chan error, 1)

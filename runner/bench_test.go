@@ -56,10 +56,10 @@ func drain(b *testing.B, accounts int) {
 		b.Fatal(err)
 	}
 	r := runner.New(runner.Options{Store: store, Functions: set})
-	store.OnChange(r.Changed)
-	store.OnAppend(r.Appended)
 	b.ResetTimer()
 	r.Start(store.Backlog())
+	store.OnChange(r.Changed)
+	store.OnAppend(r.Appended)
 	stop := running(b, r)
 	for _, seq := range last {
 		if _, err := store.Wait(context.Background(), seq, nil); err != nil {

@@ -73,9 +73,9 @@ func onTheRealStore(t *testing.T, path string) {
 	}
 	// So little memory that lanes go from hot to cold and back all the time.
 	r := runner.New(runner.Options{Store: store, Functions: set, Log: log, Slice: 4, HotBytes: 8 << 10, InFlight: 4, Pollers: 2})
+	r.Start(store.Backlog())
 	store.OnChange(r.Changed)
 	store.OnAppend(r.Appended)
-	r.Start(store.Backlog())
 	var g run.Group
 	r.AddTo(&g, time.Minute)
 	quit := make(chan struct{})

@@ -169,10 +169,10 @@ func (s *Server) openStore(ctx context.Context) (err error) {
 	s.runner = runner.New(runner.Options{
 		Store: s.store, Functions: set, Log: s.log, Observer: s.numbers, Pollers: c.Pollers, InFlight: c.InFlight, Slice: c.Slice,
 	})
-	s.store.OnChange(s.runner.Changed)
-	s.store.OnAppend(s.runner.Appended)
-	s.store.SetRunning(s.runner.Running)
 	s.runner.Start(s.store.Backlog())
+	s.store.OnChange(s.runner.Changed)
+	s.store.SetRunning(s.runner.Running)
+	s.store.OnAppend(s.runner.Appended)
 	s.ticks = schedules.New(schedules.Options{Store: checkedStore{s}, Log: s.log, Observer: s.numbers})
 	s.ticks.Set(made.schedules)
 	return nil

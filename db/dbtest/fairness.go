@@ -79,10 +79,10 @@ var fairnessCases = []testCase{
 // runs runs the functions of set on e until stop is called.
 func (s *suite) runs(e Engine, set *functions.Set) (stop func()) {
 	r := runner.New(runner.Options{Store: e, Functions: set, Pollers: 2})
-	e.OnChange(r.Changed)
-	e.OnAppend(r.Appended)
-	e.SetRunning(r.Running)
 	r.Start(e.Backlog())
+	e.OnChange(r.Changed)
+	e.SetRunning(r.Running)
+	e.OnAppend(r.Appended)
 	var g run.Group
 	r.AddTo(&g, patience)
 	ending := make(chan struct{})

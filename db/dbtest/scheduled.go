@@ -5,11 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"testing"
-	"testing/synctest"
 	"time"
 
 	"inturn/db"
+	"inturn/functions"
 )
 
 // scheduledCases are the cases of Event.DeliverAt: an event that was accepted is durable and
@@ -54,6 +53,7 @@ var scheduledCases = []testCase{
 		left := e
 		if _, ok := s.db.(Durable); ok {
 			left = s.crashed(Options{}) // one that was away meanwhile hands over the same
+			s.handed(left)
 		}
 		time.Sleep(2 * time.Second)
 		s.wantHanded(handed, "a", "b")
@@ -82,6 +82,7 @@ var scheduledCases = []testCase{
 	})},
 	{"a repeat has the same time", inBubble(func(s *suite) {
 		e := s.open(Options{})
+		s.handed(e)
 		one := s.schedule(e, "a", "1", time.Minute)
 		plain := s.accept(e, event("a", "plain"))
 		later, without, late := one, one, event("a", "plain")
@@ -120,6 +121,7 @@ var scheduledCases = []testCase{
 	})},
 	{"what is scheduled is found, listed and counted", inBubble(func(s *suite) {
 		e := s.open(Options{})
+		s.handed(e)
 		s.accept(e, event("a", "1"))
 		ahead := s.schedule(e, "a", "ahead", 2*time.Minute)
 		r, err := e.AppendBatch(s.Context(), db.Batch{Events: []db.Event{s.at(event("b", "ahead"), time.Minute)}})
@@ -289,6 +291,7 @@ var scheduledCases = []testCase{
 	})},
 	{"retention leaves what is scheduled", inBubble(func(s *suite) {
 		e := s.open(Options{})
+		s.handed(e)
 		one := s.schedule(e, "a", "1", 48*time.Minute)
 		s.schedule(e, "a", "2", 24*time.Minute)
 		time.Sleep(25 * time.Minute)
@@ -303,18 +306,55 @@ var scheduledCases = []testCase{
 		s.accept(e, event("a", "2")) // without a time: it is new
 		s.closed(e)
 	})},
-	{"what was due while nothing ran is handed over at the start", inBubble(func(s *suite) {
+	{"what was due while nothing ran is handed over, not lost between Open and OnAppend", inBubble(func(s *suite) {
 		e := s.open(Options{})
-		s.schedule(e, "a", "1", time.Minute)
-		s.schedule(e, "a", "2", 48*time.Minute)
+		pending := s.accept(e, event("a", "1"))
+		s.schedule(e, "a", "2", time.Minute)
+		s.schedule(e, "b", "1", time.Minute)
+		s.schedule(e, "b", "2", 48*time.Minute)
 		d := s.durable()
 		if err := e.Close(); err != nil {
 			s.Fatal(err)
 		}
 		time.Sleep(24 * time.Minute)
 		e = s.openOf(d, Options{})
-		synctest.Wait()
-		s.wantPending(e, "a", "1")
+		time.Sleep(time.Minute) // until somebody listens
+		backlog, _, _ := e.Backlog()
+		if len(backlog) != 1 || backlog[0].ClientID != "a" || backlog[0].Events != 1 || backlog[0].HeadPosition != pending.Position {
+			s.Errorf("the backlog is %+v", backlog)
+		}
+		s.wantHanded(s.handed(e), "2", "1")
+		s.wantPending(e, "a", "1", "2")
+		s.wantPending(e, "b", "1")
+		s.closed(e)
+	})},
+	{"what was due while nothing ran is run at the start, once and in order", inBubble(func(s *suite) {
+		e := s.open(Options{})
+		s.accept(e, event("a", "1"))
+		s.schedule(e, "a", "3", 2*time.Minute)
+		s.schedule(e, "a", "2", time.Minute)
+		s.schedule(e, "b", "4", 3*time.Minute)
+		d := s.durable()
+		if err := e.Close(); err != nil {
+			s.Fatal(err)
+		}
+		time.Sleep(24 * time.Minute)
+		e = s.openOf(d, Options{})
+		time.Sleep(time.Minute)
+		var ran []string
+		set, err := functions.NewSet(functions.New("note", func(_ context.Context, ev functions.Event, _ struct{}) (functions.Effect, error) {
+			return func(functions.Tx) (any, error) { ran = append(ran, ev.MessageID); return nil, nil }, nil
+		}))
+		if err != nil {
+			s.Fatal(err)
+		}
+		stop := s.runs(e, set)
+		time.Sleep(time.Minute)
+		stop()
+		if b := slices.Index(ran, "4"); b < 0 || !slices.Equal(slices.Delete(ran, b, b+1), []string{"1", "2", "3"}) {
+			s.Errorf("ran: %q", ran)
+		}
+		s.wantPending(e, "a")
 		s.closed(e)
 	})},
 	{"an owner that lost the database makes nothing pending", inBubble(func(s *suite) {
@@ -330,92 +370,4 @@ var scheduledCases = []testCase{
 		<-e.Failed()
 		s.wantError(e.Err(), db.ErrFenced)
 	})},
-}
-
-// inBubble runs a case in a bubble of testing/synctest.
-func inBubble(run func(s *suite)) func(*suite) {
-	return func(s *suite) {
-		s.scheduler(s.open(Options{})).Close()
-		synctest.Test(s.T, func(t *testing.T) { run(&suite{T: t, empty: s.empty}) })
-	}
-}
-
-// scheduler returns e as a Scheduler, or skips the case.
-func (s *suite) scheduler(e Engine) Scheduler {
-	s.Helper()
-	sched, ok := e.(Scheduler)
-	if !ok {
-		s.Skip("this engine takes no events for later yet")
-	}
-	return sched
-}
-
-// at returns ev with a DeliverAt so far ahead.
-func (s *suite) at(ev db.Event, ahead time.Duration) db.Event {
-	ev.DeliverAt = time.Now().Add(ahead).UTC().Truncate(time.Microsecond)
-	return ev
-}
-
-// schedule appends an event for later.
-func (s *suite) schedule(e Engine, client, message string, ahead time.Duration) db.Event {
-	s.Helper()
-	ev := s.at(event(client, message), ahead)
-	r, err := e.Append(s.Context(), ev)
-	if err != nil || r.Duplicate || r.Seq == 0 || r.State != db.Scheduled || r.Result != nil {
-		s.Fatalf("schedule %s %s: %+v, %v", client, message, r, err)
-	}
-	ev.Seq = r.Seq
-	return ev
-}
-
-// handed returns what is handed over from now on, in order.
-func (s *suite) handed(e Engine) <-chan db.Event {
-	ch := make(chan db.Event, 100)
-	e.OnAppend(func(events []db.Event) {
-		for _, ev := range events {
-			ch <- ev
-		}
-	})
-	return ch
-}
-
-// wantHanded wants that exactly these events, by their ids, have been handed over since it
-// was last asked.
-func (s *suite) wantHanded(ch <-chan db.Event, want ...string) (events []db.Event) {
-	s.Helper()
-	synctest.Wait()
-	ids := []string{}
-	for len(ch) > 0 {
-		ev := <-ch
-		events, ids = append(events, ev), append(ids, ev.MessageID)
-	}
-	if !slices.Equal(ids, append([]string{}, want...)) {
-		s.Fatalf("handed over: %q, want %q", ids, want)
-	}
-	return events
-}
-
-// pendingEvent returns an account's pending event after so many others, as the runner would
-// get it.
-func (s *suite) pendingEvent(e Engine, client string, after int) db.Event {
-	s.Helper()
-	events, _, err := e.PendingAfter(s.Context(), client, -1<<63, 1000, 1<<30)
-	if err != nil || len(events) <= after {
-		s.Fatalf("pending of %s: %d events, %v", client, len(events), err)
-	}
-	events[after].Attempt = 1
-	return events[after]
-}
-
-// retain lets retention work for some minutes of the bubble.
-func (s *suite) retain(e Engine, age time.Duration) {
-	ctx, cancel := context.WithCancel(s.Context())
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		e.Retain(ctx, age)
-	}()
-	time.Sleep(2 * time.Minute)
-	cancel()
-	<-ended
 }

@@ -116,9 +116,15 @@ func (d *DB) SetRunning(fn func(clientID string, seq int64) bool) { d.running.St
 func (d *DB) Epoch() int64 { return d.w.epoch }
 
 // OnAppend sets the function that hears of every new event after its commit, in
-// the order of commits. It is called from the committer's goroutine, must not
-// block, and must not keep the slice.
-func (d *DB) OnAppend(fn func([]db.Event)) { d.onAppend.Store(&fn) }
+// the order of commits, and of every scheduled one that becomes pending. It is called from
+// the committer's goroutine, must not block, and must not keep the slice.
+//
+// Nothing that is scheduled becomes pending before the first call of OnAppend, which comes
+// after Backlog was taken over.
+func (d *DB) OnAppend(fn func([]db.Event)) {
+	d.onAppend.Store(&fn)
+	d.dueTimer.begin()
+}
 
 // committed runs after each commit, before the callers are answered.
 func (d *DB) committed() {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -21,19 +22,22 @@ const lookAtClock = time.Second
 const nothingDue = math.MaxInt64
 
 // dueTimer makes scheduled events pending when the wall clock says that their time has come.
-// It keeps the next due time alone in memory, whatever is scheduled.
+// It keeps the next due time alone in memory, whatever is scheduled. Until begin it makes nothing
+// pending: an event would then be neither in the backlog that Open has read nor handed over.
 type dueTimer struct {
 	*reader
 	committer *commit.Committer[work]
 	log       *slog.Logger
 	next      atomic.Int64  // no event is due before it; Unix microseconds
+	begun     chan struct{} // closed by begin
+	beginOnce sync.Once
 	wake      chan struct{} // cap 1
 	done      chan struct{} // closed when run has ended
 }
 
 // newDueTimer reads how many events are scheduled, for the committer, and the next due time.
 func newDueTimer(d *DB) (*dueTimer, error) {
-	t := &dueTimer{reader: d.reader, committer: d.committer, log: d.log, wake: make(chan struct{}, 1), done: make(chan struct{})}
+	t := &dueTimer{reader: d.reader, committer: d.committer, log: d.log, begun: make(chan struct{}), wake: make(chan struct{}, 1), done: make(chan struct{})}
 	t.next.Store(nothingDue)
 	n, err := d.q.CountScheduled(background)
 	if err != nil {
@@ -99,9 +103,17 @@ func (t *dueTimer) due() time.Time {
 	return time.Time{}
 }
 
+// begin says that somebody listens to what becomes pending.
+func (t *dueTimer) begin() { t.beginOnce.Do(func() { close(t.begun) }) }
+
 // run is the timer's goroutine. It ends with the committer.
 func (t *dueTimer) run() {
 	defer close(t.done)
+	select {
+	case <-t.committer.Done():
+		return
+	case <-t.begun:
+	}
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {

@@ -82,10 +82,10 @@ func OpenOn(t testing.TB, d Database, fns ...functions.Function) *Engine {
 			return
 		}
 		r := runner.New(runner.Options{Store: e.db, Functions: set, Log: log})
-		e.db.OnChange(r.Changed)
-		e.db.OnAppend(r.Appended)
-		e.db.SetRunning(r.Running)
 		r.Start(e.db.Backlog())
+		e.db.OnChange(r.Changed)
+		e.db.SetRunning(r.Running)
+		e.db.OnAppend(r.Appended)
 		started <- nil // only now: what is appended earlier, the runner would not hear of
 		e.ended <- e.run(r)
 	})
