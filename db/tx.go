@@ -51,7 +51,9 @@ type Tx interface {
 	// only if this event is settled. Emit is idempotent: an identity that was accepted
 	// before is no error if type, payload and DeliverAt are the same, else *IDReusedError. Client,
 	// message id, type and payload must be set; an empty RequestID takes the event's.
-	// An effect emits at most MaxEmit events.
+	// An effect emits at most MaxEmit events. An event that runs again (redriven, replayed,
+	// or sent again after retention) emits again: take a DeliverAt from its payload, not from
+	// the clock, or it is another one by then.
 	Emit(ev Event) error
 	// EmitReceipt is Emit, and returns the event's receipt, without a Result. Its state
 	// is that within the transaction.

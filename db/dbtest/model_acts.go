@@ -20,7 +20,7 @@ type order struct {
 	verb   db.Verb
 	client string // "" for Pause and Resume of a type or of everything
 	typ    string
-	which  int  // the event, modulo those of the account; of Retry and Skip every third is not the head, of Cancel every third may not be pending
+	which  int  // the event, modulo those of the account; of Retry and Skip every third is not the head, of Cancel every third may be finished
 	span   int  // of a Replay, how many events at most; 0: to the newest
 	keyed  bool // with a key, and sent twice
 }
@@ -124,8 +124,8 @@ func (w *world) act(o order) {
 		}
 	case db.Cancel:
 		a.Seq = evs[o.which%len(evs)].Seq
-		if pending := slices.DeleteFunc(slices.Clone(evs), func(ev db.StoredEvent) bool { return ev.State != db.Pending }); len(pending) > 0 && o.which%3 > 0 {
-			a.Seq = pending[o.which%len(pending)].Seq
+		if left := slices.DeleteFunc(slices.Clone(evs), func(ev db.StoredEvent) bool { return ev.Result != nil }); len(left) > 0 && o.which%3 > 0 {
+			a.Seq = left[o.which%len(left)].Seq
 		}
 	case db.Redrive:
 		dead, err := g.store.Dead(context.Background(), db.DeadFilter{ClientID: a.ClientID, Limit: 100})

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"runtime"
 	"sync"
+	"testing/synctest"
 	"time"
 
 	"github.com/oklog/run"
@@ -45,8 +46,12 @@ func (w *world) open(d Database) {
 	if err != nil {
 		panic(err)
 	}
+	if w.plan.lateListener {
+		synctest.Wait()
+	}
 	r := runner.New(runner.Options{Store: e.store, Functions: set, HotBytes: w.plan.hotBytes, Slice: w.plan.slice, Pollers: w.plan.pollers})
 	e.runner = r
+	r.Start(e.store.Backlog())
 	e.store.OnChange(func(changes []db.Change) {
 		e.crashAt(inErase)
 		r.Changed(changes)
@@ -56,7 +61,6 @@ func (w *world) open(d Database) {
 		r.Appended(evs)
 	})
 	e.store.SetRunning(r.Running)
-	r.Start(e.store.Backlog())
 	var g run.Group
 	r.AddTo(&g, 0)
 	g.Add(func() error {
@@ -232,9 +236,7 @@ func (e *engine) effect(tx functions.Tx, ev functions.Event, s script, fail way)
 			return err
 		}
 		emit := functions.Event{ClientID: s.Emits, MessageID: "of " + key, Type: "plain", Payload: payload}
-		if s.Later > 0 && e.schedules() {
-			emit.DeliverAt = ev.ReceivedAt.Add(time.Duration(s.Later) * time.Second)
-		}
+		emit.DeliverAt = s.due()
 		if err := tx.Emit(emit); err != nil {
 			return err
 		}

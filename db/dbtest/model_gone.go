@@ -13,9 +13,9 @@ import (
 // gone is what the model knows of events that are not in the file any more.
 type gone struct {
 	keys    map[string]bool      // client/message
-	emitted map[string]bool      // by these events
+	emitted map[string]time.Time // by these events, and when that is due
 	runs    []ran                // whose effects are still there: retention leaves functions' tables alone
-	busy    map[string]time.Time // until then a function may be under way for an erased event of this client
+	busy    map[string]time.Time // until then a function may be under way for an event of this client that was erased, or set aside
 	resumed int                  // erasures that a restart went on with: meanwhile nobody could emit to the account
 }
 
@@ -23,7 +23,7 @@ type gone struct {
 type kept struct {
 	seq                int64
 	client, key        string
-	emits              string
+	script             script
 	finished           time.Time // zero if it has no result
 	pending, replaying bool
 }
@@ -45,7 +45,7 @@ func (w *world) kept() (list []kept) {
 	for _, r := range rows {
 		var s script
 		_ = json.Unmarshal([]byte(r[3].(string)), &s)
-		k := kept{seq: r[0].(int64), client: r[1].(string), key: r[1].(string) + "/" + r[2].(string), emits: s.Emits,
+		k := kept{seq: r[0].(int64), client: r[1].(string), key: r[1].(string) + "/" + r[2].(string), script: s,
 			pending: r[5].(int64) == 1, replaying: r[6].(int64) == 1}
 		if at := r[4].(int64); at > 0 {
 			k.finished = time.UnixMicro(at)
@@ -63,8 +63,8 @@ func (w *world) took(list []kept, runs []ran) {
 	for _, k := range list {
 		seqs[k.seq], w.gone.keys[k.key] = true, true
 		done := func(r ran) bool { return r.seq == k.seq && r.status == string(db.Done) }
-		if k.emits != "" && slices.ContainsFunc(runs, done) {
-			w.gone.emitted[k.emits+"/of "+k.key] = true
+		if k.script.Emits != "" && slices.ContainsFunc(runs, done) {
+			w.gone.emitted[k.script.Emits+"/of "+k.key] = k.script.due()
 		}
 	}
 	for _, e := range w.sent {
@@ -101,8 +101,11 @@ func (w *world) retain(age time.Duration) {
 		if !left[k.seq] {
 			deleted = append(deleted, k)
 			for _, r := range runs {
-				if r.seq == k.seq {
-					w.gone.runs = append(w.gone.runs, r)
+				if r.seq != k.seq {
+					continue
+				}
+				if w.gone.runs = append(w.gone.runs, r); setAside(r.reason) != "" {
+					w.gone.busy[k.client] = now.Add(ignored)
 				}
 			}
 		}

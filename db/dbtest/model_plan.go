@@ -22,7 +22,8 @@ type script struct {
 	Fails []way  `json:"fails,omitempty"` // first attempts; from then on as Fate says
 	Takes int    `json:"takes,omitempty"` // ms
 	Emits string `json:"emits,omitempty"` // to this client, if it is done
-	Later int    `json:"later,omitempty"` // seconds after its own acceptance, at which what it emits is due
+	Later int    `json:"later,omitempty"` // seconds after it was first sent, at which what it emits is due
+	Due   int64  `json:"due,omitempty"`   // that time in Unix microseconds: the same whenever it is accepted and run; 0: none
 	Pad   string `json:"pad,omitempty"`
 }
 
@@ -36,7 +37,7 @@ type step struct {
 	do    string
 	sends []send        // of "send", at the same time for different clients
 	which int           // of "repeat" and "conflict": the event, modulo what was sent; of "erase" the client; of a crash: after so many
-	pause time.Duration // of "sleep"; of "retain" the age
+	pause time.Duration // of "sleep"; of "restart" while nothing runs; of "retain" the age
 	crash bool          // of "erase": in the middle
 	acts  []order       // of "operate", at the same time
 }
@@ -50,6 +51,7 @@ type send struct {
 type plan struct {
 	hotBytes, slice, pollers int
 	batch                    int
+	lateListener             bool // the runner listens only once the engine has nothing to do by itself
 	steps                    []step
 }
 
@@ -118,16 +120,19 @@ func drawPlan(t *rapid.T, durable bool) plan {
 			s.pause = rapid.SampledFrom([]time.Duration{time.Millisecond, time.Second, 10 * time.Second}).Draw(t, "age")
 		case inEffect, beforeAnswer:
 			s.which = rapid.IntRange(0, 5).Draw(t, "after")
+		case "restart":
+			s.pause = rapid.SampledFrom([]time.Duration{0, 0, time.Second, 10 * time.Second}).Draw(t, "away")
 		case "sleep":
 			s.pause = rapid.SampledFrom([]time.Duration{0, time.Millisecond, time.Second, 10 * time.Second}).Draw(t, "pause")
 		}
 		return s
 	})
 	return plan{
-		hotBytes: rapid.SampledFrom([]int{1, 4 << 10, 64 << 10}).Draw(t, "hot bytes"),
-		slice:    rapid.IntRange(1, 6).Draw(t, "slice"),
-		pollers:  rapid.IntRange(1, 3).Draw(t, "pollers"),
-		batch:    rapid.SampledFrom([]int{1, 3, 12, 1000}).Draw(t, "batch"), // the last is never reached
-		steps:    rapid.SliceOfN(steps, 6, 20).Draw(t, "steps"),
+		hotBytes:     rapid.SampledFrom([]int{1, 4 << 10, 64 << 10}).Draw(t, "hot bytes"),
+		slice:        rapid.IntRange(1, 6).Draw(t, "slice"),
+		pollers:      rapid.IntRange(1, 3).Draw(t, "pollers"),
+		batch:        rapid.SampledFrom([]int{1, 3, 12, 1000}).Draw(t, "batch"), // the last is never reached
+		lateListener: durable && rapid.Bool().Draw(t, "late listener"),
+		steps:        rapid.SliceOfN(steps, 6, 20).Draw(t, "steps"),
 	}
 }
