@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"inturn/db"
+	"inturn/db/internal/drain"
 )
 
 // Options of Open.
@@ -42,7 +43,7 @@ type DB struct {
 	flusher   *flusher
 	waiters   waiters
 	standing  standing
-	drainRate drainRate
+	drainRate drain.Rate
 	found     foundState
 	onAppend  atomic.Pointer[func([]db.Event)]
 	onChange  atomic.Pointer[func([]db.Change)]
@@ -104,7 +105,7 @@ func (d *DB) committed(c *delta) {
 	d.notify(c)
 	d.flusher.committed(len(c.published), d.w.nextNumber())
 	d.stand()
-	d.drainRate.note(time.Now(), d.w.memory.runnable, len(c.settled))
+	d.drainRate.Note(time.Now(), d.w.memory.runnable, len(c.settled))
 	d.waiters.settled(c.settled)
 }
 
@@ -157,3 +158,7 @@ func (d *DB) abandon() error {
 	_ = d.w.conn.Close(ctx) // it may be broken
 	return err
 }
+
+// DrainRate returns the number of runnable events, counted as for Options.MaxPending, and
+// how many a second were settled in the last ten seconds.
+func (d *DB) DrainRate() (runnable int, perSecond float64) { return d.drainRate.At(time.Now()) }

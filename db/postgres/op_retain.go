@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"inturn/db"
+	"inturn/db/internal/clock"
 )
 
 // Bounds of retention.
@@ -31,7 +32,7 @@ const (
 //
 // It returns when ctx ends or the database is closed.
 func (d *DB) Retain(ctx context.Context, age time.Duration) {
-	(&retention{d.reader, d, d.log, newClock()}).run(ctx, age)
+	(&retention{d.reader, d, d.log, clock.New()}).run(ctx, age)
 }
 
 // retention deletes what was finished long ago.
@@ -39,7 +40,7 @@ type retention struct {
 	*reader
 	db    *DB
 	log   *slog.Logger
-	clock *clock
+	clock *clock.Clock
 }
 
 func (r *retention) run(ctx context.Context, age time.Duration) {
@@ -82,9 +83,9 @@ func (r *retention) look(ctx context.Context, age time.Duration) (deleted int, e
 	case !errors.Is(err, pgx.ErrNoRows):
 		return 0, fmt.Errorf("find the newest event: %w", err)
 	}
-	now, ok, jumped := r.clock.believed(newest)
+	now, ok, jumped := r.clock.Believed(newest)
 	if jumped {
-		r.log.Warn("the clock has jumped: old events are not deleted until it has run evenly", "for", clockSteady, "clock", now, "newest_event", newest)
+		r.log.Warn("the clock has jumped: old events are not deleted until it has run evenly", "for", clock.Steady, "clock", now, "newest_event", newest)
 	}
 	if !ok {
 		return 0, nil

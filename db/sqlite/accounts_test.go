@@ -108,22 +108,6 @@ func TestParkedBacklog(t *testing.T) {
 	}
 }
 
-func TestPace(t *testing.T) {
-	var p drainRate
-	begin := time.Unix(1000, 0)
-	for i := range 12 {
-		p.note(begin.Add(time.Duration(i)*time.Second), 100-i, 10)
-		p.note(begin.Add(time.Duration(i)*time.Second+time.Millisecond), 100-i, 20)
-	}
-	for after, want := range map[time.Duration]float64{
-		12 * time.Second: 30, 11 * time.Second: 30, 17 * time.Second: 15, time.Hour: 0,
-	} {
-		if n, rate := p.at(begin.Add(after)); n != 89 || rate != want {
-			t.Errorf("after %v: %d, %v/s, want %v", after, n, rate, want)
-		}
-	}
-}
-
 // Sorted accounts are the first by their backlog, or by their oldest event, whether that is
 // flushed or not.
 func TestAccountsSorted(t *testing.T) {

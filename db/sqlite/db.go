@@ -29,6 +29,7 @@ import (
 
 	"inturn/db"
 	"inturn/db/internal/commit"
+	"inturn/db/internal/drain"
 	"inturn/db/sqlite/file"
 )
 
@@ -64,7 +65,7 @@ type DB struct {
 	waiters   waiters
 	dueTimer  *dueTimer
 	standing  standing
-	drainRate drainRate
+	drainRate drain.Rate
 	found     found
 	onAppend  atomic.Pointer[func([]db.Event)]
 	onChange  atomic.Pointer[func([]db.Change)]
@@ -147,7 +148,7 @@ func (d *DB) committed() {
 	}
 	d.w.notices.tell()
 	d.stand()
-	d.drainRate.note(time.Now(), d.w.total, len(settled))
+	d.drainRate.Note(time.Now(), d.w.total, len(settled))
 	d.waiters.settled(settled)
 }
 
@@ -224,3 +225,7 @@ type noLock struct{}
 
 func (noLock) Lock()   {}
 func (noLock) Unlock() {}
+
+// DrainRate returns the number of runnable events, counted as for Options.MaxPending, and
+// how many a second were settled in the last ten seconds.
+func (d *DB) DrainRate() (runnable int, perSecond float64) { return d.drainRate.At(time.Now()) }

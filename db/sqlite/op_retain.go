@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"inturn/db"
+	"inturn/db/internal/clock"
 	"inturn/db/internal/commit"
 )
 
@@ -33,14 +34,14 @@ const (
 // behind all settles, and a pause follows it.
 func (d *DB) Retain(ctx context.Context, age time.Duration) { d.retention().run(ctx, age) }
 
-func (d *DB) retention() *retention { return &retention{d.reader, d.committer, d.log, newClock()} }
+func (d *DB) retention() *retention { return &retention{d.reader, d.committer, d.log, clock.New()} }
 
 // retention deletes what was finished long ago.
 type retention struct {
 	*reader
 	committer *commit.Committer[work]
 	log       *slog.Logger
-	clock     *clock
+	clock     *clock.Clock
 }
 
 func (r *retention) run(ctx context.Context, age time.Duration) {
@@ -78,9 +79,9 @@ func (r *retention) look(ctx context.Context, age time.Duration) (deleted int, e
 	if err != nil {
 		return 0, err
 	}
-	now, ok, jumped := r.clock.believed(newest)
+	now, ok, jumped := r.clock.Believed(newest)
 	if jumped {
-		r.log.Warn("the clock has jumped: old events are not deleted until it has run evenly", "for", clockSteady, "clock", now, "newest_event", newest)
+		r.log.Warn("the clock has jumped: old events are not deleted until it has run evenly", "for", clock.Steady, "clock", now, "newest_event", newest)
 	}
 	if !ok {
 		return 0, nil
