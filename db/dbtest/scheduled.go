@@ -270,9 +270,11 @@ var scheduledCases = []testCase{
 						return nil, fmt.Errorf("receipt %+v, %w", r, err)
 					}
 				}
-				err := tx.Emit(db.Event{ClientID: "b", MessageID: "of 1", Type: "note", Payload: []byte("2")})
-				if _, ok := errors.AsType[*db.IDReusedError](err); !ok {
-					return nil, fmt.Errorf("at another time: %w", err)
+				for _, other := range []time.Time{{}, at.Add(time.Microsecond)} {
+					err := tx.Emit(db.Event{ClientID: "b", MessageID: "of 1", Type: "note", Payload: []byte("2"), DeliverAt: other})
+					if _, ok := errors.AsType[*db.IDReusedError](err); !ok {
+						return nil, fmt.Errorf("for %v: %w", other, err)
+					}
 				}
 				return nil, fails
 			}
