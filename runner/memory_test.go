@@ -151,6 +151,32 @@ func TestMemoryOfWaitingAndStuckAccountsIsGivenToOthers(t *testing.T) {
 	})
 }
 
+// What a paused account is sent takes no memory from the others, and is run once it goes on.
+func TestEventsOfPausedAccountsTakeNoMemory(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newRig(t, Options{}, fn("f", nothing)).start(nil, false)
+		const accounts = 10
+		for a := range accounts {
+			g.tell(db.Change{ClientID: fmt.Sprint("c", a), Paused: true})
+			g.commit(series(fmt.Sprint("c", a), "f", 3, 1000)...)
+		}
+		g.settle()
+		if got := g.r.Stats(); got.HotBytes != 0 || got.Paused != accounts {
+			t.Errorf("%d bytes are in memory, %d accounts are paused", got.HotBytes, got.Paused)
+		}
+		for a := range accounts {
+			g.tell(db.Change{ClientID: fmt.Sprint("c", a)})
+		}
+		g.settle()
+		for a := range accounts {
+			if got := g.fakeStore.ended(fmt.Sprint("c", a)); !reflect.DeepEqual(got, ids(3)) {
+				t.Errorf("account %d settled %v", a, got)
+			}
+		}
+		g.books()
+	})
+}
+
 // What is published while a lane is being read is neither lost nor doubled, whether
 // the snapshot has it or not.
 func TestPublishedDuringARead(t *testing.T) {

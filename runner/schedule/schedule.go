@@ -131,7 +131,7 @@ func (s *Schedule) Appended(events []db.Event) {
 		if l == nil {
 			// An account without a lane has nothing pending but this event.
 			l = s.newLane(ev.ClientID, ev.Position)
-			l.hot = true
+			l.hot = !l.paused // what can't run is read when it can
 		}
 		if ev.Position <= l.tail {
 			continue
