@@ -215,6 +215,8 @@ func ExplainFile(err error) error {
 	switch {
 	case errors.Is(err, file.ErrWALAlone):
 		hint = "put the file back beside its -wal; or `inturn restore --force` a backup, which keeps the -wal; or move the -wal away to begin anew"
+	case errors.Is(err, file.ErrWALOfAnother):
+		hint = "put back the file that its -wal was written beside, or move the -wal to the file that it belongs to; `inturn restore --force` of a backup keeps both. Nothing was changed"
 	case isLinks(err):
 		hint = "remove the names that aren't needed (find DIR -samefile FILE shows all), or copy the file, with its -wal, under a name of its own"
 	case errors.Is(err, file.ErrUnmarked):

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
+	"math/rand/v2"
 	"time"
 
 	"inturn/db"
@@ -48,6 +50,7 @@ type writer struct {
 	executorTimer *time.Timer
 	space         *space
 	growth        walGrowth
+	moved         bool   // the WAL was moved into the file as a whole, since the owner's base was last changed
 	committed     func() // called after each commit, before its operations are answered
 
 	withSavepoints bool  // savepoints stand around what may fail
@@ -117,6 +120,9 @@ func (w groups) Transaction(ops []*operation, withSavepoints bool) (n int, err e
 			return 0, w.groupErr("save counters", err)
 		}
 	}
+	if err := w.saveBase(); err != nil {
+		return 0, w.groupErr("save base", err)
+	}
 	if err := w.conn.Commit(); err != nil {
 		ge := w.groupErr("commit", err)
 		switch kind := conn.KindOf(err); {
@@ -128,11 +134,21 @@ func (w groups) Transaction(ops []*operation, withSavepoints bool) (n int, err e
 		}
 		return 0, ge
 	}
+	w.moved = false
 	w.observer.Committed(n, w.conn.Synced(), time.Since(begun))
 	for _, typ := range w.dead {
 		w.observer.Dead(typ)
 	}
 	return n, nil
+}
+
+// saveBase gives the owner a new base where the WAL has been moved, see file.CheckBase. The
+// file has the former one until it is moved again.
+func (w *writer) saveBase() error {
+	if !w.moved || w.place.Path == "" {
+		return nil
+	}
+	return w.q.SaveBase(background, 1+rand.Int64N(math.MaxInt64))
 }
 
 // groupErr is for the group's own statements, which have no error of their own: one

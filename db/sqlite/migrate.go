@@ -232,6 +232,9 @@ SELECT o.seq, o.client_id, o.message_id, o.type, o.payload,
        strftime('%Y-%m-%dT%H:%M:%fZ', r.finished_at / 1e6, 'unixepoch') AS finished,
        o.request_id
 FROM outbox o LEFT JOIN results r ON r.seq = o.seq LEFT JOIN deliveries d ON d.seq = o.seq;`,
+	// What ties a WAL to its file.
+	`ALTER TABLE owner ADD COLUMN base INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE owner ADD COLUMN former_base INTEGER NOT NULL DEFAULT 0;`,
 }
 
 // migrator brings a file, and the functions' tables in it, to this binary's versions.

@@ -34,6 +34,9 @@ func (o *opening) run(ctx context.Context) error {
 		}
 	}
 	if err := o.write(ctx); err != nil {
+		if o.w != nil && o.path != "" && file.Size(o.path+"-wal") > 0 {
+			o.w.conn.KeepWAL() // it may have what was answered
+		}
 		if o.w != nil && classify(o.w.conn, err) == commit.Full {
 			err = fmt.Errorf("%w: %w", db.ErrStorageFull, err)
 		}
@@ -80,7 +83,7 @@ func (o *opening) take(ctx context.Context) error {
 	if err := file.CheckNoRestore(path); err != nil {
 		return err
 	}
-	if err := file.CheckWAL(path); err != nil {
+	if err := errors.Join(file.CheckWAL(path), file.CheckBase(ctx, path)); err != nil {
 		return err
 	}
 	if err := file.Create(path); err != nil {
@@ -124,7 +127,7 @@ func (o *opening) write(ctx context.Context) error {
 	if o.path == "" {
 		return nil
 	}
-	switch err := w.conn.ShrinkWAL(); {
+	switch w.moved, err = w.conn.ShrinkWAL(); {
 	case err != nil && classify(w.conn, err) == commit.Full:
 		o.log.Warn("the disk is full: the WAL stays as long as it is", "error", err.Error())
 	case err != nil:

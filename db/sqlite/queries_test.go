@@ -56,11 +56,13 @@ func TestQueries(t *testing.T) {
 	}
 
 	ok(x.CreateOwner(ctx, q.CreateOwnerParams{Epoch: 11, Name: "n1", Since: 12}))
-	want("SELECT * FROM owner", "[1 11 n1 12 0 1 1 0 0]")
+	want("SELECT * FROM owner", "[1 11 n1 12 0 1 1 0 0 0 0]")
 	ok(x.TakeOwnership(ctx, q.TakeOwnershipParams{Epoch: 13, Name: "n2", Since: 14}))
 	ok(x.SaveCounters(ctx, q.SaveCountersParams{NextSeq: 15, NextSettled: 16, Pending: 18}))
 	ok(x.SaveFlushed(ctx, 17))
-	want("SELECT * FROM owner", "[1 13 n2 14 0 15 16 17 18]")
+	ok(x.SaveBase(ctx, 19))
+	ok(x.SaveBase(ctx, 20))
+	want("SELECT * FROM owner", "[1 13 n2 14 0 15 16 17 18 20 19]")
 	ok(x.LeaveOwnership(ctx))
 	owner, err := x.ReadOwner(ctx)
 	same(owner, err, q.ReadOwnerRow{Epoch: 13, Name: "n2", Since: 14, Clean: 1, NextSeq: 15, NextSettled: 16})
@@ -242,4 +244,4 @@ func TestQueries(t *testing.T) {
 	}
 }
 
-const queriesTested = 63
+const queriesTested = 64

@@ -18,7 +18,9 @@ CREATE TABLE owner (
   next_seq     INTEGER NOT NULL,   -- next seq or turn; never reused, also after deletions
   next_settled INTEGER NOT NULL,   -- next results.settled
   flushed      INTEGER NOT NULL DEFAULT 0, -- history has every event up to this seq, lanes what of them is pending
-  pending      INTEGER NOT NULL DEFAULT 0 -- how many events are: a row that is lost elsewhere is missed here
+  pending      INTEGER NOT NULL DEFAULT 0, -- how many events are: a row that is lost elsewhere is missed here
+  base         INTEGER NOT NULL DEFAULT 0, -- another number each time the WAL has been moved into the file: so a
+  former_base  INTEGER NOT NULL DEFAULT 0  -- file without its WAL has one of these two, or isn't what the WAL continues
 ) STRICT;
 
 -- What was accepted. Append only: an event's identity, payload and receipt never

@@ -106,7 +106,9 @@ func (w groups) Full(err error) {
 }
 
 func (w groups) makeRoom() {
-	if err := w.conn.ShrinkWAL(); err != nil {
+	whole, err := w.conn.ShrinkWAL()
+	w.moved = w.moved || whole
+	if err != nil {
 		w.log.Warn("the WAL can't be moved into the file", "error", err.Error())
 	}
 }
@@ -114,7 +116,9 @@ func (w groups) makeRoom() {
 // Tidy checkpoints a long WAL, and keeps one from growing into the room that is kept for
 // settles; see commit.Store.
 func (w groups) Tidy() {
-	w.watchWAL(w.conn.Checkpoint())
+	frames, whole := w.conn.Checkpoint()
+	w.moved = w.moved || whole
+	w.watchWAL(frames)
 	if w.space.low() != nil && w.place.Path != "" && file.Size(w.place.Path+"-wal") > 1<<20 {
 		w.makeRoom()
 	}

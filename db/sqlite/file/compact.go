@@ -50,6 +50,9 @@ func compact(ctx context.Context, path string, o CopyOptions) (before, after int
 		}
 	}()
 
+	if err := CheckBase(ctx, path); err != nil {
+		return 0, 0, err
+	}
 	pool, err := sql.Open("sqlite", conn.FileDSN(path, map[string][]string{"_pragma": {"trusted_schema(OFF)", "locking_mode(EXCLUSIVE)"}}))
 	if err != nil {
 		return 0, 0, err

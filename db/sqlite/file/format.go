@@ -14,7 +14,7 @@ import (
 )
 
 // SchemaVersion is PRAGMA user_version of schema.sql.
-const SchemaVersion = 7
+const SchemaVersion = 8
 
 // ApplicationID marks the file as inturn's ("intu"), so that no other program's
 // database is taken for ours. https://www.sqlite.org/pragma.html#pragma_application_id

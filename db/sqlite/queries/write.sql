@@ -20,6 +20,9 @@ UPDATE owner SET clean = 1 WHERE one = 1;
 -- name: SaveCounters :exec
 UPDATE owner SET next_seq = sqlc.arg(next_seq), next_settled = sqlc.arg(next_settled), pending = sqlc.arg(pending) WHERE one = 1;
 
+-- name: SaveBase :exec
+UPDATE owner SET former_base = base, base = sqlc.arg(base) WHERE one = 1;
+
 -- name: InsertOutbox :execrows
 INSERT INTO outbox (seq, client_id, message_id, type, payload, received_at, request_id, attrs)
 VALUES (sqlc.arg(seq), sqlc.arg(client_id), sqlc.arg(message_id), sqlc.arg(type), sqlc.arg(payload),

@@ -43,15 +43,24 @@ func (w *walHook) committed(_ *libc.TLS, _, _, _ uintptr, frames int32) int32 {
 }
 
 // Checkpoint moves a long WAL into the file. What it can't copy, the next one does. It returns
-// the WAL's length, in pages, at the connection's last commit.
-func (c *Conn) Checkpoint() (frames int) {
+// the WAL's length, in pages, at the connection's last commit, and whether all of it was moved.
+func (c *Conn) Checkpoint() (frames int, whole bool) {
 	if c.wal.frames >= CheckpointFrames {
 		c.wal.frames = 0
 		began := time.Now()
-		sqlite3.Xsqlite3_wal_checkpoint(c.tls, c.db, 0)
+		whole, _ = c.moveWAL("PASSIVE")
 		c.wal.checkpointed(time.Since(began))
 	}
-	return int(c.wal.length)
+	return int(c.wal.length), whole
+}
+
+// moveWAL moves the WAL into the file and reports whether nothing of it was left: something is
+// while another connection reads an old state.
+// https://www.sqlite.org/pragma.html#pragma_wal_checkpoint
+func (c *Conn) moveWAL(mode string) (whole bool, err error) {
+	var busy, frames, moved int
+	err = c.SQL.QueryRowContext(background, "PRAGMA wal_checkpoint("+mode+")").Scan(&busy, &frames, &moved)
+	return err == nil && busy == 0 && frames == moved, err
 }
 
 // KeepWAL makes the connection leave the WAL as it is when it is closed, as a process that
@@ -83,13 +92,6 @@ func (c *Conn) UseWAL() error {
 	return nil
 }
 
-// ShrinkWAL moves the WAL into the file and gives its room back.
-func (c *Conn) ShrinkWAL() error { return c.Exec("PRAGMA wal_checkpoint(TRUNCATE)") }
-
-// EmptyWAL is ShrinkWAL that reports whether nothing is left in the WAL: something is
-// while another connection reads an old state.
-func (c *Conn) EmptyWAL() bool {
-	var busy, inLog, moved int
-	err := c.SQL.QueryRowContext(background, "PRAGMA wal_checkpoint(TRUNCATE)").Scan(&busy, &inLog, &moved)
-	return err == nil && busy == 0
-}
+// ShrinkWAL moves the WAL into the file and gives its room back. It reports whether nothing is
+// left in the WAL: something is while another connection reads an old state.
+func (c *Conn) ShrinkWAL() (whole bool, err error) { return c.moveWAL("TRUNCATE") }

@@ -180,6 +180,9 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.runsStmt, err = db.PrepareContext(ctx, Runs); err != nil {
 		return nil, fmt.Errorf("error preparing query Runs: %w", err)
 	}
+	if q.saveBaseStmt, err = db.PrepareContext(ctx, SaveBase); err != nil {
+		return nil, fmt.Errorf("error preparing query SaveBase: %w", err)
+	}
 	if q.saveCountersStmt, err = db.PrepareContext(ctx, SaveCounters); err != nil {
 		return nil, fmt.Errorf("error preparing query SaveCounters: %w", err)
 	}
@@ -478,6 +481,11 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing runsStmt: %w", cerr)
 		}
 	}
+	if q.saveBaseStmt != nil {
+		if cerr := q.saveBaseStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing saveBaseStmt: %w", cerr)
+		}
+	}
 	if q.saveCountersStmt != nil {
 		if cerr := q.saveCountersStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing saveCountersStmt: %w", cerr)
@@ -624,6 +632,7 @@ type Queries struct {
 	resultOfStmt           *sql.Stmt
 	resumeTypeStmt         *sql.Stmt
 	runsStmt               *sql.Stmt
+	saveBaseStmt           *sql.Stmt
 	saveCountersStmt       *sql.Stmt
 	saveFlushedStmt        *sql.Stmt
 	saveTableVersionStmt   *sql.Stmt
@@ -693,6 +702,7 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		resultOfStmt:           q.resultOfStmt,
 		resumeTypeStmt:         q.resumeTypeStmt,
 		runsStmt:               q.runsStmt,
+		saveBaseStmt:           q.saveBaseStmt,
 		saveCountersStmt:       q.saveCountersStmt,
 		saveFlushedStmt:        q.saveFlushedStmt,
 		saveTableVersionStmt:   q.saveTableVersionStmt,

@@ -129,6 +129,8 @@ type Owner struct {
 	NextSettled int64
 	Flushed     int64
 	Pending     int64
+	Base        int64
+	FormerBase  int64
 }
 
 type Pause struct {

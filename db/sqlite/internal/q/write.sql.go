@@ -376,6 +376,15 @@ func (q *Queries) Repeated(ctx context.Context, arg RepeatedParams) (int64, erro
 	return seq, err
 }
 
+const SaveBase = `-- name: SaveBase :exec
+UPDATE owner SET former_base = base, base = ?1 WHERE one = 1
+`
+
+func (q *Queries) SaveBase(ctx context.Context, base int64) error {
+	_, err := q.exec(ctx, q.saveBaseStmt, SaveBase, base)
+	return err
+}
+
 const SaveCounters = `-- name: SaveCounters :exec
 UPDATE owner SET next_seq = ?1, next_settled = ?2, pending = ?3 WHERE one = 1
 `
