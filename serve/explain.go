@@ -25,6 +25,8 @@ func (c *Config) explain(err error) error {
 		return &cli.Hint{Err: err, Hint: "keep a copy of the file and its -wal, then run `inturn check --db " + c.DB + "`, or restore a backup; if it never was inturn's, name another with --db"}
 	case errors.Is(err, db.ErrFenced):
 		return &cli.Hint{Err: err, Hint: "another inturn has taken the file over; this one has written nothing since"}
+	case errors.Is(err, file.ErrLockRemoved):
+		return &cli.Hint{Err: err, Hint: "start it again: what was answered is in the database. The .lock belongs to the server while it runs, and is never to be removed by hand"}
 	case errors.Is(err, file.ErrRestoring):
 		return &cli.Hint{Err: err, Hint: "run `inturn restore --force` again; what was there before is kept beside, as .before-…"}
 	}

@@ -342,3 +342,19 @@ func TestEmptySettingsAreNotSet(t *testing.T) {
 		t.Errorf("status %d, %d lines: %s", r.Status, strings.Count(r.Out, "\n"), r.ErrOut)
 	}
 }
+
+// A server whose lock's file is removed ends, and blames no other inturn for it.
+func TestRemovedLockIsSaid(t *testing.T) {
+	t.Parallel()
+	s := program.Serve(t, t.TempDir(), nil)
+	if err := os.Remove(filepath.Join(s.Dir, "data", "inturn.db.lock")); err != nil {
+		t.Fatal(err)
+	}
+	if status := s.End(t); status != 1 {
+		t.Errorf("exit status %d", status)
+	}
+	said := s.Logged()
+	if !strings.Contains(said, "the lock's file was moved, removed or replaced") || !strings.Contains(said, "\nhint: start it again") || strings.Contains(said, "another inturn") {
+		t.Errorf("it says\n%s", said)
+	}
+}

@@ -215,8 +215,18 @@ func (l *Lock) inPlace() bool {
 	return err == nil && os.SameFile(ours, there)
 }
 
-// errTaken: a waiter found that the beat stood still.
-var errTaken = fmt.Errorf("%w: it has put a lock of its own in the place of ours", db.ErrFenced)
+// ErrLockRemoved: the lock's file was removed or replaced while its holder ran. No other
+// process is known to have the database, and any could take it, so the holder must end.
+var ErrLockRemoved = errors.New("the lock's file was moved, removed or replaced while the database was open")
+
+// displaced returns why the lock's file isn't ours any more: db.ErrFenced if there is another
+// process's beat, as a waiter puts there when ours stands still; else ErrLockRemoved.
+func (l *Lock) displaced() error {
+	if holder, beat := readBeat(l.path); beat != "" && holder != l.name {
+		return fmt.Errorf("%w: %s has put a lock of its own in the place of ours", db.ErrFenced, holder)
+	}
+	return fmt.Errorf("%w: %s", ErrLockRemoved, l.path)
+}
 
 func (l *Lock) run(lost func(error)) {
 	defer close(l.done)
@@ -229,7 +239,7 @@ func (l *Lock) run(lost func(error)) {
 		case <-tick.C:
 		}
 		if !l.inPlace() {
-			lost(errTaken)
+			lost(l.displaced())
 			return
 		}
 		if p := l.place.Load(); p != nil {

@@ -11,6 +11,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"inturn/db"
 )
 
 // TestLockTakeover on a clock of its own: a holder whose beat stands still is
@@ -59,21 +61,42 @@ func TestLockTakeover(t *testing.T) {
 			}
 		})
 	})
-	t.Run("the replaced one hears of it", func(t *testing.T) {
-		path := filepath.Join(t.TempDir(), "a.db")
-		synctest.Test(t, func(t *testing.T) {
-			lost := make(chan struct{})
-			holder, err := Acquire(t.Context(), path, "a process", log, func(error) { close(lost) })
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer holder.Release()
-			if err := os.Remove(path + ".lock"); err != nil {
-				t.Fatal(err)
-			}
-			<-lost
+	for name, c := range map[string]struct {
+		change func(lock string) error
+		want   error
+	}{
+		"removed":           {os.Remove, ErrLockRemoved},
+		"moved away":        {func(lock string) error { return os.Rename(lock, lock+".old") }, ErrLockRemoved},
+		"copied over":       {recreate, ErrLockRemoved},
+		"replaced by empty": {func(lock string) error { return errors.Join(os.Remove(lock), os.WriteFile(lock, nil, 0o600)) }, ErrLockRemoved},
+		"another's": {func(lock string) error {
+			return errors.Join(os.Remove(lock), os.WriteFile(lock, []byte("the next\n00000000000000000001\n"), 0o600))
+		}, db.ErrFenced},
+	} {
+		t.Run("the holder hears that it was "+name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "a.db")
+			synctest.Test(t, func(t *testing.T) {
+				lost := make(chan error, 1)
+				holder, err := Acquire(t.Context(), path, "a process", log, func(err error) { lost <- err })
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer holder.Release()
+				if err := c.change(path + ".lock"); err != nil {
+					t.Fatal(err)
+				}
+				if err := <-lost; !errors.Is(err, c.want) || errors.Is(err, db.ErrFenced) != (c.want == db.ErrFenced) {
+					t.Errorf("got %v, want %v", err, c.want)
+				}
+			})
 		})
-	})
+	}
+}
+
+// recreate puts a copy of a file in its place.
+func recreate(path string) error {
+	text, err := os.ReadFile(path)
+	return errors.Join(err, os.Remove(path), os.WriteFile(path, text, 0o600))
 }
 
 // TestLockRefuses: what has the lock's name and is something else is not written to.
