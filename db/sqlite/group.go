@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math"
-	"math/rand/v2"
 	"time"
 
 	"inturn/db"
@@ -50,7 +48,6 @@ type writer struct {
 	executorTimer *time.Timer
 	space         *space
 	growth        walGrowth
-	moved         bool   // the WAL was moved into the file as a whole, since the owner's base was last changed
 	committed     func() // called after each commit, before its operations are answered
 
 	withSavepoints bool  // savepoints stand around what may fail
@@ -140,15 +137,6 @@ func (w groups) Transaction(ops []*operation, withSavepoints bool) (n int, err e
 		w.observer.Dead(typ)
 	}
 	return n, nil
-}
-
-// saveBase gives the owner a new base where the WAL has been moved, see file.CheckBase. The
-// file has the former one until it is moved again.
-func (w *writer) saveBase() error {
-	if !w.moved || w.place.Path == "" {
-		return nil
-	}
-	return w.q.SaveBase(background, 1+rand.Int64N(math.MaxInt64))
 }
 
 // groupErr is for the group's own statements, which have no error of their own: one

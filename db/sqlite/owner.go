@@ -3,6 +3,8 @@ package sqlite
 import (
 	"errors"
 	"fmt"
+	"math"
+	"math/rand/v2"
 	"time"
 
 	"inturn/db"
@@ -17,6 +19,7 @@ type ownership struct {
 	conn  *conn.Conn
 	place *file.Place
 	epoch int64
+	moved bool // the whole WAL was moved into the file since the base was last changed
 }
 
 // foundFile is a file as the ownership of it found it.
@@ -67,6 +70,15 @@ func (o *ownership) take(name string) (found foundFile, err error) {
 	}
 	found.clean, found.nextSeq, found.nextSettled = row.Clean == 1, row.NextSeq, row.NextSettled
 	return found, nil
+}
+
+// saveBase gives the owner a new base where the WAL has been moved, see file.CheckBase. The
+// file has the former one until it is moved again.
+func (o *ownership) saveBase() error {
+	if !o.moved || o.place.Path == "" {
+		return nil
+	}
+	return o.q0().SaveBase(background, 1+rand.Int64N(math.MaxInt64))
 }
 
 // q0 runs statements before they can be prepared, while the schema may be missing.
