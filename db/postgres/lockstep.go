@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime/debug"
+	"sync/atomic"
 	"time"
 
 	"inturn/db"
@@ -33,11 +34,52 @@ type request struct {
 	done    chan struct{}
 }
 
-// chain is effects that run one after another.
+// chain is effects that run one after another. What its goroutine writes is the chain's own:
+// one that is left behind may go on while its operations run again.
 type chain struct {
-	l   *lockstep
-	ops []*settleOp
-	at  *settleOp // whose effect runs
+	l       *lockstep
+	steps   []step
+	outputs []*string    // of the effects of steps, JSON
+	at      atomic.Int64 // the step that runs; len(steps): the chain has ended well
+}
+
+// step is one settlement of an operation.
+type step struct {
+	op *settleOp
+	i  int
+}
+
+// add adds what an operation has to run.
+func (c *chain) add(o *settleOp) {
+	for i := range o.op.Left() {
+		c.steps = append(c.steps, step{o, i})
+	}
+	c.outputs = make([]*string, len(c.steps))
+}
+
+// current returns the operation of the step that runs.
+func (c *chain) current() *op {
+	return c.steps[min(int(c.at.Load()), len(c.steps)-1)].op.op
+}
+
+// note tells the operations which of their steps the chain has run. It is called on the
+// lockstep's goroutine.
+func (c *chain) note() {
+	at := int(c.at.Load())
+	for begin, end := 0, 0; begin < len(c.steps); begin = end {
+		o := c.steps[begin].op
+		for end = begin; end < len(c.steps) && c.steps[end].op == o; end++ {
+			if end < at {
+				o.outputs[c.steps[end].i] = c.outputs[end]
+			}
+		}
+		_ = o.op.Run(func(i int) (own, group error) {
+			if begin+i < at {
+				return nil, nil
+			}
+			return nil, errGroupOver // why it is over is known to who has said so
+		})
+	}
 }
 
 func newLockstep(g *group) *lockstep {
@@ -53,11 +95,14 @@ func (l *lockstep) chains() (list []*chain, serial bool) {
 		switch {
 		case !o.hasEffects():
 		case o.parallel():
-			list = append(list, &chain{l: l, ops: []*settleOp{o}})
-		case one == nil:
-			one = &chain{l: l, ops: []*settleOp{o}}
+			c := &chain{l: l}
+			c.add(o)
+			list = append(list, c)
 		default:
-			one.ops = append(one.ops, o)
+			if one == nil {
+				one = &chain{l: l}
+			}
+			one.add(o)
 		}
 	}
 	if one != nil {
@@ -84,7 +129,7 @@ func (l *lockstep) run() error {
 		go c.run()
 	}
 	for running := len(chains); running > 0; {
-		waiting, err := l.collect(running)
+		waiting, err := l.collect(chains, running)
 		if err != nil {
 			return err
 		}
@@ -99,31 +144,34 @@ func (l *lockstep) run() error {
 }
 
 // collect waits until each of the running chains asks for something, or has ended.
-func (l *lockstep) collect(running int) (waiting []*request, err error) {
+func (l *lockstep) collect(chains []*chain, running int) (waiting []*request, err error) {
 	bound := l.g.w.limits.effect
 	t := time.NewTimer(bound + bound/4) // an effect that asks finds out by itself that it is late
 	defer t.Stop()
 	for range running {
 		select {
 		case r := <-l.requests:
-			switch {
-			case r.build != nil:
+			if r.build != nil {
 				waiting = append(waiting, r)
-			case r.failure != nil && !errors.Is(r.failure, errGroupOver):
-				l.fail(failure(commit.Own, r.chain.at.op, r.failure))
+				continue
+			}
+			r.chain.note()
+			if r.failure != nil && !errors.Is(r.failure, errGroupOver) {
+				l.fail(failure(commit.Own, r.chain.current(), r.failure))
 			}
 		case <-t.C:
-			return nil, l.leave()
+			return nil, l.leave(chains)
 		}
 	}
 	return waiting, nil
 }
 
 // leave is called when an effect does not return. It may go on, and can write nothing.
-func (l *lockstep) leave() error {
+func (l *lockstep) leave(chains []*chain) error {
 	if len(l.g.ops) > 1 {
 		return failure(commit.Own, nil, db.ErrEffectTooSlow) // the halves find out whose it is
 	}
+	chains[0].note()
 	o := l.g.settles[0]
 	l.g.w.events.say(slog.LevelError, "an effect does not return and is left behind", o.items[0].Event)
 	return failure(commit.Own, o.op, db.ErrEffectTooSlow)
@@ -142,7 +190,7 @@ func (l *lockstep) send(waiting []*request) {
 		mine, err := r.build()
 		if err != nil {
 			r.err = err
-			l.fail(failure(ownUnlessServer(err), r.chain.at.op, err))
+			l.fail(failure(ownUnlessServer(err), r.chain.current(), err))
 		}
 		for _, c := range mine {
 			calls, of = append(calls, c), append(of, r)
@@ -158,7 +206,7 @@ func (l *lockstep) send(waiting []*request) {
 				err = refusal{db.ErrEffectTooSlow}
 			}
 			of[at].err = err
-			l.fail(failure(ownUnlessServer(err), of[at].chain.at.op, err))
+			l.fail(failure(ownUnlessServer(err), of[at].chain.current(), err))
 		}
 	}
 	for _, r := range waiting {
@@ -203,20 +251,18 @@ func (c *chain) run() {
 	end.failure = c.effects()
 }
 
-func (c *chain) effects() error {
-	for _, o := range c.ops {
-		c.at = o
-		err := o.op.Run(func(i int) (own, group error) {
-			s := &o.items[i]
-			if s.Effect != nil && s.Status != db.Dead {
-				o.outputs[i], group = c.effect(s)
-			}
-			return nil, group
-		})
-		if err != nil {
+func (c *chain) effects() (err error) {
+	for i, at := range c.steps {
+		c.at.Store(int64(i))
+		s := &at.op.items[at.i]
+		if s.Effect == nil || s.Status == db.Dead {
+			continue
+		}
+		if c.outputs[i], err = c.effect(s); err != nil {
 			return err
 		}
 	}
+	c.at.Store(int64(len(c.steps)))
 	return nil
 }
 
