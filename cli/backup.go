@@ -219,6 +219,8 @@ func ExplainFile(err error) error {
 		hint = "put back the file that its -wal was written beside, or move the -wal to the file that it belongs to; `inturn restore --force` of a backup keeps both. Nothing was changed"
 	case isLinks(err):
 		hint = "remove the names that aren't needed (find DIR -samefile FILE shows all), or copy the file, with its -wal, under a name of its own"
+	case errors.Is(err, file.ErrEmpty):
+		hint = "name the file that the server has, with --db or INTURN_DB; `inturn serve` makes a new one of an empty file"
 	case errors.Is(err, file.ErrUnmarked):
 		hint = file.WayBack
 	case errors.Is(err, db.ErrForeign):

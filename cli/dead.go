@@ -74,6 +74,7 @@ func (l DeadList) Run(ctx context.Context, out IO) error {
 		query.Set("since", since.Format(time.RFC3339Nano))
 	}
 	list := deadPage{Dead: []event{}, Next: l.After}
+	var unknown error
 	err = l.Client.with(func(a *asker) error {
 		for more := true; more && l.next(len(list.Dead)) > 0; more = list.Next != 0 {
 			query.Set("limit", strconv.Itoa(l.next(len(list.Dead))))
@@ -84,6 +85,9 @@ func (l DeadList) Run(ctx context.Context, out IO) error {
 			}
 			list.Dead, list.Next = append(list.Dead, p.Dead...), p.Next
 		}
+		if len(list.Dead) == 0 {
+			unknown = a.unknown(ctx, l.Type, l.ClientID)
+		}
 		return nil
 	})
 	switch {
@@ -92,8 +96,7 @@ func (l DeadList) Run(ctx context.Context, out IO) error {
 	case l.JSON:
 		return printJSON(out.Out, list)
 	case len(list.Dead) == 0:
-		_, err := fmt.Fprintln(out.Err, "no dead events")
-		return err
+		return sayNone(out.Err, "no dead events", unknown)
 	}
 	t := newTable(out.Out, "seq", "run", "client_id", "message_id", "type", "attempts", "finished_at", "error")
 	for i := range list.Dead {

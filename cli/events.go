@@ -119,6 +119,7 @@ func (l EventsList) Run(ctx context.Context, out IO) error {
 		Next   int64            `json:"next,omitzero"`
 	}
 	list := page{Events: []jsontext.Value{}, Next: l.After}
+	var unknown error
 	err = l.Client.with(func(a *asker) error {
 		for more := true; more && l.next(len(list.Events)) > 0; more = list.Next != 0 {
 			query.Set("limit", strconv.Itoa(l.next(len(list.Events))))
@@ -129,6 +130,9 @@ func (l EventsList) Run(ctx context.Context, out IO) error {
 			}
 			list.Events, list.Next = append(list.Events, p.Events...), p.Next
 		}
+		if len(list.Events) == 0 {
+			unknown = a.unknown(ctx, l.Type, l.ClientID)
+		}
 		return nil
 	})
 	switch {
@@ -137,8 +141,7 @@ func (l EventsList) Run(ctx context.Context, out IO) error {
 	case l.JSON:
 		return printJSON(out.Out, list)
 	case len(list.Events) == 0:
-		_, err := fmt.Fprintln(out.Err, "no such events")
-		return err
+		return sayNone(out.Err, "no such events", unknown)
 	}
 	t := newTable(out.Out, "seq", "client_id", "message_id", "type", "state", "received_at", "finished_at", "error")
 	for _, text := range list.Events {

@@ -136,8 +136,14 @@ func (m Many) run(ctx context.Context, c Client, out IO, asJSON bool, path strin
 	var progress *meter // where one request is not enough
 	err := c.with(func(a *asker) error {
 		for {
-			if err := a.post(ctx, path, key, body, &answer); err != nil || !answer.More {
+			if err := a.post(ctx, path, key, body, &answer); err != nil {
 				return err
+			}
+			if !answer.More && answer.Count == 0 {
+				return a.unknown(ctx, m.Type, body.ClientID)
+			}
+			if !answer.More {
+				return nil
 			}
 			if progress == nil {
 				progress = newMeter(out.Err, 0)

@@ -2,7 +2,9 @@ package cli
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"strings"
 	"text/tabwriter"
 )
@@ -20,6 +22,9 @@ type TokenEditor struct {
 	New    func(path string, info TokenInfo) (secret string, err error)
 	List   func(path string) ([]TokenInfo, error)
 	Revoke func(path, name string) error
+	// Taken and Unknown are the errors of New and Revoke for a name that is there, and one
+	// that is not.
+	Taken, Unknown error
 }
 
 // Token holds the commands that edit a token file. A running server takes a changed file
@@ -48,7 +53,7 @@ type TokenNew struct {
 func (n TokenNew) Run(out IO, edit TokenEditor) error {
 	secret, err := edit.New(n.TokenFile.TokenFile, TokenInfo{n.Name, n.Scope, n.ClientID})
 	if err != nil {
-		return fmt.Errorf("token new: %w", err)
+		return edit.explain(fmt.Errorf("token new: %w", err))
 	}
 	if n.JSON {
 		return json.NewEncoder(out.Out).Encode(map[string]string{"name": n.Name, "token": secret})
@@ -67,7 +72,7 @@ type TokenList struct {
 func (l TokenList) Run(out IO, edit TokenEditor) error {
 	list, err := edit.List(l.TokenFile.TokenFile)
 	if err != nil {
-		return fmt.Errorf("token list: %w", err)
+		return edit.explain(fmt.Errorf("token list: %w", err))
 	}
 	if l.JSON {
 		return json.NewEncoder(out.Out).Encode(list)
@@ -93,7 +98,20 @@ type TokenRevoke struct {
 // Run prints nothing where it succeeds.
 func (r TokenRevoke) Run(edit TokenEditor) error {
 	if err := edit.Revoke(r.TokenFile.TokenFile, r.Name); err != nil {
-		return fmt.Errorf("token revoke %q: %w", r.Name, err)
+		return edit.explain(fmt.Errorf("token revoke %q: %w", r.Name, err))
 	}
 	return nil
+}
+
+// explain adds a hint to what a person can do something about.
+func (e TokenEditor) explain(err error) error {
+	switch {
+	case errors.Is(err, e.Unknown):
+		return &Hint{Err: err, Hint: "`inturn token list` names those of the file; another file is named with --token-file"}
+	case errors.Is(err, e.Taken):
+		return &Hint{Err: err, Hint: "choose another name, or remove that one first: `inturn token revoke NAME`"}
+	case errors.Is(err, fs.ErrNotExist):
+		return &Hint{Err: err, Hint: "name the file with --token-file; `inturn token new NAME` makes it"}
+	}
+	return err
 }

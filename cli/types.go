@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"net/url"
 	"strings"
 	"time"
@@ -52,7 +53,19 @@ func (s Simple) onType(ctx context.Context, out IO, verb, name string) error {
 	if name != "" {
 		path, what = "/v1/types/"+url.PathEscape(name)+"/"+verb, "type "+name
 	}
-	return named(verb, s.act(ctx, out, s.JSON, path, reasonBody{s.Reason.Reason}, what))
+	return named(verb, s.Client.with(func(a *asker) error {
+		var answer acted
+		err := a.post(ctx, path, "", reasonBody{s.Reason.Reason}, &answer)
+		if r, ok := errors.AsType[*refused](err); name != "" && (err == nil && !answer.Changed || ok && r.status == http.StatusNotFound) {
+			if unknown := a.unknownType(ctx, name); unknown != nil {
+				return unknown
+			}
+		}
+		if err != nil {
+			return err
+		}
+		return answer.print(out.Out, s.JSON, what)
+	}))
 }
 
 // Types is `inturn types`.

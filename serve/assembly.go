@@ -3,12 +3,14 @@ package serve
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"slices"
 	"strings"
 	"time"
 
+	"inturn/cli"
 	"inturn/config"
 	"inturn/functions"
 	"inturn/functions/api"
@@ -40,7 +42,11 @@ func (a *assembler) load() (*config.Config, error) {
 	if a.flags.File == "" {
 		return nil, nil
 	}
-	return config.Load(a.flags.File, os.LookupEnv)
+	file, err := config.Load(a.flags.File, os.LookupEnv)
+	if _, statErr := os.Stat(a.flags.File); errors.Is(err, fs.ErrNotExist) && errors.Is(statErr, fs.ErrNotExist) {
+		return nil, &cli.Hint{Err: err, Hint: "name a file that is there with --config or INTURN_CONFIG, as a path from the folder in which inturn is started; docs/config.md describes it"}
+	}
+	return file, err
 }
 
 // assemble makes an assembly that takes the place of before, which may be nil. file is nil

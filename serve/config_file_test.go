@@ -311,7 +311,7 @@ func TestConfigCheck(t *testing.T) {
 		{file: "type.yaml", status: 1, env: env, says: `type.yaml:2:65: hooks\[0\].type: has no function: there are dialog.close, message, work`},
 		{file: "paths.yaml", status: 1, env: env, says: `paths.yaml:3:6: hooks\[1\].path: takes requests that a hook above takes too`},
 		{file: "two.yaml", status: 1, says: `two.yaml:2:6: functions\[0\].typ: is not known.*\n`},
-		{file: "none.yaml", status: 1, says: `config check: read the configuration: open none.yaml: no such file.*\n$`},
+		{file: "none.yaml", status: 1, says: `config check: read the configuration: open none.yaml: no such file or directory\nhint: name a file that is there with --config.*\n$`},
 	} {
 		r := program.Run(t, dir, c.env, "config", "check", c.file)
 		out := r.Out + r.ErrOut

@@ -142,6 +142,7 @@ var tokenEditor = cli.TokenEditor{
 		return infos, err
 	},
 	Revoke: api.RevokeToken,
+	Taken:  api.ErrTokenTaken, Unknown: api.ErrNoToken,
 }
 
 // startDemo runs the server that the demo sends to.

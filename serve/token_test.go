@@ -32,8 +32,14 @@ func TestTokenCommands(t *testing.T) {
 	if got := token("list", "--json"); strings.Contains(got, "hash") || !strings.Contains(got, `{"name":"shop","scopes":["ingest"],"client_ids":["a"]}`) {
 		t.Errorf("list --json: %s", got)
 	}
-	if r := program.Run(t, dir, env, "token", "new", "shop"); r.Status != 1 || !strings.Contains(r.ErrOut, "already") || r.Out != "" {
+	if r := program.Run(t, dir, env, "token", "new", "shop"); r.Status != 1 || !strings.Contains(r.ErrOut, "already") || !strings.Contains(r.ErrOut, "\nhint: choose another name") || r.Out != "" {
 		t.Errorf("a second shop: %d %s%s", r.Status, r.Out, r.ErrOut)
+	}
+	if r := program.Run(t, dir, env, "token", "revoke", "shpo"); r.Status != 1 || !strings.Contains(r.ErrOut, "no token with this name\nhint: `inturn token list`") {
+		t.Errorf("revoke of an unknown name: %+v", r)
+	}
+	if r := program.Run(t, t.TempDir(), nil, "token", "list"); r.Status != 1 || !strings.Contains(r.ErrOut, "\nhint: name the file with --token-file") {
+		t.Errorf("list without a file: %+v", r)
 	}
 	if r := program.Run(t, dir, env, "token", "revoke", "nobody"); r.Status != 1 {
 		t.Errorf("revoke nobody: %d %s", r.Status, r.ErrOut)

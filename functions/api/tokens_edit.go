@@ -37,7 +37,7 @@ func NewToken(path string, info TokenInfo) (secret string, err error) {
 	entry := tokenEntry{info.Name, HashToken(secret), info.Scopes, info.ClientIDs}
 	err = editTokens(path, func(file *tokensFile) error {
 		if slices.ContainsFunc(file.Tokens, func(e tokenEntry) bool { return e.Name == info.Name }) {
-			return fmt.Errorf("there is a token with the name %q already", info.Name)
+			return fmt.Errorf("%w: %q", ErrTokenTaken, info.Name)
 		}
 		file.Tokens = append(file.Tokens, entry)
 		return nil
@@ -64,8 +64,11 @@ func ListTokens(path string) ([]TokenInfo, error) {
 	return infos, nil
 }
 
-// ErrNoToken says that there is no token with this name.
-var ErrNoToken = errors.New("there is no token with this name")
+// ErrNoToken says that there is no token with this name, ErrTokenTaken that there is one.
+var (
+	ErrNoToken    = errors.New("there is no token with this name")
+	ErrTokenTaken = errors.New("there is a token with this name already")
+)
 
 // RevokeToken removes a token by its name.
 func RevokeToken(path, name string) error {

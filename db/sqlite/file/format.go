@@ -33,10 +33,18 @@ var (
 	// ErrUnmarked: the tables are inturn's and the marks are missing, as after a .dump that
 	// was loaded into a new file. It is a db.ErrForeign.
 	ErrUnmarked = fmt.Errorf("%w, or one of inturn's that has lost its marks (a .dump leaves out application_id and user_version)", db.ErrForeign)
+	// ErrEmpty: there is no table in the file, as in one that was only made. It is a db.ErrForeign.
+	ErrEmpty error = emptyError{}
 	// ErrOlder: the file has the schema of an earlier version, which a server migrates when
 	// it starts.
 	ErrOlder = errors.New("the file has the schema of an earlier version of inturn")
 )
+
+type emptyError struct{}
+
+func (emptyError) Error() string { return "there is no table in the file: it is empty, or no database" }
+
+func (emptyError) Is(target error) bool { return target == db.ErrForeign }
 
 // WayBack says for people how a file of ErrUnmarked gets its marks again.
 var WayBack = fmt.Sprintf("if it was loaded from a .dump of inturn's file: sqlite3 FILE 'PRAGMA application_id = %d; PRAGMA user_version = N', "+
@@ -62,9 +70,11 @@ func ReadMarks(ctx context.Context, q interface {
 }
 
 // Check returns nil if the file is inturn's, of this version or an earlier one. Errors:
-// db.ErrForeign, ErrUnmarked, db.ErrNewer.
+// db.ErrForeign, ErrEmpty, ErrUnmarked, db.ErrNewer.
 func (m Marks) Check() error {
 	switch {
+	case m == (Marks{}):
+		return ErrEmpty
 	case m.App == 0 && m.Known == 4:
 		return ErrUnmarked
 	case m.App != ApplicationID, m.Version < 1 && m.Known < 4:
