@@ -21,8 +21,11 @@ func TestForeignKeysOnTheEngine(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			o := options(t, tempFile(t))
 			o.Tables = append(o.Tables, db.Migration{Function: "f", Version: 1, SQL: sql})
-			_, err := Open(t.Context(), o)
-			if err == nil || !strings.Contains(err.Error(), "REFERENCES") || !strings.Contains(err.Error(), "tables of f, version 1") {
+			d, err := Open(t.Context(), o)
+			if err == nil {
+				t.Fatalf("opened, and closed with %v", d.Close())
+			}
+			if !strings.Contains(err.Error(), "REFERENCES") || !strings.Contains(err.Error(), "tables of f, version 1") {
 				t.Errorf("opened with %v", err)
 			}
 			o.Tables[len(o.Tables)-1].SQL = own
