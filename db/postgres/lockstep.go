@@ -66,9 +66,9 @@ func (c *chain) current() *op {
 // lockstep's goroutine.
 func (c *chain) note() {
 	at := int(c.at.Load())
-	for begin, end := 0, 0; begin < len(c.steps); begin = end {
-		o := c.steps[begin].op
-		for end = begin; end < len(c.steps) && c.steps[end].op == o; end++ {
+	for begin := 0; begin < len(c.steps); {
+		o, end := c.steps[begin].op, begin
+		for ; end < len(c.steps) && c.steps[end].op == o; end++ {
 			if end < at {
 				o.outputs[c.steps[end].i] = c.outputs[end]
 			}
@@ -77,8 +77,9 @@ func (c *chain) note() {
 			if begin+i < at {
 				return nil, nil
 			}
-			return nil, errGroupOver // why it is over is known to who has said so
+			return nil, errGroupOver // why it is over is known to the lockstep
 		})
+		begin = end
 	}
 }
 
