@@ -179,11 +179,22 @@ func (f *faulty) open() {
 
 func (f *faulty) mustAppend(ev appended) {
 	f.Helper()
-	r, err := f.store.Append(f.Context(), ev.Event)
+	r, err := f.offer(ev)
 	if err != nil {
 		f.Fatal(err)
 	}
 	f.known.answered(ev.id, r.Seq)
+}
+
+// offer appends an event, and again while it is refused for overload, as senders do: on a
+// slow machine a checkpoint of many megabytes takes longer than an append may wait.
+func (f *faulty) offer(ev appended) (r db.Receipt, err error) {
+	f.Helper()
+	eventually(f, "an append that is not refused for overload", func() bool {
+		r, err = f.store.Append(f.Context(), ev.Event)
+		return !errors.Is(err, db.ErrOverloaded)
+	})
+	return r, err
 }
 
 // judgeState looks at the process after the fault was met and, where it goes on, at
@@ -277,13 +288,13 @@ func (f *faulty) checkpoint(fault faultvfs.Fault) error {
 	large := []byte(`"` + strings.Repeat("x", 3<<20) + `"`)
 	for i := 10; i < len(f.all); i++ {
 		f.all[i].Payload = large
-		r, err := f.store.Append(f.Context(), f.all[i].Event)
+		r, err := f.offer(f.all[i])
 		if err != nil {
 			return err
 		}
 		f.known.answered(f.all[i].id, r.Seq)
 	}
-	_, err := f.store.Append(f.Context(), f.all[len(f.all)-1].Event)
+	_, err := f.offer(f.all[len(f.all)-1])
 	return err
 }
 
